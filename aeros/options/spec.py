@@ -20,7 +20,7 @@ INTERNAL_PREFIX = "AEROS_INTERNAL_"
 class Option:
     """One option. `name` is its keyword, its key in a TOML file and, upper case after AEROS_, its variable.
 
-    convert   anything given -> the option's type, or BadValue
+    convert   anything given -> the option's type, or BadValueError
     default   the value when nothing is given, already converted; a function is called for it
     field     the attribute of Options; None for one that goes into Options.hypercorn under `hypercorn`
     hypercorn the attribute of hypercorn.Config, or None where Hypercorn knows no such thing

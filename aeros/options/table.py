@@ -130,7 +130,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME", field="boot_timeout_s", hypercorn="startup_timeout",
     ),
     Option(
-        "worker_timeout", TIMES, or_none(duration(), zero=True), 30.0,
+        "worker_timeout", TIMES, duration(off=True), 30.0,
         "How long a worker's event loop may stand still before the worker is killed and replaced; 0 never does.",
         "TIME", field="worker_timeout_s",
     ),

@@ -1,7 +1,7 @@
 """Plain values from what people write: durations, sizes, counts, switches.
 
 Every converter takes whatever the option was given as (text from a command line, a Python value from a keyword
-or a file) and returns the one type the option has, or raises BadValue.
+or a file) and returns the one type the option has, or raises BadValueError.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 _SIZE = re.compile(rf"{_NUMBER}\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _SCALE = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_SWITCH = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
 _NOTHING = ("none", "off")
 
 
-class BadValue(ValueError):
+class BadValueError(ValueError):
     """A value does not fit its option. The text goes on from the option's name: "must be …".
 
     echo: whether the sentence should end with the value itself (", not 'x'").
@@ -49,7 +49,7 @@ def whole(low: int, high: int | None = None) -> Converter:
         elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
             number = int(value)
         if number is None or number < low or (high is not None and number > high):
-            raise BadValue(f"must be a whole number {span}")
+            raise BadValueError(f"must be a whole number {span}")
         return number
 
     return convert
@@ -58,7 +58,7 @@ def whole(low: int, high: int | None = None) -> Converter:
 def parse_duration(value: object) -> float:
     """Return seconds for 30, 2.5, "30", "30s", "5m", "1h30m" or "250ms" (units d, h, m, s, ms, largest first).
 
-    Raises BadValue for anything else: negative, not finite, longer than 366 days, True.
+    Raises BadValueError for anything else: negative, not finite, longer than 366 days, True.
     """
     wanted = "must be a duration such as 30s, 5m, 1h30m, 250ms or seconds, from 0 to 366d"
     seconds: float | None = None
@@ -74,7 +74,7 @@ def parse_duration(value: object) -> float:
             parts = zip(match.groups(), _UNITS, strict=True)
             seconds = round(sum(float(number) * unit for number, (_, unit) in parts if number), 6)
     if seconds is None or not 0 <= seconds <= LONGEST_S:
-        raise BadValue(wanted)
+        raise BadValueError(wanted)
     return seconds
 
 
@@ -93,20 +93,25 @@ def format_duration(seconds: float) -> str:
     return text or "0s"
 
 
-def duration(*, above_zero: bool = False) -> Converter:
-    """Return a converter to seconds as float; see parse_duration for what it reads."""
+def duration(*, above_zero: bool = False, off: bool = False) -> Converter:
+    """Return a converter to seconds as float; see parse_duration for what it reads.
+
+    off: None, "none" and "off" mean 0, for a time where 0 switches something off.
+    """
 
     def convert(value: object) -> float:
+        if off and (value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)):
+            return 0.0
         seconds = parse_duration(value)
         if above_zero and seconds == 0:
-            raise BadValue("must be longer than 0")
+            raise BadValueError("must be longer than 0")
         return seconds
 
     return convert
 
 
 def parse_size(value: object) -> int:
-    """Return bytes for 4096, "4096", "64K", "512M", "1.5GiB" or "2GB". Raises BadValue for anything else.
+    """Return bytes for 4096, "4096", "64K", "512M", "1.5GiB" or "2GB". Raises BadValueError for anything else.
 
     All units are powers of 1024, as in systemd and Docker, with and without the "i" and the "B".
     """
@@ -119,7 +124,7 @@ def parse_size(value: object) -> int:
         # "1.5" bytes is a mistake; "0.3K" is not one, if not a whole number of bytes either.
         size = int(scaled) if unit or scaled == int(scaled) else None
     if size is None or not 0 <= size < 1 << 62:
-        raise BadValue("must be a size such as 512M, 2G, 64K or bytes")
+        raise BadValueError("must be a size such as 512M, 2G, 64K or bytes")
     return size
 
 
@@ -137,9 +142,9 @@ def size(low: int, *, high: int | None = None) -> Converter:
     def convert(value: object) -> int:
         amount = parse_size(value)
         if amount < low:
-            raise BadValue(f"must be at least {format_size(low)} (units are K, M and G)")
+            raise BadValueError(f"must be at least {format_size(low)} (units are K, M and G)")
         if high is not None and amount > high:
-            raise BadValue(f"must be at most {format_size(high)}")
+            raise BadValueError(f"must be at most {format_size(high)}")
         return amount
 
     return convert
@@ -151,7 +156,7 @@ def switch(value: object) -> bool:
         return value
     if isinstance(value, str) and value.strip().lower() in _SWITCH:
         return _SWITCH[value.strip().lower()]
-    raise BadValue("must be true or false")
+    raise BadValueError("must be true or false")
 
 
 def or_none(convert: Converter, *, zero: bool = False) -> Converter:

@@ -1,6 +1,6 @@
 """Values with a meaning of their own: addresses, paths, names of levels, loops and certificates' checks.
 
-Converters as in units.py: anything in, one type out, or BadValue. Modules needed by one option alone (ssl, pwd,
+Converters as in units.py: anything in, one type out, or BadValueError. Modules needed by one option alone (ssl, pwd,
 ipaddress, logging) are imported when that option is given, since every worker start pays for the others.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from .units import BadValue, Converter, whole
+from .units import BadValueError, Converter, whole
 
 DEFAULT_PORT = 8000
 
@@ -30,9 +30,9 @@ def text(value: object) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
-        raise BadValue("must be text")
+        raise BadValueError("must be text")
     if "\0" in value:
-        raise BadValue("must not hold a NUL character")
+        raise BadValueError("must not hold a NUL character")
     return value
 
 
@@ -40,7 +40,7 @@ def filled(value: object) -> str:
     """Return a str that is not empty."""
     result = text(value)
     if not result.strip():
-        raise BadValue("must not be empty", echo=False)
+        raise BadValueError("must not be empty", echo=False)
     return result
 
 
@@ -53,7 +53,7 @@ def target(value: object) -> object:
 
         if isinstance(value, logging.Logger):
             return value
-        raise BadValue("must be a path or - for the standard stream")
+        raise BadValueError("must be a path or - for the standard stream")
     return text(value)
 
 
@@ -68,7 +68,7 @@ def one_of(*names: str) -> Converter:
     def convert(value: object) -> str:
         if isinstance(value, str) and value.strip().lower() in names:
             return value.strip().lower()
-        raise BadValue(f"must be {' or '.join(names)}")
+        raise BadValueError(f"must be {' or '.join(names)}")
 
     return convert
 
@@ -80,9 +80,9 @@ def several(convert: Converter, *, least: int = 0) -> Converter:
         if isinstance(value, str | os.PathLike):
             value = [value]
         if not isinstance(value, list | tuple | set | frozenset):
-            raise BadValue("must be text or a list of texts")
+            raise BadValueError("must be text or a list of texts")
         if len(value) < least:
-            raise BadValue("must name at least one", echo=False)
+            raise BadValueError("must name at least one", echo=False)
         return tuple(convert(item) for item in value)
 
     return convert_all
@@ -97,19 +97,19 @@ def workers(value: object) -> object:
         return AUTO
     try:
         return max(1, int(str(whole(0, 1024)(value))))
-    except BadValue:
-        raise BadValue("must be a whole number from 1 to 1024, or auto") from None
+    except BadValueError:
+        raise BadValueError("must be a whole number from 1 to 1024, or auto") from None
 
 
 def worker_class(value: object) -> str:
     """Return "asyncio" or "uvloop". Refuses trio, and uvloop where it is not installed."""
     name = value.strip().lower() if isinstance(value, str) else value
     if name == "trio":
-        raise BadValue("cannot be trio: Quart apps run on asyncio; use uvloop or asyncio", echo=False)
+        raise BadValueError("cannot be trio: Quart apps run on asyncio; use uvloop or asyncio", echo=False)
     if name not in ("asyncio", "uvloop"):
-        raise BadValue("must be uvloop or asyncio")
+        raise BadValueError("must be uvloop or asyncio")
     if name == "uvloop" and find_spec("uvloop") is None:
-        raise BadValue("cannot be uvloop: it is not installed; use asyncio or pip install uvloop", echo=False)
+        raise BadValueError("cannot be uvloop: it is not installed; use asyncio or pip install uvloop", echo=False)
     return str(name)
 
 
@@ -119,17 +119,17 @@ def worker_class(value: object) -> str:
 def host(value: object) -> str:
     """Return a host name or IP address. IPv6 loses its brackets: "[::1]" gives "::1"."""
     if not isinstance(value, str):
-        raise BadValue("must be a host name or an IP address")
+        raise BadValueError("must be a host name or an IP address")
     name = value.strip()
     if name.startswith(("unix:", "fd://")):
-        raise BadValue("must be a host name or an IP address; give a Unix socket or a descriptor as bind")
+        raise BadValueError("must be a host name or an IP address; give a Unix socket or a descriptor as bind")
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
     if ":" in name:
         if not is_ipv6(name):
-            raise BadValue("must be a host name or an IP address, without a port")
+            raise BadValueError("must be a host name or an IP address, without a port")
     elif not _NAME.fullmatch(name) or not all(0 < len(label) < 64 for label in name.rstrip(".").split(".")):
-        raise BadValue("must be a host name or an IP address")
+        raise BadValueError("must be a host name or an IP address")
     return name
 
 
@@ -146,16 +146,16 @@ def address(value: object) -> str:
     """
     given = text(value).strip()
     if not given:
-        raise BadValue("must not be empty; write host:port, unix:path or fd://number", echo=False)
+        raise BadValueError("must not be empty; write host:port, unix:path or fd://number", echo=False)
     if given.startswith("unix:"):
         return "unix:" + _unix_path(given[len("unix:") :])
     if given.startswith("fd:"):
         number = given.removeprefix("fd://")
         if not re.fullmatch(r"[0-9]{1,9}", number):
-            raise BadValue("must be fd:// and the number of an inherited descriptor, such as fd://3")
+            raise BadValueError("must be fd:// and the number of an inherited descriptor, such as fd://3")
         return f"fd://{int(number)}"
     if "/" in given:
-        raise BadValue("must be an address such as 127.0.0.1:8000, without a scheme and a path")
+        raise BadValueError("must be an address such as 127.0.0.1:8000, without a scheme and a path")
     return join_host_port(*_host_and_port(given))
 
 
@@ -191,29 +191,29 @@ def _host_and_port(given: str) -> tuple[str, int]:
     elif ":" in name and not bracketed and not (is_ipv6(name) and number.isdecimal()):
         # "2001:db8::1": what stands before the last colon is no address, so the whole is one, without a port.
         if not is_ipv6(given):
-            raise BadValue("must be an address such as 127.0.0.1:8000, [::1]:8000, unix:path or fd://3")
+            raise BadValueError("must be an address such as 127.0.0.1:8000, [::1]:8000, unix:path or fd://3")
         name, number = given, str(DEFAULT_PORT)
     try:
         parsed_port = port(number)
-    except BadValue:
-        raise BadValue("must have a port from 0 to 65535 after its last colon") from None
+    except BadValueError:
+        raise BadValueError("must have a port from 0 to 65535 after its last colon") from None
     if not name:
         return "0.0.0.0", parsed_port  # what Hypercorn's "" amounts to
     try:
         return host(name), parsed_port
-    except BadValue:
-        raise BadValue("must begin with a host name or an IP address") from None
+    except BadValueError:
+        raise BadValueError("must begin with a host name or an IP address") from None
 
 
 def _unix_path(path: str) -> str:
     if not path:
-        raise BadValue("must have a path after unix:")
+        raise BadValueError("must have a path after unix:")
     try:
         length = len(os.fsencode(path))
     except UnicodeEncodeError:
-        raise BadValue("must have a path the file system can hold") from None
+        raise BadValueError("must have a path the file system can hold") from None
     if length > LONGEST_UNIX_PATH:
-        raise BadValue(f"must have a path of at most {LONGEST_UNIX_PATH} bytes ({length} given)")
+        raise BadValueError(f"must have a path of at most {LONGEST_UNIX_PATH} bytes ({length} given)")
     return path
 
 
@@ -227,8 +227,8 @@ def umask(value: object) -> int:
         number = int(octal[1], 8) if octal else value
     try:
         return int(str(whole(0, 0o777)(number)))
-    except BadValue:
-        raise BadValue(wanted) from None
+    except BadValueError:
+        raise BadValueError(wanted) from None
 
 
 def user_id(value: object) -> int:
@@ -249,7 +249,7 @@ def _account(value: object, kind: str) -> int:
         try:
             return pwd.getpwnam(value).pw_uid if kind == "user" else grp.getgrnam(value).gr_gid
         except (KeyError, ValueError):  # ValueError: a NUL or what cannot be encoded
-            raise BadValue(f"must be the number or the name of a {kind} on this machine") from None
+            raise BadValueError(f"must be the number or the name of a {kind} on this machine") from None
     return int(str(whole(0, 2**32 - 2)(value)))
 
 
@@ -269,7 +269,7 @@ def verify_mode(value: object) -> object:
                 return mode
     elif isinstance(value, int) and not isinstance(value, bool) and value in iter(ssl.VerifyMode):
         return ssl.VerifyMode(value)
-    raise BadValue(f"must be {', '.join(mode.name for mode in ssl.VerifyMode)}")
+    raise BadValueError(f"must be {', '.join(mode.name for mode in ssl.VerifyMode)}")
 
 
 def verify_flags(value: object) -> object:
@@ -280,14 +280,14 @@ def verify_flags(value: object) -> object:
         try:
             return ssl.VerifyFlags(value)
         except ValueError:
-            raise BadValue("must be names or numbers of ssl.VerifyFlags") from None
+            raise BadValueError("must be names or numbers of ssl.VerifyFlags") from None
     names = value.split("|") if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not names:
-        raise BadValue("must be names of ssl.VerifyFlags, joined by |")
+        raise BadValueError("must be names of ssl.VerifyFlags, joined by |")
     flags = ssl.VerifyFlags(0)
     for name in names:
         if not isinstance(name, str) or name.strip().upper() not in ssl.VerifyFlags.__members__:
-            raise BadValue(f"must be of {', '.join(ssl.VerifyFlags.__members__)}")
+            raise BadValueError(f"must be of {', '.join(ssl.VerifyFlags.__members__)}")
         flags |= ssl.VerifyFlags[name.strip().upper()]
     return flags
 
@@ -308,7 +308,7 @@ def access_format(value: object) -> str:
     try:
         result % _AnyAtom()
     except (ValueError, TypeError, OverflowError) as error:
-        raise BadValue(f"must be a format of atoms such as %(h)s ({error})") from None
+        raise BadValueError(f"must be a format of atoms such as %(h)s ({error})") from None
     return result
 
 
@@ -322,31 +322,31 @@ def log_level(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value in levels.values():
         return logging.getLevelName(value)
     names = sorted((name for name in levels if name not in ("NOTSET", "WARN", "FATAL")), key=lambda name: levels[name])
-    raise BadValue(f"must be {', '.join(names).lower()}")
+    raise BadValueError(f"must be {', '.join(names).lower()}")
 
 
 def statsd_host(value: object) -> str:
     """Return "host:port" of a statsd server."""
     wanted = "must be the host:port of a statsd server, such as 127.0.0.1:8125"
     if not isinstance(value, str) or ":" not in value or value.endswith(":"):
-        raise BadValue(wanted)
+        raise BadValueError(wanted)
     try:
         return join_host_port(*_host_and_port(value.strip()))
-    except BadValue:
-        raise BadValue(wanted) from None
+    except BadValueError:
+        raise BadValueError(wanted) from None
 
 
 def logging_dict(value: object) -> object:
     """Return a mapping for logging.config.dictConfig."""
     if not isinstance(value, Mapping):
-        raise BadValue("must be a mapping for logging.config.dictConfig")
+        raise BadValueError("must be a mapping for logging.config.dictConfig")
     return value
 
 
 def logger_class(value: object) -> object:
     """Return a class that Hypercorn builds its logger from."""
     if not isinstance(value, type):
-        raise BadValue("must be a class derived from hypercorn.logging.Logger")
+        raise BadValueError("must be a class derived from hypercorn.logging.Logger")
     return value
 
 
@@ -367,8 +367,8 @@ def config_file(value: object) -> object:
     if isinstance(value, str | os.PathLike):
         result = filled(value)
         if result in ("python:", "file:"):
-            raise BadValue("must name a module or a file after its colon")
+            raise BadValueError("must name a module or a file after its colon")
         return result
     if value is None or isinstance(value, bool | int | float | bytes | list | tuple):
-        raise BadValue("must be a path, python:module, file:path or a hypercorn.Config")
+        raise BadValueError("must be a path, python:module, file:path or a hypercorn.Config")
     return value
