@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OptionsError
 from .given import Layer, from_mapping, shorten
 from .spec import Option, nearest
-from .table import BY_HYPERCORN, BY_NAME, OPTIONS, HTTP
+from .table import BY_HYPERCORN, BY_NAME, HTTP, OPTIONS
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
-#: "#: config" itself is no option of a file: one file naming the next would need an order between them.
+#: `config` itself is no option of a file: one file naming the next would need an order between them.
 _IN_FILES = {name: option for name, option in BY_NAME.items() if option.name != "config"}
 
 
@@ -124,12 +124,14 @@ def _from_object(instance: object, source: str, where: str) -> tuple[Layer, Conf
     from hypercorn.config import Config
 
     if isinstance(instance, Config):
-        return from_mapping(_set_in(instance), source, where=f" {where}", known=_IN_FILES), instance
+        return from_mapping(_set_in(instance), source, where=f" {where}", known=_known_to_python()), instance
     if isinstance(instance, Mapping):
         known = {**hypercorn_options(), **_IN_FILES}
         return from_mapping(instance, source, where=f" {where}", known=known), None
     if isinstance(instance, types.ModuleType) or source != "Config object":
-        return from_mapping(_names_in(instance, where), source, where=f" {where}", known=_known_to_python()), None
+        return from_mapping(
+            _names_in(instance, where), source, where=f" {where}", known=_known_to_python()
+        ), None
     what = f"the class {instance.__name__}" if isinstance(instance, type) else shorten(instance)
     raise OptionsError(f"config must be a path or a hypercorn.Config object, not {what}", option="config")
 
@@ -138,21 +140,28 @@ def _set_in(config: Config) -> dict[str, object]:
     """Return what a Config object says: what was assigned to it, or differs from Hypercorn's default by its class.
 
     A value equal to Hypercorn's default counts where it was assigned. Attributes outside our table stay in the
-    object, of which every Config is a copy.
+    object, of which every Config is a copy; one that is nearly an option's name is refused, since Hypercorn lets
+    any name be assigned.
     """
     from hypercorn.config import Config as Base
 
-    plain, assigned, said = Base(), vars(config), {}
+    plain, assigned, known = Base(), vars(config), _known_to_python()
+    said: dict[str, object] = {name: value for name, value in assigned.items() if name in known}
     for name in BY_HYPERCORN:
         value = getattr(config, name, None)
-        if name in assigned or f"_{name}" in assigned or value != getattr(plain, name, None):
+        if f"_{name}" in assigned or value != getattr(plain, name, None):
             said[name] = value
+    for name in assigned:
+        if name not in known and not name.startswith("_") and not hasattr(type(config), name):
+            _refuse_near_miss(name, known, "in the Config object")
     return said
 
 
 def _known_to_python() -> dict[str, Option]:
     """Return the names that count in a Python module: fewer than elsewhere, since a module has names of its own."""
-    ours = {name: option for option in OPTIONS for name in (option.name, option.field, option.hypercorn) if name}
+    ours = {
+        name: option for option in OPTIONS for name in (option.name, option.field, option.hypercorn) if name
+    }
     ours |= {"cert_reqs": BY_NAME["cert_reqs"]}
     return {**hypercorn_options(), **{name: ours[name] for name in ours if name in _IN_FILES}}
 
@@ -171,11 +180,14 @@ def _names_in(instance: object, where: str) -> dict[str, Any]:
             continue
         if name in known:
             said[name] = value
-        elif not name.startswith("_") and name.islower() and (near := nearest(name, known, cutoff=0.85)):
-            raise OptionsError(
-                f"unknown option {name} {where}: did you mean {near}? (A leading _ marks a name as no option.)",
-                option=name,
-            )
+        elif not name.startswith("_") and name.islower():
+            _refuse_near_miss(name, known, where)
     return said
 
 
+def _refuse_near_miss(name: str, known: Mapping[str, Option], where: str) -> None:
+    if near := nearest(name, known, close=True):
+        raise OptionsError(
+            f"unknown option {name} {where}: did you mean {near}? (A leading _ marks a name as no option.)",
+            option=name,
+        )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ..errors import OptionsError
-from .given import Given, Layer, contradiction, convert, shorten, unknown
+from .given import Layer, contradiction, convert, shorten, unknown
 from .spec import Option, nearest
 from .table import BY_FLAG, GROUPS, OPTIONS
 
@@ -157,7 +157,9 @@ def _words(arguments: str | Sequence[str]) -> list[str]:
         raise OptionsError(f"arguments must be text or a list of texts, not {shorten(arguments)}")
     for word in arguments:
         if not isinstance(word, str):
-            raise OptionsError(f"arguments must be texts; {shorten(word)} is not (write {shorten(str(word))})")
+            raise OptionsError(
+                f"arguments must be texts; {shorten(word)} is not (write {shorten(str(word))})"
+            )
     return list(arguments)
 
 
@@ -183,6 +185,3 @@ def _layer(given: Sequence[tuple[str, str | None]]) -> tuple[Layer, list[str]]:
             continue
         layer[option.name] = new
     return layer, warnings
-
-
-__all__ = ["Given", "OptionsParser", "argument_parser", "arguments_of", "from_arguments"]

@@ -54,7 +54,9 @@ class Option:
     def names(self) -> tuple[str, ...]:
         """All its names as keyword, file key and variable, the proper one first."""
         made = [self.name, self.field, self.hypercorn, *self.also]
-        made += [flag[2:].replace("-", "_") for flag in (*self.arguments, *self.old_flags) if flag.startswith("--")]
+        made += [
+            flag[2:].replace("-", "_") for flag in (*self.arguments, *self.old_flags) if flag.startswith("--")
+        ]
         return tuple(dict.fromkeys(name for name in made if name))
 
     @property
@@ -79,14 +81,20 @@ class Option:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the known name most like the given one, or None. A longer name that begins with it is the best guess."""
+def nearest(name: str, known: Iterable[str], *, close: bool = False) -> str | None:
+    """Return the known name most like the given one, or None.
+
+    A longer name that begins with the given one is the best guess. close: only what can hardly be anything but a
+    typing error.
+    """
     import difflib  # only ever needed on the way to an error message
 
     names = sorted(set(known))
     begins = [other for other in names if len(name.strip("-_")) >= 3 and other.startswith(name)]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
-    return begins[0] if begins else near[0] if near else None
+    if begins and not close:
+        return begins[0]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.85 if close else 0.6)
+    return near[0] if near else None
 
 
 def by_name(options: Iterable[Option]) -> Mapping[str, Option]:
