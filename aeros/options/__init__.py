@@ -6,8 +6,8 @@
     given, parse, files   reading each source
     resolve        precedence and what must fit together -> model.Options
 
-Imports nothing but the standard library: Hypercorn is imported by `Options.hypercorn_config()` and for configuration
-files, argparse where there are arguments to parse.
+Imports nothing but the standard library: Hypercorn is imported by `Options.hypercorn_config()` and for
+configuration files, argparse where there are arguments to parse.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ __all__ = [
 def argument_parser() -> OptionsParser:
     """Return an argparse parser of all options, for a CLI to use in `parents=[…]`; see parse.argument_parser.
 
-    Its class, `type(argument_parser())`, suits the CLI's own parser: errors are OptionsError, no abbreviations.
+    Its class, `type(argument_parser())`, suits the CLI's own parser: errors are OptionsError, no
+    abbreviations.
     """
     from . import parse
 

@@ -1,7 +1,7 @@
 """How many CPUs this process may really use: what `-w auto` means.
 
-os.cpu_count() answers for the machine. A container on a 64-core host with a quota of two CPUs would start 64 workers
-and be killed for its memory, so affinity and the cgroup quota count here, whichever is smaller.
+os.cpu_count() answers for the machine. A container on a 64-core host with a quota of two CPUs would start 64
+workers and be killed for its memory, so affinity and the cgroup quota count here, whichever is smaller.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ def usable_cpus(
 ) -> CpuCount:
     """Return the number of CPUs this process may use: the smaller of affinity and cgroup quota, rounded up.
 
-    The quota is the tightest of this process's cgroup and all above it, v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us`).
-    affinity: CPUs the scheduler allows; None asks the kernel. Whatever cannot be read counts as no limit; never raises.
+    The quota is the tightest of this process's cgroup and all above it, v2 (`cpu.max`) and v1
+    (`cpu.cfs_quota_us`).
+    affinity: CPUs the scheduler allows; None asks the kernel. Whatever cannot be read counts as no limit;
+    never raises.
     Source: the kernel's admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst.
     """
     allowed = affinity if affinity is not None else _affinity()
@@ -56,7 +58,7 @@ def _affinity() -> int:
 
 
 def _tightest_quota(proc_root: Path, cgroup_root: Path) -> tuple[float, str] | None:
-    """Return the smallest quota in CPUs on the way from our cgroups to their roots, with where it stood, or None."""
+    """Return the smallest quota in CPUs from our cgroups up to their roots and where it stood, or None."""
     found: list[tuple[float, str]] = []
     for line in _text(proc_root / "self" / "cgroup").splitlines():
         # "hierarchy:controllers:path"; hierarchy 0 without controllers is v2.
@@ -81,8 +83,9 @@ def _tightest_quota(proc_root: Path, cgroup_root: Path) -> tuple[float, str] | N
 def _upwards(mount: Path, path: str) -> list[Path]:
     """Return the folders of cgroup `path` and its parents, ending with the mount itself.
 
-    In a container without a cgroup namespace of its own the path is the host's, while the mount shows only our part:
-    the longer folders are then missing, and the mount, tried last, is our cgroup. ".." leads out of our view.
+    In a container without a cgroup namespace of its own the path is the host's, while the mount shows only
+    our part: the longer folders are then missing, and the mount, tried last, is our cgroup. ".." leads out of
+    our view.
     """
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]

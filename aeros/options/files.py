@@ -5,7 +5,6 @@ The only part that imports Hypercorn to read options, and only when a configurat
 
 from __future__ import annotations
 
-import os
 import types
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ _IN_FILES = {name: option for name, option in BY_NAME.items() if option.name != 
 
 
 def load(named: object) -> tuple[Layer, Config | None]:
-    """Return what a configuration says, and the Config object where it is one (its class may be the user's own).
+    """Return what a configuration says, and the Config object where it is one (or of a class derived from it).
 
     named: "path.toml", "file:path.py", "python:module", "python:module.object", or a hypercorn.Config.
     Runs the user's code for Python files and modules. Raises OptionsError with the cause chained.
@@ -38,7 +37,7 @@ def load(named: object) -> tuple[Layer, Config | None]:
 
 
 def hypercorn_options() -> dict[str, Option]:
-    """Return the options that only the installed Hypercorn knows of: attributes newer than our table, by name.
+    """Return by name the options only the installed Hypercorn knows of: attributes newer than our table.
 
     Their values are passed on unchanged; nothing is known about them.
     """
@@ -137,11 +136,11 @@ def _from_object(instance: object, source: str, where: str) -> tuple[Layer, Conf
 
 
 def _set_in(config: Config) -> dict[str, object]:
-    """Return what a Config object says: what was assigned to it, or differs from Hypercorn's default by its class.
+    """Return what a Config object says: all that was assigned to it, or that its class changes.
 
-    A value equal to Hypercorn's default counts where it was assigned. Attributes outside our table stay in the
-    object, of which every Config is a copy; one that is nearly an option's name is refused, since Hypercorn lets
-    any name be assigned.
+    A value equal to Hypercorn's default counts where it was assigned. Attributes outside our table stay in
+    the object, of which every Config is a copy; one that is nearly an option's name is refused, since
+    Hypercorn lets any name be assigned.
     """
     from hypercorn.config import Config as Base
 
@@ -158,7 +157,7 @@ def _set_in(config: Config) -> dict[str, object]:
 
 
 def _known_to_python() -> dict[str, Option]:
-    """Return the names that count in a Python module: fewer than elsewhere, since a module has names of its own."""
+    """Return the names that count in a Python module: fewer than elsewhere, as it has names of its own."""
     ours = {
         name: option for option in OPTIONS for name in (option.name, option.field, option.hypercorn) if name
     }

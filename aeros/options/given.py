@@ -18,8 +18,8 @@ Layer = dict[str, "Given"]
 class Given:
     """One option with the value it was given, converted.
 
-    spelled: the option in the user's words, for messages: "-w", "workers", "AEROS_WORKERS", "workers in a.toml".
-    source: where it stood, for Options.sources: "argument", "environment AEROS_WORKERS", "file a.toml", …
+    spelled: the option in the user's words, for messages: "-w", "AEROS_WORKERS", "workers in a.toml".
+    source: where it stood, for Options.sources: "argument", "environment AEROS_WORKERS", "file a.toml".
     """
 
     option: Option

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Options:
     """Everything a server was told, checked and complete. Made by `resolve`; a reload makes a new one.
 
-    Names end with their unit: `_s` seconds (monotonic), `_bytes` bytes. What each one means stands in its row of
-    table.py and in the reference.
+    Names end with their unit: `_s` seconds (monotonic), `_bytes` bytes. What each one means stands in its row
+    of table.py and in the reference.
     """
 
     #: Full spellings only: "host:port", "[ipv6]:port", "unix:path" or "fd://number".
@@ -56,7 +56,8 @@ class Options:
     log_format: Literal["text", "json"]
     #: Upper case.
     log_level: str
-    #: "-" (stdout), a path, or None: no access log of ours. A Logger object stands in hypercorn["accesslog"] instead.
+    #: "-" (stdout), a path, or None: no access log of ours. A Logger object stands in hypercorn["accesslog"]
+    #: instead.
     access_log: str | None
     access_log_format: str
     #: "-" (stderr), a path, or None. A Logger object stands in hypercorn["errorlog"] instead.
@@ -80,9 +81,9 @@ class Options:
     def hypercorn_config(self) -> Config:
         """Return a Config for Hypercorn's serve loop with every option applied; a fresh one at each call.
 
-        It is a copy of the user's own object, class kept, where one was given. `workers` is 1, since with more
-        Hypercorn sets SO_REUSEPORT and a second server would share the port unnoticed. `max_requests` is None and
-        its jitter 0, since a worker that stops by itself leaves before its replacement is ready.
+        It is a copy of the user's own object, class kept, where one was given. `workers` is 1, since with
+        more Hypercorn sets SO_REUSEPORT and a second server would share the port unnoticed. `max_requests` is
+        None and its jitter 0, since a worker that stops by itself leaves before its replacement is ready.
         Raises OptionsError if the user's class refuses a value.
         """
         import copy
@@ -101,7 +102,7 @@ class Options:
         return config
 
     def describe_changes(self, other: Options) -> list[str]:
-        """Return one line for each option that differs, as it would change from these options to the other ones."""
+        """Return one line for each option that would change from these options to the other ones."""
         lines = []
         for option in OPTIONS:
             before, after = self._value(option), other._value(option)

@@ -1,7 +1,7 @@
 """The command line: an argparse parser made from the table, that raises instead of printing and exiting.
 
-argparse and not a loop of our own, because Hypercorn's command line is argparse: `-w2`, `-Dw 2`, `--workers=2` and
-a value that is `-` then mean the same here by construction.
+argparse and not a loop of our own, because Hypercorn's command line is argparse: `-w2`, `-Dw 2`,
+`--workers=2` and a value that is `-` then mean the same here by construction.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class OptionsParser(argparse.ArgumentParser):
 
 
 class _Keep(argparse.Action):
-    """Notes what was given and in which words. Values are converted later, together with all other sources."""
+    """Notes what was given and in which words. Values are converted later, with all other sources."""
 
     def __call__(
         self,

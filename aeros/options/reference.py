@@ -8,7 +8,7 @@ from .table import GROUPS, OPTIONS
 
 
 def options_table() -> str:
-    """Return Markdown: for each group of options a heading and a table of name, arguments, default and meaning."""
+    """Return Markdown: a heading and a table for each group of options."""
     parts = []
     for title in GROUPS:
         parts.append(f"### {title[0].upper()}{title[1:]}\n")

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 #: What other servers and hosting services set for the number of workers.
 _WEB_CONCURRENCY = "WEB_CONCURRENCY"
 
-_LISTS = (str, bytes)
-
 
 def resolve(
     arguments: str | Sequence[str] | None = None,
@@ -43,8 +41,10 @@ def resolve(
     4. `constructor`: what WebServer(…) was given
     5. the defaults
 
-    Every value is checked, also one that is then outranked: a mistake that is silent today is an outage tomorrow.
-    Raises OptionsError, one sentence. Runs the user's code only for a configuration in Python; prints nothing.
+    Every value is checked, also one that is then outranked: a mistake that is silent today is an outage
+    tomorrow.
+    Raises OptionsError, one sentence. Runs the user's code only for a configuration in Python; prints
+    nothing.
     """
     warnings: list[str] = []
     told: Layer = {}
@@ -76,7 +76,7 @@ def resolve(
 
 def _from_arguments(arguments: str | Sequence[str]) -> tuple[Layer, list[str]]:
     # Most servers start without arguments, or with none that matter to import argparse for.
-    if len(arguments) == 0 if isinstance(arguments, str | list | tuple) else False:
+    if arguments in ("", [], ()):
         return {}, []
     from .parse import from_arguments
 
@@ -89,7 +89,11 @@ def _mapping(given: Mapping[str, object] | None, name: str, source: str) -> Laye
     if not isinstance(given, Mapping):
         raise OptionsError(f"{name} must be a mapping of options, not {shorten(given)}")
     where = " (given to the constructor)" if source == "constructor" else ""
-    return from_mapping(given, source, where=where)
+    known: Mapping[str, Option] = BY_NAME
+    if not given.keys() <= BY_NAME.keys():
+        # Hypercorn is imported only to learn whether a newer one knows the name.
+        known = {**files.hypercorn_options(), **BY_NAME}
+    return from_mapping(given, source, where=where, known=known)
 
 
 def _from_environment(environ: Mapping[str, str], told: Layer) -> tuple[Layer, list[str]]:
@@ -137,8 +141,9 @@ def _refuse_two_addresses(layer: Layer) -> None:
 def _bind(layers: Sequence[Layer]) -> Given | None:
     """Return the one bind that host and port amount to, or None where they were not given or do not decide.
 
-    A half that is missing comes from the layers below, be it the half of a bind: AEROS_PORT=9000 over a file's
-    bind = "0.0.0.0:8000" is 0.0.0.0:9000. Over several addresses or a Unix socket it means nothing, and is refused.
+    A half that is missing comes from the layers below, be it the half of a bind: AEROS_PORT=9000 over a
+    file's bind = "0.0.0.0:8000" is 0.0.0.0:9000. Over several addresses or a Unix socket it means nothing,
+    and is refused.
     """
     halves: Layer = {}
     for layer in layers:
@@ -172,7 +177,7 @@ def _bind(layers: Sequence[Layer]) -> Given | None:
 
 
 def _check(given: Layer) -> list[str]:
-    """Return warnings for options without effect. Raises OptionsError for options that do not fit together."""
+    """Return warnings for options without effect. Raises OptionsError for what does not fit together."""
 
     def value(name: str) -> Any:
         return given[name].value if name in given else None
@@ -180,7 +185,7 @@ def _check(given: Layer) -> list[str]:
     for one, other in (("certfile", "keyfile"), ("keyfile", "certfile")):
         if value(one) is not None and value(other) is None:
             raise OptionsError(
-                f"{given[one].spelled} needs --{other} as well (a PEM file that holds both is given for both)",
+                f"{given[one].spelled} needs --{other} as well; a PEM file that holds both is given twice",
                 option=one,
             )
     tls = value("certfile") is not None

@@ -1,7 +1,7 @@
 """What an option is, and how one is found by any of its names.
 
-The rows themselves are in table.py. Everything else (command line, keywords, environment, files, help, reference
-documentation, Hypercorn's Config) is derived from them: to add an option, add a row.
+The rows themselves are in table.py. Everything else (command line, keywords, environment, files, help,
+reference documentation, Hypercorn's Config) is derived from them: to add an option, add a row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Option:
     hypercorn the attribute of hypercorn.Config, or None where Hypercorn knows no such thing
     flags     its arguments, best one first, all with the same meaning: the last one given wins.
               None makes one from the name, () says that only Python can give this option
-    old_flags arguments Hypercorn has replaced: accepted, not shown in help, refused beside a new one that differs
+    old_flags arguments Hypercorn has replaced: accepted, not shown in help, refused beside a new one that
+    differs
     also      further names for keyword, file and variable, besides those made from arguments and attributes
     """
 
@@ -84,15 +85,15 @@ class Option:
 def nearest(name: str, known: Iterable[str], *, close: bool = False) -> str | None:
     """Return the known name most like the given one, or None.
 
-    A longer name that begins with the given one is the best guess. close: only what can hardly be anything but a
-    typing error.
+    A longer name that begins with the given one is the best guess. close: only what can hardly be anything
+    but a typing error.
     """
     import difflib  # only ever needed on the way to an error message
 
     names = sorted(set(known))
     begins = [other for other in names if len(name.strip("-_")) >= 3 and other.startswith(name)]
     if begins and not close:
-        return begins[0]
+        return min(begins, key=len)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.85 if close else 0.6)
     return near[0] if near else None
 

@@ -1,7 +1,8 @@
 """The options: one row each. See spec.Option for what the columns mean.
 
-Texts say what an option does, with its unit; help and the reference add arguments, variable and default by themselves.
-Defaults are Hypercorn's except where a reason is given; a test compares them with the installed Hypercorn's.
+Texts say what an option does, with its unit; help and the reference add arguments, variable and default by
+themselves. Defaults are Hypercorn's except where a reason is given; a test compares them with the installed
+Hypercorn's.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ OPTIONS: tuple[Option, ...] = (
     # -- listeners
     Option(
         "bind", LISTENERS, several(values.address, least=1), ("127.0.0.1:8000",),
-        "Where to listen: host:port, host, [ipv6]:port, unix:path or fd://number. May be given more than once.",
+        "Where to listen: host:port, host, [ipv6]:port, unix:path or fd://number. May be repeated.",
         "ADDRESS", field="binds", hypercorn="bind", flags=("-b", "--bind"), kind="list",
     ),
     Option(
@@ -55,15 +56,16 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "insecure_bind", LISTENERS, several(values.address), (),
-        "Where to listen without TLS beside a bind with TLS, for redirects. May be given more than once.",
+        "Where to listen without TLS beside a bind with TLS, for redirects. May be repeated.",
         "ADDRESS", field="insecure_binds", hypercorn="insecure_bind", kind="list",
     ),
     Option(
         "quic_bind", LISTENERS, several(values.address), (),
-        "Where to listen for HTTP/3 (UDP; needs TLS and aioquic). May be given more than once.",
+        "Where to listen for HTTP/3 (UDP; needs TLS and aioquic). May be repeated.",
         "ADDRESS", field="quic_binds", hypercorn="quic_bind", kind="list",
     ),
-    # Hypercorn's 100 is reached within one burst of clients while workers boot; the kernel caps it at somaxconn.
+    # Hypercorn's 100 is reached within one burst of clients while workers boot; the kernel caps it at
+    # somaxconn.
     Option(
         "backlog", LISTENERS, whole(1, 65535), 2048,
         "Connections the kernel holds until a worker accepts them.",
@@ -87,7 +89,7 @@ OPTIONS: tuple[Option, ...] = (
     # -- fleet
     Option(
         "workers", FLEET, values.workers, 1,
-        "Number of worker processes; auto is the number of CPUs this process may use (affinity and cgroup quota). "
+        "Number of worker processes; auto: one per CPU this process may use (affinity, cgroup quota). "
         "0, with which Hypercorn starts no worker process, means 1: a single worker is supervised too.",
         "N|auto", field="workers", hypercorn="workers", flags=("-w", "--workers"),
     ),
@@ -123,7 +125,8 @@ OPTIONS: tuple[Option, ...] = (
         hypercorn="debug", kind="switch",
     ),
     # -- times
-    # Longer than Hypercorn's 60 s: it spans the app's start-up in full, and nothing is lost while old workers serve.
+    # Longer than Hypercorn's 60 s: it spans the app's start-up in full, and nothing is lost while old workers
+    # serve.
     Option(
         "boot_timeout", TIMES, duration(above_zero=True), 120.0,
         "How long the program may take to load, and a worker from its fork until it is ready.",
@@ -131,14 +134,15 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "worker_timeout", TIMES, duration(off=True), 30.0,
-        "How long a worker's event loop may stand still before the worker is killed and replaced; 0 never does.",
+        "How long a worker's event loop may stand still before the worker is replaced; 0: for ever.",
         "TIME", field="worker_timeout_s",
     ),
     # Hypercorn's 3 s cuts requests that a load balancer still waits for (30 s and 60 s are usual there).
     Option(
         "drain_timeout", TIMES, duration(), 30.0,
         "How long a worker that stops may take to finish its requests.",
-        "TIME", field="drain_timeout_s", hypercorn="graceful_timeout", flags=("--drain-timeout", "--graceful-timeout"),
+        "TIME", field="drain_timeout_s", hypercorn="graceful_timeout",
+        flags=("--drain-timeout", "--graceful-timeout"),
     ),
     # Hypercorn's 60 s would be the longer part of every stop of an app that hangs.
     Option(
@@ -204,7 +208,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "access_log", LOGS, values.target, None,
         "Where the access log goes: a path, or - for stdout.",
-        "PATH", field="access_log", hypercorn="accesslog", flags=("--access-logfile",), old_flags=("--access-log",),
+        "PATH", field="access_log", hypercorn="accesslog",
+        flags=("--access-logfile",), old_flags=("--access-log",),
     ),
     Option(
         "access_log_format", LOGS, values.access_format, ACCESS_LOG_FORMAT,
@@ -276,7 +281,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "keyfile_password", TLS, values.optional_text, None,
-        "The password of the private key. Arguments are visible to every user of a machine, variables are not.",
+        "The password of the private key. Other users can see arguments; rather set the variable.",
         "TEXT", hypercorn="keyfile_password", secret=True,
     ),
     Option(
@@ -301,7 +306,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "alpn_protocols", TLS, several(values.filled, least=1), ("h2", "http/1.1"),
-        "Protocols offered in the TLS handshake, best first. May be given more than once.",
+        "Protocols offered in the TLS handshake, best first. May be repeated.",
         "NAME", hypercorn="alpn_protocols", kind="list",
     ),
     # -- HTTP and WebSocket
@@ -312,12 +317,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "server_names", HTTP, several(values.filled), (),
-        "A host name to serve; requests for others get 404. May be given more than once.",
+        "A host name to serve; requests for others get 404. May be repeated.",
         "NAME", hypercorn="server_names", flags=("--server-name",), kind="list",
     ),
     Option(
         "alt_svc_headers", HTTP, several(values.filled), (),
-        "A value for the Alt-Svc header; without one it is made from --quic-bind. May be given more than once.",
+        "A value for the Alt-Svc header; without one it is made from --quic-bind. May be repeated.",
         "TEXT", hypercorn="alt_svc_headers", kind="list",
     ),
     Option(

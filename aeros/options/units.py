@@ -1,7 +1,7 @@
 """Plain values from what people write: durations, sizes, counts, switches.
 
-Every converter takes whatever the option was given as (text from a command line, a Python value from a keyword
-or a file) and returns the one type the option has, or raises BadValueError.
+Every converter takes whatever the option was given as (text from a command line, a Python value from a
+keyword or a file) and returns the one type the option has, or raises BadValueError.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class BadValueError(ValueError):
 
 
 def whole(low: int, high: int | None = None) -> Converter:
-    """Return a converter to int, from `low` to `high` inclusive. 2.5 and True are no whole numbers; "2" is."""
+    """Return a converter to int from `low` to `high`, both included. "2" will do; 2.5 and True will not."""
     span = f"of at least {low}" if high is None else f"from {low} to {high}"
 
     def convert(value: object) -> int:
@@ -59,9 +59,9 @@ def whole(low: int, high: int | None = None) -> Converter:
 
 
 def parse_duration(value: object) -> float:
-    """Return seconds for 30, 2.5, "30", "30s", "5m", "1h30m" or "250ms" (units d, h, m, s, ms, largest first).
+    """Return seconds for 30, 2.5, "30", "30s", "5m", "1h30m" or "250ms" (largest unit first).
 
-    Raises BadValueError for anything else: negative, not finite, longer than 366 days, True.
+    Units: d, h, m, s, ms. Raises BadValueError for anything else: negative, not finite, over 366 days, True.
     """
     wanted = "must be a duration such as 30s, 5m, 1h30m, 250ms or seconds, from 0 to 366d"
     seconds: float | None = None
@@ -114,9 +114,10 @@ def duration(*, above_zero: bool = False, off: bool = False) -> Converter:
 
 
 def parse_size(value: object) -> int:
-    """Return bytes for 4096, "4096", "64K", "512M", "1.5GiB" or "2GB". Raises BadValueError for anything else.
+    """Return bytes for 4096, "4096", "64K", "512M", "1.5GiB" or "2GB".
 
     All units are powers of 1024, as in systemd and Docker, with and without the "i" and the "B".
+    Raises BadValueError for anything else.
     """
     size: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -132,7 +133,7 @@ def parse_size(value: object) -> int:
 
 
 def format_size(size: int) -> str:
-    """Return the shortest text that parse_size reads back as the same number of bytes: 536870912 gives "512M"."""
+    """Return the shortest text that parse_size reads back as the same size: 536870912 gives "512M"."""
     for unit in ("t", "g", "m", "k"):
         if size and size % _SCALE[unit] == 0:
             return f"{size // _SCALE[unit]}{unit.upper()}"
@@ -140,7 +141,7 @@ def format_size(size: int) -> str:
 
 
 def size(low: int, *, high: int | None = None) -> Converter:
-    """Return a converter to bytes as int, not below `low` nor above `high`; see parse_size for what it reads."""
+    """Return a converter to bytes as int, from `low` to `high`; see parse_size for what it reads."""
 
     def convert(value: object) -> int:
         amount = parse_size(value)
@@ -163,7 +164,7 @@ def switch(value: object) -> bool:
 
 
 def or_none(convert: Converter, *, zero: bool = False) -> Converter:
-    """Return a converter that also takes None, "none" and "off" (with `zero`, 0 as well) and gives None for them."""
+    """Return a converter that also gives None for None, "none", "off" and, with `zero`, for 0."""
 
     def convert_or_none(value: object) -> object:
         if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):

@@ -1,7 +1,8 @@
 """Values with a meaning of their own: addresses, paths, names of levels, loops and certificates' checks.
 
-Converters as in units.py: anything in, one type out, or BadValueError. Modules needed by one option alone (ssl, pwd,
-ipaddress, logging) are imported when that option is given, since every worker start pays for the others.
+Converters as in units.py: anything in, one type out, or BadValueError. Modules needed by one option alone
+(ssl, pwd, ipaddress, logging) are imported when that option is given, since every worker start pays for the
+others.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def filled(value: object) -> str:
 
 
 def target(value: object) -> object:
-    """Return where a log goes: a path, "-" for the standard stream, None for nowhere (as "" is), or a Logger."""
+    """Return where a log goes: a path, "-" (the standard stream), None (nowhere; "" too) or a Logger."""
     if value is None or value == "":
         return None
     if not isinstance(value, str | os.PathLike):
@@ -92,7 +93,7 @@ def several(convert: Converter, *, least: int = 0) -> Converter:
 
 
 def workers(value: object) -> object:
-    """Return the number of workers, or AUTO. 0, Hypercorn's "no worker processes", gives one supervised worker."""
+    """Return the number of workers, or AUTO. 0, Hypercorn's "run in this process", gives 1."""
     if isinstance(value, str) and value.strip().lower() == AUTO:
         return AUTO
     try:
@@ -146,7 +147,8 @@ def address(value: object) -> str:
     """Return one bind address in its full spelling: "host:port", "[ipv6]:port", "unix:path" or "fd://number".
 
     Reads Hypercorn's spellings, and so a missing port is 8000, a missing host is every IPv4 address, and
-    "::1:9000" without brackets is ::1, port 9000. Unlike Hypercorn, a port that is no number is no part of the host.
+    "::1:9000" without brackets is ::1, port 9000. Unlike Hypercorn, a port that is no number is no part of
+    the host.
     """
     given = text(value).strip()
     if not given:
@@ -271,7 +273,7 @@ def verify_mode(value: object) -> object:
         for mode in ssl.VerifyMode:
             if name in (mode.name, mode.name.removeprefix("CERT_"), str(int(mode))):
                 return mode
-    elif isinstance(value, int) and not isinstance(value, bool) and value in iter(ssl.VerifyMode):
+    elif isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 2:
         return ssl.VerifyMode(value)
     raise BadValueError(f"must be {', '.join(mode.name for mode in ssl.VerifyMode)}")
 
@@ -317,7 +319,7 @@ def access_format(value: object) -> str:
 
 
 def log_level(value: object) -> str:
-    """Return the name of a level, upper case. Levels of the app's own (logging.addLevelName) count, and numbers."""
+    """Return the name of a level, upper case, for a name or a number. The app's own levels count."""
     import logging
 
     levels = logging.getLevelNamesMapping()
@@ -366,9 +368,9 @@ def control(value: object) -> str:
 
 
 def config_file(value: object) -> object:
-    """Return where to load a configuration from: "path.toml", "file:path.py", "python:module", or a Config object.
+    """Return where to load a configuration from: "path.toml", "file:path.py", "python:module", or an object.
 
-    What the object is gets looked at on loading, since that needs Hypercorn.
+    Whether the object is a Config gets looked at on loading, since that needs Hypercorn.
     """
     if isinstance(value, str | os.PathLike):
         result = filled(value)
