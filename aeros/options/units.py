@@ -127,7 +127,7 @@ def parse_size(value: object) -> int:
         scaled = float(number) * _SCALE[unit.lower()] if "." in number else int(number) * _SCALE[unit.lower()]
         # "1.5" bytes is a mistake; "0.3K" is not one, if not a whole number of bytes either.
         size = int(scaled) if unit or scaled == int(scaled) else None
-    if size is None or not 0 <= size < 1 << 62:
+    if size is None or not 0 <= size < 1 << 59:
         raise BadValueError("must be a size such as 512M, 2G, 64K or bytes")
     return size
 
