@@ -198,7 +198,7 @@ def test_statsd_prefix_of_a_file_survives_other_arguments(tmp_path: Path) -> Non
 def test_a_config_file_means_what_hypercorn_takes_it_for(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "conf"
+    path = tmp_path / ("conf.toml" if kind == "toml" else "conf.py")
     path.write_text(
         'bind = ["127.0.0.1:5000"]\nkeep_alive_timeout = 7\nloglevel = "DEBUG"\naccesslog = "-"\n'
         'h2_max_concurrent_streams = 5\nroot_path = "/x/"\nalpn_protocols = ["http/1.1"]\n'
@@ -228,7 +228,7 @@ def test_aeros_names_in_toml(tmp_path: Path) -> None:
         ("workers = 2.5", "workers in .*a.toml must be a whole number"),
         ("workers = true", "workers in .*a.toml must be a whole number"),
         ("workers = \n", "not valid TOML: .*line 1"),
-        ('\n\nbind = "x', "not valid TOML: .*line 3"),
+        ('\n\nbind = "x\n', "not valid TOML: .*line 3"),
         ("[server]\nworkers = 2", "unknown option server in .*a.toml"),
         ('config = "b.toml"', "unknown option config"),
         ("drain_timeout = 5\ngraceful_timeout = 6", "contradict"),
@@ -367,7 +367,7 @@ def test_every_row_with_an_attribute_reaches_hypercorn() -> None:
     for name, option in BY_HYPERCORN.items():
         if name in skipped or name in ("logger_class", "logconfig_dict", "verify_flags", "quic_bind"):
             continue
-        for raw in (samples.get(name), True, 20_000, "127.0.0.1:99", "b"):
+        for raw in (samples.get(name, True), True, 63, 20_000, "127.0.0.1:99", "b"):
             try:
                 wanted = option.convert(raw)
             except ValueError:
