@@ -77,12 +77,12 @@ def test_every_argument_of_hypercorn_is_known_with_its_arity(monkeypatch: pytest
         for flag in action.option_strings:
             if flag in HELP:
                 continue
-            assert flag in ours, f"Hypercorn has a {flag} that Aeros does not know: add it to options/table.py"
+            assert flag in ours, f"Hypercorn has {flag}, unknown to Aeros: add it to options/table.py"
             mine, option = ours[flag], BY_FLAG[flag]
             assert mine.nargs == action.nargs, flag
             is_list = isinstance(action, argparse._AppendAction)
             assert is_list == (option.kind == "list"), flag
-            # A synonym of Hypercorn's is a synonym here; only --access-log & co. are options of their own there.
+            # A synonym of Hypercorn's is a synonym here too.
             together = {BY_FLAG[other].name for other in action.option_strings}
             assert together == {option.name}, flag
 
@@ -217,7 +217,11 @@ def test_aeros_names_in_toml(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('drain_timeout = "1m30s"\nmax_rss = "512M"\nworkers = "auto"\nbind = "127.0.0.1:1"\n')
     options = resolve(config=str(path), environ={})
-    assert (options.drain_timeout_s, options.max_rss_bytes, options.binds) == (90, 512 << 20, ("127.0.0.1:1",))
+    assert (options.drain_timeout_s, options.max_rss_bytes, options.binds) == (
+        90,
+        512 << 20,
+        ("127.0.0.1:1",),
+    )
     assert options.sources["max_rss"] == f"file {path}"
 
 
@@ -248,7 +252,13 @@ def test_mistakes_in_toml(text: str, wrong: str, tmp_path: Path) -> None:
 def test_unreadable_files(tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
-    for named in (tmp_path / "none.toml", tmp_path, binary, f"file:{tmp_path}/none.py", "python:no_such_module"):
+    for named in (
+        tmp_path / "none.toml",
+        tmp_path,
+        binary,
+        f"file:{tmp_path}/none.py",
+        "python:no_such_module",
+    ):
         with pytest.raises(OptionsError, match="config"):
             resolve(["-c", str(named)], environ={})
     script = tmp_path / "conf.py"
