@@ -127,7 +127,8 @@ class Options:
         shown = [
             f"{option.field or option.name}={_plain(option, self._value(option))!r}"
             for option in OPTIONS
-            if self.sources.get(option.name, "default") != "default"
+            if (option.field is not None or option.hypercorn in self.hypercorn)
+            and self.sources.get(option.name) != "default"
         ]
         return f"Options({', '.join(shown)})"
 

@@ -98,6 +98,9 @@ def nearest(name: str, known: Iterable[str], *, close: bool = False) -> str | No
     import difflib  # only ever needed on the way to an error message
 
     names = sorted(set(known))
+    for other in names:
+        if other.lower() == name.lower():
+            return other
     begins = [other for other in names if len(name.strip("-_")) >= 3 and other.startswith(name)]
     if begins and not close:
         return min(begins, key=len)
