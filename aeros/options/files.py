@@ -22,7 +22,7 @@ _IN_FILES = {name: option for name, option in BY_NAME.items() if option.name != 
 
 
 def load(named: object) -> tuple[Layer, Config | None]:
-    """Return what a configuration says, and the Config object where it is one (or of a class derived from it).
+    """Return what a configuration says, and the Config object where it is one (its class may be derived).
 
     named: "path.toml", "file:path.py", "python:module", "python:module.object", or a hypercorn.Config.
     Runs the user's code for Python files and modules. Raises OptionsError with the cause chained.
