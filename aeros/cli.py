@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import startup
 from .core.clock import iso_time, show_duration
@@ -77,26 +77,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("app", metavar="APP", help="module:app, module:factory(), or module alone for module:app")
     run.set_defaults(run=_run)
 
-    status = _steering(commands, kind, "status", "show how a server and its workers are doing", _status)
+    status = _steering(commands, "status", "show how a server and its workers are doing", _status)
     status.add_argument("--json", action="store_true", help="everything there is, as JSON")
 
-    reload = _steering(commands, kind, "reload", "load the code anew and replace the workers; wait for the outcome", _reload)
+    reload = _steering(commands, "reload", "load the code anew and replace the workers; wait for the outcome", _reload)
     reload.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="refuse the reload if it takes longer")
 
     scale = commands.add_parser("scale", help="change the number of workers, and wait until they are ready")
     scale.add_argument("numbers", nargs="+", metavar="[SERVER] N", help="the new number of workers")
     scale.set_defaults(run=_scale)
 
-    restart = _steering(commands, kind, "restart", "replace workers one after the other with the same code", _restart)
+    restart = _steering(commands, "restart", "replace workers one after the other with the same code", _restart)
     restart.add_argument("--slot", type=_whole, help="only the worker of this slot")
 
-    stop = _steering(commands, kind, "stop", "stop a server gracefully, and wait until it is gone", _stop)
+    stop = _steering(commands, "stop", "stop a server gracefully, and wait until it is gone", _stop)
     stop.add_argument("--now", action="store_true", help="without waiting for requests in flight")
     return parser
 
 
-def _steering(commands, kind, name, text, run):  # type: ignore[no-untyped-def]
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _steering(commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    """Add a command about a running server."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("server", nargs="?", metavar="SERVER", help=_SERVER_HELP)
     parser.set_defaults(run=run)
     return parser
@@ -133,7 +134,9 @@ def _find(named: str | None) -> Server:
         return connect(int(named) if named.isdigit() else named)
     found = running_servers()
     if not found:
-        raise NotAServerError("no server of this user is running (one started with --control off or a path is not seen)")
+        raise NotAServerError(
+            "no server of this user is running (one started with --control off or a path is not seen)"
+        )
     if len(found) > 1:
         raise OptionsError(f"several servers are running; say which: {', '.join(map(str, found))}")
     return connect(found[0])
@@ -190,9 +193,27 @@ def render(status: ServerStatus) -> str:
     ]
     last = status.last_reload
     if last is not None:
-        outcome = f"generation {last.generation} in {show_duration(last.seconds)}" if last.ok else f"refused: {last.reason}"
+        outcome = (
+            f"generation {last.generation} in {show_duration(last.seconds)}" if last.ok else f"refused: {last.reason}"
+        )
         lines.append(f"last reload {iso_time(last.at)}: {outcome}")
-    head = ("slot", "pid", "gen", "state", "up", "requests", "5xx", "in flight", "conns", "ws", "lag", "p99", "cpu", "pss", "restarts")
+    head = (
+        "slot",
+        "pid",
+        "gen",
+        "state",
+        "up",
+        "requests",
+        "5xx",
+        "in flight",
+        "conns",
+        "ws",
+        "lag",
+        "p99",
+        "cpu",
+        "pss",
+        "restarts",
+    )
     rows = [
         (
             str(worker.slot),
@@ -214,11 +235,15 @@ def render(status: ServerStatus) -> str:
         for worker in status.workers
     ]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
+    lines += [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
     for slot in status.slots:
         if slot.last_exit is not None and (slot.state in ("backoff", "failed") or slot.restarts):
             exit_ = slot.last_exit
-            lines.append(f"slot {slot.slot} {slot.state}, last exit {iso_time(exit_.at)}: pid {exit_.pid} {exit_.how} ({exit_.why})")
+            lines.append(
+                f"slot {slot.slot} {slot.state}, last exit {iso_time(exit_.at)}: pid {exit_.pid} {exit_.how} ({exit_.why})"
+            )
     totals = status.totals
     answers = ", ".join(f"{count} {name}" for name, count in totals.responses.items() if count) or "none yet"
     lines.append(f"since start: {totals.requests} requests ({answers}), memory {_mebibytes(status.pss_bytes)}")

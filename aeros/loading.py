@@ -85,7 +85,9 @@ def _nearest_module(name: str) -> str:
     close = difflib.get_close_matches(last, known, 1)
     if close:
         return f"; did you mean {f'{parent}.' if parent else ''}{close[0]}?"
-    return f" (modules in {where[0]}: {', '.join(sorted(known)[:8])})" if known else f" ({where[0]} has no Python module)"
+    return (
+        f" (modules in {where[0]}: {', '.join(sorted(known)[:8])})" if known else f" ({where[0]} has no Python module)"
+    )
 
 
 def _attribute(module: Any, module_name: str, path: str) -> Any:

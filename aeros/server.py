@@ -141,7 +141,9 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         self.stop()
         self.close()
 
@@ -315,5 +317,6 @@ def _result(answer: Answer) -> dict[str, Any]:
     if not (isinstance(kind, type) and issubclass(kind, AerosError)):
         kind = ControlError
     if answer.traceback:
-        raise kind(answer.error, traceback=answer.traceback)
+        with contextlib.suppress(TypeError):  # not every error carries one
+            raise kind(answer.error, traceback=answer.traceback)  # type: ignore[call-arg]
     raise kind(answer.error)

@@ -150,9 +150,7 @@ class Options:
 
 #: The fields that are options, and not about them.
 FIELDS = tuple(
-    item.name
-    for item in fields(Options)
-    if item.name not in ("hypercorn", "config_object", "sources", "warnings")
+    item.name for item in fields(Options) if item.name not in ("hypercorn", "config_object", "sources", "warnings")
 )
 
 

@@ -55,9 +55,7 @@ class Option:
     def names(self) -> tuple[str, ...]:
         """All its names as keyword, file key and variable, the proper one first."""
         made = [self.name, self.field, self.hypercorn, *self.also]
-        made += [
-            flag[2:].replace("-", "_") for flag in (*self.arguments, *self.old_flags) if flag.startswith("--")
-        ]
+        made += [flag[2:].replace("-", "_") for flag in (*self.arguments, *self.old_flags) if flag.startswith("--")]
         return tuple(dict.fromkeys(name for name in made if name))
 
     @property

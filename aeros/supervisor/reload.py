@@ -41,6 +41,10 @@ class Reload:
     how: str = ""
     started_at: float = 0.0
     deadline: float = 0.0
+    #: The latest time that whoever asked will wait for; deadlines are never later.
+    limit: float = 0.0
+    #: Workers that were too slow have been asked for their stacks.
+    last_call: bool = False
     failure: ReloadRecord | None = None
     waiters: list[Waiter] = field(default_factory=list)
     queued: bool = False
@@ -62,10 +66,12 @@ class Reload:
         if waiter is not None:
             self.queued_waiters.append(waiter)
 
-    def begin(self, generation: int, how: str, now: float, deadline: float) -> None:
+    def begin(self, generation: int, how: str, now: float, deadline: float, limit: float) -> None:
         """Make the queued request the one under way."""
         self.on("request")
         self.generation, self.how, self.started_at, self.deadline = generation, how, now, deadline
+        self.limit = limit
+        self.last_call = False
         self.failure = None
         self.waiters, self.queued_waiters = self.queued_waiters, []
         self.queued = False
