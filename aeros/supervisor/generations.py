@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from ..core.channel import ChannelClosed, channel_pair
 from ..core.clock import monotonic, show_duration, wall_time
@@ -227,7 +228,7 @@ class Generations:
 
     def stop(self) -> None:
         """The server is stopping: no reload will happen, zygotes end when their last worker has."""
-        self.reload.abandon()
+        self._office.answers += [partial(waiter, None) for waiter in self.reload.abandon()]
         if self._loader is not None:
             self._drop_loader(self._loader)
         for zygote in self._zygotes:
@@ -385,7 +386,7 @@ class Generations:
         if record is not None and self._office.target.committed in self.forkable:
             outcome = ReloadOutcome(record.ok, record.generation, record.reason, record.traceback, record.seconds)
             self._office.tell(self.zygote_of(self._office.target.committed).channel, outcome)
-        self.reload.finish(record)
+        self._office.answers += [partial(waiter, record) for waiter in self.reload.take_waiters()]
         self._office.poke()
 
     def _leftovers(self) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..core.channel import Channel
@@ -118,9 +119,7 @@ class Supervisor:
         self.generations.advance()
         self.generations.check(now)
         self._check_ready()
-        if office.dirty:
-            office.dirty = False
-            office.scoreboard.write_summary(self.summary())
+        office.publish(self.summary)
 
     def _perform(self, action: Action) -> None:
         office = self.office
@@ -144,13 +143,12 @@ class Supervisor:
         return bool(self.office.target.stopping) and not self.office.fleet.workers and self.generations.gone
 
     def _close(self) -> None:
-        self.generations.reload.abandon()
         for reply in self._stop_waiters:
             reply({"exit_code": int(self.office.exit_code)})
         for waiter in self._ready_waiters:
             waiter(self._why_never_ready())
-        with contextlib.suppress(ValueError):
-            self.office.scoreboard.write_summary(self.summary())
+        self.office.dirty = True
+        self.office.publish(self.summary)
         self.control.close()
         close_all(self.office.listeners)
 
@@ -295,8 +293,7 @@ class Supervisor:
             office.dirty = True
             self._announce(self)
         waiters, self._ready_waiters = self._ready_waiters, []
-        for waiter in waiters:
-            waiter(None)
+        office.answers += [partial(waiter, None) for waiter in waiters]
 
     def _when_ready(self, call: Callable[[AerosError | None], None]) -> None:
         self._ready_waiters.append(call)

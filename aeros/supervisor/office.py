@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..core.channel import Channel, ChannelClosed
 from ..core.exitcodes import ExitCode
@@ -34,6 +35,8 @@ class Office:
     exit_code: ExitCode = ExitCode.OK
     #: The summary in the scoreboard is out of date.
     dirty: bool = True
+    #: Answers that wait until the scoreboard shows what they speak of.
+    answers: list[Callable[[], None]] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop = field(init=False)
     bell: asyncio.Event = field(init=False)
 
@@ -46,6 +49,15 @@ class Office:
         """Something changed: have the loop look again."""
         self.dirty = True
         self.bell.set()
+
+    def publish(self, summary: Callable[[], dict[str, Any]]) -> None:
+        """Bring the scoreboard up to date, then give the answers that waited for it."""
+        if self.dirty:
+            self.dirty = False
+            self.scoreboard.write_summary(summary())
+        answers, self.answers = self.answers, []
+        for answer in answers:
+            answer()
 
     def first_error(self, code: ExitCode) -> None:
         """Note why the server will have failed; later reasons do not overwrite the first."""

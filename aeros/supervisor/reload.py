@@ -76,15 +76,14 @@ class Reload:
         self.waiters, self.queued_waiters = self.queued_waiters, []
         self.queued = False
 
-    def finish(self, record: ReloadRecord | None) -> None:
-        """Tell everyone who waited for the one that was under way. None: the server is ending."""
+    def take_waiters(self) -> list[Waiter]:
+        """Return everyone who waits for the one that was under way, to be told how it ended."""
         waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            waiter(record)
+        return waiters
 
-    def abandon(self) -> None:
-        """The server is ending: nobody's reload will happen."""
+    def abandon(self) -> list[Waiter]:
+        """The server is ending, nobody's reload will happen: return everyone who waits for one."""
         self.queued = False
         self.waiters += self.queued_waiters
         self.queued_waiters = []
-        self.finish(None)
+        return self.take_waiters()
