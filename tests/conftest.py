@@ -60,7 +60,7 @@ def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture(autouse=True)
 def _hung_test_says_where(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that hangs fails with a stack, long before a CI job's limit: `@pytest.mark.limit_s(n)`, else 90 s."""
+    """A test that hangs fails with a stack: after `@pytest.mark.limit_s(n)`, else 90 s."""
     marker = request.node.get_closest_marker("limit_s")
     limit_s = marker.args[0] if marker else 90
 

@@ -1,8 +1,7 @@
-"""Small apps the tests serve. Each holds the line `VERSION = "v1"`, which `source_of` swaps for reload tests."""
+"""Small apps the tests serve. Each holds the line `VERSION = "v1"`, which `source_of` swaps."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -10,7 +9,7 @@ _VERSION_LINE = 'VERSION = "v1"'
 
 
 def source_of(app: str, version: str = "v1") -> str:
-    """The program text: of the named app with that version in it, or the given text itself if it has several lines."""
+    """The text of the named app with that version in it; a text of several lines is taken as it is."""
     if "\n" in app:
         return app
     text = (FOLDER / f"{app}.py").read_text()
@@ -22,7 +21,7 @@ def replace(path: Path, text: str) -> None:
     """Put new code in place as a deploy does: the old file until the new one is whole."""
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def deploy(path: Path, app: str = "full", version: str = "v1") -> None:

@@ -1,4 +1,4 @@
-"""Its workers die by themselves, TESTAPP_DIES_AFTER seconds after they began to serve, while the file TESTAPP_SICK exists."""
+"""While the file TESTAPP_SICK exists, its workers die TESTAPP_DIES_AFTER seconds after they began to serve."""
 
 import asyncio
 import os
@@ -15,7 +15,9 @@ app = WebServer(__name__)
 @app.before_serving
 async def fall_ill() -> None:
     if Path(os.environ["TESTAPP_SICK"]).exists():
-        asyncio.get_running_loop().call_later(float(os.environ.get("TESTAPP_DIES_AFTER", "0.05")), os._exit, 23)
+        asyncio.get_running_loop().call_later(
+            float(os.environ.get("TESTAPP_DIES_AFTER", "0.05")), os._exit, 23
+        )
 
 
 @app.get("/")

@@ -1,4 +1,4 @@
-"""An app with a route for everything the tests do to a server. Its behaviour outside routes is set by TESTAPP_*."""
+"""An app with a route for everything the tests do to a server; TESTAPP_* set what it does outside routes."""
 
 import asyncio
 import hashlib

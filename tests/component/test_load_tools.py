@@ -1,4 +1,4 @@
-"""The load clients against servers that misbehave on purpose: each kind of failure is counted as what it is."""
+"""The load clients against servers that misbehave on purpose: each failure is counted as what it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ GOOD = json.dumps({"pid": 1, "generation": 1, "version": "v1"}).encode()
 
 
 def response(body: bytes = GOOD, status: str = "200 OK", connection: str = "keep-alive") -> bytes:
-    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: {connection}\r\n\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: {connection}\r\n\r\n".encode()
+        + body
+    )
 
 
 def reset(client: socket.socket) -> None:

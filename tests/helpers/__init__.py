@@ -1,1 +1,1 @@
-"""What the tests are built with: processes, load, conditions, and readings of /proc. Never imported by aeros."""
+"""What the tests are built with: processes, load, conditions, and readings of /proc."""

@@ -13,10 +13,12 @@ T = TypeVar("T")
 SOON_S = 15.0
 
 
-def eventually(check: Callable[[], T], deadline_s: float = SOON_S, what: str = "", pause_s: float = 0.02) -> T:
+def eventually(
+    check: Callable[[], T], deadline_s: float = SOON_S, what: str = "", pause_s: float = 0.02
+) -> T:
     """Return the first truthy value of check(), or fail with the last value seen once deadline_s is over.
 
-    An AssertionError, OSError or LookupError inside check counts as not yet; any other error is a fault of the test.
+    An AssertionError, OSError or LookupError inside check means not yet; any other error is a fault of the test.
     """
     give_up_at = time.monotonic() + deadline_s
     last: object = None
@@ -45,7 +47,7 @@ def stays(check: Callable[[], object], for_s: float, what: str = "", pause_s: fl
 
 
 class Watch(threading.Thread):
-    """Samples a reading in the background until stopped; `values` holds what it saw, `errors` what it raised."""
+    """Samples a reading in the background until stopped: `values` it saw, and `errors` it raised."""
 
     def __init__(self, read: Callable[[], object], pause_s: float = 0.05) -> None:
         super().__init__(daemon=True, name="watch")
@@ -68,6 +70,6 @@ class Watch(threading.Thread):
         while not self._over.is_set():
             try:
                 self.values.append(self._read())
-            except Exception as error:  # noqa: BLE001 - kept for the test to judge
+            except Exception as error:
                 self.errors.append(error)
             self._over.wait(self._pause_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
 
@@ -20,7 +19,9 @@ class H2Connection:
         self.socket = Connection(address, timeout_s, context).socket
         assert isinstance(self.socket, ssl.SSLSocket)
         self.protocol = self.socket.selected_alpn_protocol()
-        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._h2 = h2.connection.H2Connection(
+            h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
+        )
         self.events: list[h2.events.Event] = []
         self.ended = False
         self._h2.initiate_connection()
@@ -53,7 +54,7 @@ class H2Connection:
         self.socket.settimeout(timeout_s)
         try:
             data = self.socket.recv(65536)
-        except (TimeoutError, socket.timeout):
+        except TimeoutError:
             return False
         except OSError as error:
             raise Truncated(str(error)) from error

@@ -75,7 +75,7 @@ def address_of(url: str) -> Address:
 
 
 class Connection:
-    """One connection, opened at once. `tls` wraps it; `close_idle` tells whether the server ended it while it was idle."""
+    """One connection, opened at once; over TLS where a context is given."""
 
     def __init__(self, address: Address, timeout_s: float = 10.0, tls: ssl.SSLContext | None = None) -> None:
         self.address = address
@@ -121,12 +121,16 @@ class Connection:
         finally:
             self.socket.settimeout(timeout)
 
-    def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
         begun = time.monotonic()
         self.send(self.head(method, path, len(body), headers) + body)
         return self.read_answer(begun)
 
-    def head(self, method: str, path: str, length: int = 0, headers: Mapping[str, str] | None = None) -> bytes:
+    def head(
+        self, method: str, path: str, length: int = 0, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         lines = [f"{method} {path} HTTP/1.1", "host: localhost"]
         if length or method == "POST":
             lines.append(f"content-length: {length}")
@@ -158,7 +162,9 @@ class Connection:
             self._buffer += self._more(self._buffer)
         raw, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *lines = raw.decode("latin-1").split("\r\n")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+        }
         return int(first.split()[1]), headers, raw
 
     def read_some(self) -> bytes:
@@ -207,7 +213,11 @@ class Connection:
 
 
 def get(
-    address: Address, path: str = "/", timeout_s: float = 10.0, tls: ssl.SSLContext | None = None, **headers: str
+    address: Address,
+    path: str = "/",
+    timeout_s: float = 10.0,
+    tls: ssl.SSLContext | None = None,
+    **headers: str,
 ) -> Answer:
     """One GET on a connection of its own."""
     with Connection(address, timeout_s, tls) as connection:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 _LEVEL = re.compile(r"^(?:\S+ ){0,4}?\[?(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\]?\b", re.IGNORECASE)
 _LOUD = {"WARNING", "WARN", "ERROR", "CRITICAL"}
 _ALWAYS_LOUD = re.compile(
-    r"Traceback \(most recent call last\)|was never awaited|was never retrieved|\w+Warning:|^Exception ignored"
-    r"|Fatal Python error|Task was destroyed"
+    r"Traceback \(most recent call last\)|was never awaited|was never retrieved|\w+Warning:"
+    r"|^Exception ignored|Fatal Python error|Task was destroyed"
 )
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -33,7 +33,11 @@ def is_loud(line: str) -> bool:
 def unexpected(text: str, expected: Iterable[str]) -> list[str]:
     """Lines at warning or above (and stray tracebacks) which none of the expected patterns matches."""
     patterns = [re.compile(pattern) for pattern in expected]
-    return [line for line in text.splitlines() if is_loud(line) and not any(known.search(line) for known in patterns)]
+    return [
+        line
+        for line in text.splitlines()
+        if is_loud(line) and not any(known.search(line) for known in patterns)
+    ]
 
 
 def tracebacks(text: str) -> int:

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-#: Set in the environment of every program a test starts. Its value is found again in each descendant, orphaned or not.
+#: In the environment of every program a test starts, and so of each descendant, orphaned or not.
 MARKER = "TEST_FAMILY"
 
 

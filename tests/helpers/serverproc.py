@@ -1,4 +1,4 @@
-"""One server program under test, as its user would start it: a subprocess with a family that must not outlive it."""
+"""One server program under test, as its user would start it, with a family that must not outlive it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from . import log as logs
 from . import proc
 from .conditions import eventually
-from .http import Address, Answer, address_of, get
+from .http import Address, Answer, ExchangeError, address_of, get
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from aeros.status import ServerStatus, WorkerStatus
@@ -37,7 +38,8 @@ def environment(runtime_dir: Path, marker: str, extra: Mapping[str, str] | None 
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AEROS", "PYTHON", "TESTAPP")) and name not in ("WEB_CONCURRENCY", "NOTIFY_SOCKET")
+        if not name.startswith(("AEROS", "PYTHON", "TESTAPP"))
+        and name not in ("WEB_CONCURRENCY", "NOTIFY_SOCKET")
     }
     kept |= {
         "PYTHONPATH": str(REPOSITORY),
@@ -78,7 +80,9 @@ class ServerProcess:
         self.expected_log: list[str] = []
         self.expected_leftovers: set[int] = set()
         self.started_at = time.monotonic()
+        self.supervisor_pid: int | None = None
         self._address: Address | None = None
+        self._terminal: Terminal | None = None
         self._closed = False
         with self.stderr_path.open("wb") as err, self.stdout_path.open("wb") as out:
             self.popen = subprocess.Popen(
@@ -98,15 +102,22 @@ class ServerProcess:
             self.popen.stdin.write(stdin.encode())
             self.popen.stdin.close()
 
-    # --- what it is -------------------------------------------------------------------------------------------
+    # --- what it is ----------------------------------------------------------------------------------------
 
     @property
     def control_path(self) -> Path:
-        return self.runtime_dir / "aeros" / f"{self.pid}.sock"
+        return self.runtime_dir / "aeros" / f"{self.supervisor_pid or self.pid}.sock"
 
     @property
     def log(self) -> str:
+        """What it wrote to standard error so far, wherever that leads."""
+        if self._terminal is not None:
+            return re.sub(r"\x1b\[[0-9;]*m", "", self._terminal.shown)
         return self.stderr_path.read_text(errors="replace")
+
+    def shown_in(self, terminal: Terminal) -> None:
+        """Say that the program writes to this terminal, which is then its log."""
+        self._terminal = terminal
 
     @property
     def stdout(self) -> str:
@@ -150,7 +161,7 @@ class ServerProcess:
     def get(self, path: str = "/", timeout_s: float = 10.0) -> Answer:
         return get(self.address, path, timeout_s)
 
-    # --- waiting ----------------------------------------------------------------------------------------------
+    # --- waiting -------------------------------------------------------------------------------------------
 
     def ready(self, workers: int | None = None, deadline_s: float = START_S) -> ServerProcess:
         """Wait until the status says that all of the wanted workers are ready."""
@@ -169,27 +180,24 @@ class ServerProcess:
 
         def answers() -> bool:
             self._assert_running()
-            return get(self.address).status > 0
-
-        from .http import ExchangeError
-
-        def asked() -> bool:
             try:
-                return answers()
+                return get(self.address).status > 0
             except ExchangeError:
                 return False
 
-        self._waiting(asked, deadline_s, "an answer at the URL of the log")
+        self._waiting(answers, deadline_s, "an answer at the URL of the log")
         return self
 
     def settled(self, generation: int | None = None, deadline_s: float = START_S) -> ServerStatus:
-        """Wait until exactly the target's workers exist, all ready, all of one generation (that one, if given)."""
+        """Wait until just the target's workers exist, all ready and of one generation (that one, if given)."""
 
         def one_generation() -> ServerStatus | None:
             status = self.status()
             generations = {worker.generation for worker in status.workers}
             states = {worker.state for worker in status.workers}
-            whole = len(status.workers) == status.target_workers and states == {"ready"} and len(generations) == 1
+            whole = (
+                len(status.workers) == status.target_workers and states == {"ready"} and len(generations) == 1
+            )
             return status if whole and (generation is None or generations == {generation}) else None
 
         status = self._waiting(one_generation, deadline_s, f"settled on generation {generation or 'any'}")
@@ -250,13 +258,13 @@ class ServerProcess:
         """`python -m aeros ARGS` run beside the server, with the same runtime directory."""
         return run_command([sys.executable, "-m", "aeros", *args], self.runtime_dir, self.cwd, deadline_s)
 
-    # --- what is to be in the log -----------------------------------------------------------------------------
+    # --- what is to be in the log --------------------------------------------------------------------------
 
     def expect(self, *patterns: str) -> None:
         """Declare lines at warning or above which this test brings about on purpose."""
         self.expected_log += patterns
 
-    # --- the end ----------------------------------------------------------------------------------------------
+    # --- the end -------------------------------------------------------------------------------------------
 
     def close(self) -> list[str]:
         """End the program and its family; the list says what was wrong with how it ended."""
@@ -276,7 +284,9 @@ class ServerProcess:
                 eventually(lambda: not (self.family - self.expected_leftovers), 5.0)
             except AssertionError:
                 left = self.family - self.expected_leftovers
-                problems.append("left running: " + "; ".join(f"{pid} {proc.command(pid)}" for pid in sorted(left)))
+                problems.append(
+                    "left running: " + "; ".join(f"{pid} {proc.command(pid)}" for pid in sorted(left))
+                )
         finally:
             proc.kill_all(self.family)
             self.popen.wait(10)

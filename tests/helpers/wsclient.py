@@ -15,7 +15,7 @@ from .http import Address
 
 @dataclass(frozen=True)
 class Ending:
-    """How a connection ended: the close code the server sent (None: none, the connection was cut), and when."""
+    """How a connection ended: the close code the server sent (None: the connection was cut), and when."""
 
     code: int | None
     reason: str
@@ -29,7 +29,9 @@ def open_websocket(address: Address, path: str = "/ws", timeout_s: float = 10.0)
     assert not isinstance(address, str)
     host, port = address
     shown = f"[{host}]" if ":" in host else host
-    return connect(f"ws://{shown}:{port}{path}", open_timeout=timeout_s, close_timeout=2, ping_interval=None, proxy=None)
+    return connect(
+        f"ws://{shown}:{port}{path}", open_timeout=timeout_s, close_timeout=2, ping_interval=None, proxy=None
+    )
 
 
 def close_code(error: ConnectionClosed) -> int | None:

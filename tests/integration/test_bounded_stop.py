@@ -1,4 +1,4 @@
-"""Acceptance 7: a stop ends within the configured total, whatever the app does, on every loop and interpreter."""
+"""Acceptance 7: a stop ends within the configured total, whatever the app does, on every loop and Python."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def hold(server: ServerProcess, stack: ExitStack, path: str) -> Connection:
     busy = sum(worker.in_flight for worker in server.workers())
     connection = stack.enter_context(Connection(server.address))
     connection.send(connection.head("GET", path))
-    eventually(lambda: sum(worker.in_flight for worker in server.workers()) > busy, 5, "the request in flight")
+    eventually(
+        lambda: sum(worker.in_flight for worker in server.workers()) > busy, 5, "the request in flight"
+    )
     return connection
 
 

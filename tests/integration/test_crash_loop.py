@@ -1,4 +1,4 @@
-"""A worker that dies again and again is tried ever less often, others go on, and it heals by itself or by a reload."""
+"""A worker that dies again and again is tried ever less often, others go on, and it can heal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ EXPECTED = (r"worker slot=\d", "(?i)slot", "(?i)crash", "(?i)back", "(?i)failed"
 
 
 def deaths(server: ServerProcess) -> int:
-    return sum(worker["restarts"] for worker in server.status().to_dict()["workers"]) or server.log.count("code 23")
+    return sum(worker["restarts"] for worker in server.status().to_dict()["workers"]) or server.log.count(
+        "code 23"
+    )
 
 
 def is_failed(server: ServerProcess) -> bool:
@@ -44,7 +46,7 @@ def test_a_crash_loop_backs_off_gives_up_visibly_and_heals_on_reload(serve: Serv
 
 def test_one_ill_slot_leaves_the_others_serving(serve: Serve, tmp_path: Path) -> None:
     sick = tmp_path / "sick"
-    text = source_of("dying").replace('.exists():', '.exists() and app.worker.slot == 1:')
+    text = source_of("dying").replace(".exists():", ".exists() and app.worker.slot == 1:")
     server = serve(text, "-w", "3", env={"TESTAPP_SICK": str(sick), "TESTAPP_DIES_AFTER": "0"}).ready(3)
     server.expect(*EXPECTED)
     sick.touch()

@@ -1,4 +1,4 @@
-"""Acceptance 5: a first start that cannot succeed says so once, with its own exit code, and leaves nothing."""
+"""Acceptance 5: a first start that cannot succeed says so once, by its exit code too, and leaves nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers replaced because of age, requests or memory: one at a time, the replacement ready first, nothing dropped."""
+"""Workers replaced for age, requests or memory: the replacement ready first, nothing dropped."""
 
 from __future__ import annotations
 

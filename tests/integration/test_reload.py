@@ -69,7 +69,9 @@ def test_reload_with_the_plain_asyncio_loop(serve: Serve, tmp_path: Path) -> Non
     assert server.stop() == 0
 
 
-def test_a_draining_worker_answers_keep_alive_connections_and_says_close(serve: Serve, tmp_path: Path) -> None:
+def test_a_draining_worker_answers_keep_alive_connections_and_says_close(
+    serve: Serve, tmp_path: Path
+) -> None:
     server = serve("full", "-w", "1", "--drain-timeout", "20").ready(1)
     with Connection(server.address) as connection:
         old = connection.request("GET", "/").json()["pid"]
@@ -108,7 +110,9 @@ def test_what_is_under_way_ends_on_the_worker_it_began_on(serve: Serve, tmp_path
             connection.send(connection.head("GET", "/slow?s=3"))
         else:
             connection.send(connection.head("POST", "/upload", 1000) + b"x" * 500)
-        eventually(lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5, "the request in flight")
+        eventually(
+            lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5, "the request in flight"
+        )
         deploy(tmp_path / "app.py", version="v2")
         server.send_signal(signal.SIGHUP)
         eventually(lambda: server.get().json()["version"] == "v2", 30, "the new code answers")
@@ -166,9 +170,7 @@ def test_a_stop_in_the_middle_of_a_reload_wins(serve: Serve, tmp_path: Path, pha
     server = serve("full", "-w", "2").ready(2)
     hold = {
         "loading": "import time\ntime.sleep(600)\n" + source_of("full", "v2"),
-        "starting": source_of("full", "v2").replace(
-            'note("before_serving")', "await asyncio.Event().wait()"
-        ),
+        "starting": source_of("full", "v2").replace('note("before_serving")', "await asyncio.Event().wait()"),
     }[phase]
     alone = len(server.family)
     replace(tmp_path / "app.py", hold)
@@ -185,7 +187,10 @@ def test_a_stop_in_the_middle_of_a_reload_wins(serve: Serve, tmp_path: Path, pha
 
 def test_surge_bounds_the_extra_workers(serve: Serve, tmp_path: Path) -> None:
     server = serve("full", "-w", "3", "--reload-surge", "1").ready(3)
-    with Watch(lambda: server.workers(), pause_s=0.01) as watch, Load(server.address, (NewConnectionGet,)) as tally:
+    with (
+        Watch(server.workers, pause_s=0.01) as watch,
+        Load(server.address, (NewConnectionGet,)) as tally,
+    ):
         deploy(tmp_path / "app.py", version="v2")
         server.handle().reload(timeout=40)
         server.settled()
@@ -210,7 +215,7 @@ def test_reload_result_and_status_tell_of_it(serve: Serve, tmp_path: Path) -> No
 
 
 def footprint(server: ServerProcess) -> tuple[int, int, int]:
-    """What must be the same after any number of reloads: processes, the supervisor's descriptors and threads."""
+    """The same after any number of reloads: processes, the supervisor's descriptors and threads."""
     return len(server.family), len(proc.open_fds(server.pid)), proc.thread_count(server.pid)
 
 
@@ -247,7 +252,9 @@ def test_reloads_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
             deploy(program, version=f"v{number}")
             assert server.command("reload", str(server.pid)).returncode == 0
     server.settled()
-    eventually(lambda: footprint(server) == before, 10, f"the footprint {before} again, not {footprint(server)}")
+    eventually(
+        lambda: footprint(server) == before, 10, f"the footprint {before} again, not {footprint(server)}"
+    )
     assert proc.zombies(server.family) == set()
     assert server.stop() == 0
 

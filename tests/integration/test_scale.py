@@ -13,7 +13,12 @@ from tests.helpers.load import MIXED, Load
 
 def test_ttin_and_ttou(serve: Serve) -> None:
     server = serve("full", "-w", "2").ready(2)
-    for number, wanted in [(signal.SIGTTIN, 3), (signal.SIGTTIN, 4), (signal.SIGTTOU, 3), (signal.SIGTTOU, 2)]:
+    for number, wanted in [
+        (signal.SIGTTIN, 3),
+        (signal.SIGTTIN, 4),
+        (signal.SIGTTOU, 3),
+        (signal.SIGTTOU, 2),
+    ]:
         server.send_signal(number)
         eventually(lambda wanted=wanted: server.status().target_workers == wanted, 5)
         server.settled()

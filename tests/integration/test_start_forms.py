@@ -35,7 +35,7 @@ def main():
 
     @app.get("/")
     async def home():
-        return {"pid": os.getpid(), "generation": app.worker.generation, "version": "v1", "word": unpicklable()}
+        return {"pid": os.getpid(), "word": unpicklable()}
 
     app.start("-w 2 -b 127.0.0.1:0")
 
@@ -106,7 +106,7 @@ def test_module_code_runs_once_for_all_workers(serve: Serve, tmp_path: Path) -> 
         'app.start(["-w", "2", "--bind", "127.0.0.1:0"])',
         'app.start(workers=2, bind="127.0.0.1:0")',
         'app.start("-w 2", port=0)',
-        'app.start("-w 2  --bind  \'127.0.0.1:0\'")',
+        "app.start(\"-w 2  --bind  '127.0.0.1:0'\")",
     ],
 )
 def test_arguments_as_text_as_list_as_keywords_and_mixed(serve: Serve, start: str) -> None:
@@ -129,7 +129,7 @@ def test_from_stdin_where_a_reload_says_why_it_cannot_be(serve: Serve) -> None:
     server = serve(argv=[sys.executable, "-"], stdin=TINY + START)
     server.expect("reload")
     before = two_workers_answer(server)
-    with pytest.raises(aeros.ReloadFailed, match="(?i)stdin|standard input"):
+    with pytest.raises(aeros.ReloadFailed, match=r"(?i)stdin|standard input"):
         server.handle().reload(timeout=30)
     assert two_workers_answer(server) == before
     assert server.stop() == 0
@@ -144,7 +144,7 @@ def test_from_a_function_with_closures(serve: Serve) -> None:
 
 @pytest.mark.parametrize("spelling", ["shop:app", "factory:create_app()"])
 def test_by_import_name_and_from_a_factory(serve: Serve, tmp_path: Path, spelling: str) -> None:
-    
+
     (tmp_path / "shop.py").write_text(TINY)
     (tmp_path / "factory.py").write_text(FACTORY)
     server = serve(argv=[sys.executable, "-m", "aeros", "run", spelling, "-w", "2", "-b", "127.0.0.1:0"])

@@ -1,4 +1,4 @@
-"""A worker that makes no progress is shown, killed and replaced; one that is only busy or slow to start is not."""
+"""A worker that makes no progress is shown, killed and replaced; one only busy or slow to start is not."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_a_stopped_process_is_replaced(serve: Serve) -> None:
     before = server.ready_pids()
     victim = min(before)
     os.kill(victim, signal.SIGSTOP)
-    eventually(lambda: victim not in server.ready_pids() and len(server.ready_pids()) == 2, 15, "a replacement")
+    eventually(
+        lambda: victim not in server.ready_pids() and len(server.ready_pids()) == 2, 15, "a replacement"
+    )
     eventually(lambda: victim not in server.family, 5, "the stopped one gone")
     assert server.stop() == 0
 

@@ -1,4 +1,4 @@
-"""Acceptance 6: however the supervisor dies, its family follows and the port is free; a dead zygote costs nothing."""
+"""Acceptance 6: however the supervisor dies, its family follows; a dead zygote costs nothing."""
 
 from __future__ import annotations
 

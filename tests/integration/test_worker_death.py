@@ -37,7 +37,9 @@ def test_every_way_to_die_is_named_and_the_worker_replaced(serve: Serve, query: 
     before = {worker.slot: worker for worker in server.workers()}
     with pytest.raises(ExchangeError):
         server.get(f"/die?{query}")
-    eventually(lambda: server.ready_pids() != {worker.pid for worker in before.values()}, 10, "the dead one missed")
+    eventually(
+        lambda: server.ready_pids() != {worker.pid for worker in before.values()}, 10, "the dead one missed"
+    )
     server.settled()
     after = {worker.slot: worker for worker in server.workers()}
     (slot,) = [slot for slot in after if after[slot].pid != before[slot].pid]
@@ -49,7 +51,9 @@ def test_every_way_to_die_is_named_and_the_worker_replaced(serve: Serve, query: 
     assert server.stop() == 0
 
 
-def kill_workers_under_load(server: ServerProcess, workers: int, kills: int, gap_s: float) -> tuple[Tally, list[float]]:
+def kill_workers_under_load(
+    server: ServerProcess, workers: int, kills: int, gap_s: float
+) -> tuple[Tally, list[float]]:
     """SIGKILL a random worker again and again; the seconds until each replacement first answered."""
     dice = random.Random(4711)
     killed: list[tuple[int, int, float]] = []
@@ -156,8 +160,8 @@ def test_a_worker_killed_while_it_drains_is_not_replaced(serve: Serve, tmp_path:
     assert server.stop() == 0
 
 
-def test_a_worker_that_dies_takes_no_child_of_its_own_along_into_limbo(serve: Serve) -> None:
-    """Demand 31: a handler may start processes; here one whose worker is stopped normally is the app's business."""
+def test_a_handler_may_use_a_process_pool(serve: Serve) -> None:
+    """Demand 31: a handler may start processes; workers are no daemons that may have no children."""
     server = serve(
         """
 import os, sys
