@@ -1,0 +1,156 @@
+"""A two-way line of messages over one end of a Unix socketpair, with file descriptors alongside.
+
+The supervisor and the workers use it from an event loop (never blocking, `flush` when writable); the zygote
+uses it blocking. End-of-file means the other process is gone, which is how a worker learns that its
+supervisor died: only the supervisor ever holds the other end.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+
+from .messages import MAX_MESSAGE_BYTES, Message, ProtocolError, decode, encode, expected_fds
+
+_HEADER = struct.Struct("!I")
+_MAX_FDS = 253  # SCM_MAX_FD on Linux
+_MAX_PENDING_BYTES = 8 * MAX_MESSAGE_BYTES
+
+
+class ChannelClosed(Exception):  # noqa: N818 - a state of the line
+    """The other end is gone."""
+
+
+class Channel:
+    """One end of the line. `peer` names the other process in errors. Not thread-safe."""
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        self._sock = sock
+        self.peer = peer
+        self._incoming = bytearray()
+        self._incoming_fds: deque[int] = deque()
+        self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._pending_bytes = 0
+        self._eof = False
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on; -1 when closed."""
+        return self._sock.fileno()
+
+    def setblocking(self, blocking: bool) -> None:
+        self._sock.setblocking(blocking)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits to be flushed."""
+        return bool(self._outgoing)
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Queue `message` and send what the socket takes now. The descriptors are duplicated, the caller keeps
+        its own. Raises ChannelClosed when the other end is gone or takes nothing any more."""
+        if len(fds) != expected_fds(message):
+            raise ValueError(f"{type(message).__name__} goes with {expected_fds(message)} fds, not {len(fds)}")
+        data = encode(message)
+        copies = tuple(os.dup(fd) for fd in fds)
+        self._outgoing.append((_HEADER.pack(len(data)) + data, copies))
+        self._pending_bytes += len(data)
+        if self._pending_bytes > _MAX_PENDING_BYTES:
+            raise ChannelClosed(f"{self.peer} has stopped reading")
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what is queued; True when nothing is left. Raises ChannelClosed when the other end is gone."""
+        while self._outgoing:
+            data, fds = self._outgoing[0]
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            try:
+                sent = self._sock.sendmsg([data], ancillary, _NO_SIGNAL)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                raise ChannelClosed(f"{self.peer} is gone ({error})") from None
+            for fd in fds:
+                os.close(fd)
+            self._pending_bytes -= sent
+            if sent == len(data):
+                self._outgoing.popleft()
+            else:
+                self._outgoing[0] = (data[sent:], ())
+        self._pending_bytes = 0
+        return True
+
+    def receive(self) -> list[tuple[Message, list[int]]]:
+        """Return the messages that have arrived, each with its descriptors (now owned by the caller).
+
+        Blocking sockets wait for at least some bytes. Raises ChannelClosed at end-of-file (after the last whole
+        message was returned) and ProtocolError for what is not a message.
+        """
+        messages: list[tuple[Message, list[int]]] = []
+        while not self._eof:
+            try:
+                data, ancillary, flags, _ = self._sock.recvmsg(65536, socket.CMSG_SPACE(_MAX_FDS * 4), _CLOEXEC)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                data, ancillary, flags = b"", [], 0
+            for level, kind, payload in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    received = array.array("i")
+                    received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
+                    for fd in received:
+                        os.set_inheritable(fd, False)
+                    self._incoming_fds.extend(received)
+            if flags & socket.MSG_CTRUNC:
+                raise ProtocolError(f"{self.peer} sent more descriptors than could be taken")
+            self._eof = not data
+            self._incoming += data
+            messages += self._decode_whole()
+            if messages:
+                break
+            if self._sock.gettimeout() is None and not self._eof:
+                continue
+        if self._eof and not messages:
+            raise ChannelClosed(f"{self.peer} closed the channel")
+        return messages
+
+    def _decode_whole(self) -> list[tuple[Message, list[int]]]:
+        messages: list[tuple[Message, list[int]]] = []
+        while len(self._incoming) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._incoming)
+            if length > MAX_MESSAGE_BYTES:
+                raise ProtocolError(f"{self.peer} announced a message of {length} bytes; {MAX_MESSAGE_BYTES} is the most")
+            end = _HEADER.size + length
+            if len(self._incoming) < end:
+                break
+            message = decode(bytes(self._incoming[_HEADER.size : end]), self.peer)
+            del self._incoming[:end]
+            wanted = expected_fds(message)
+            if not 0 <= wanted <= len(self._incoming_fds):
+                raise ProtocolError(f"{self.peer} sent {type(message).__name__} without its descriptors")
+            messages.append((message, [self._incoming_fds.popleft() for _ in range(wanted)]))
+        return messages
+
+    def close(self) -> None:
+        """Close the line and every descriptor that was on its way."""
+        for _, fds in self._outgoing:
+            for fd in fds:
+                os.close(fd)
+        self._outgoing.clear()
+        while self._incoming_fds:
+            os.close(self._incoming_fds.popleft())
+        self._sock.close()
+
+
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+def channel_pair(there: str) -> tuple[Channel, socket.socket]:
+    """Return (our end as a non-blocking channel to `there`, the other end's bare socket to hand to it)."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours.setblocking(False)
+    return Channel(ours, there), theirs

@@ -1,0 +1,112 @@
+"""Aeros's own log: one line per event, each written whole with a single write.
+
+The app's logging is never touched. Supervisor, zygotes and workers each have one `LineLog`; all of them append
+to the same file or stream, and one os.write per line is what keeps the lines of N processes whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+import time
+from typing import Any, Literal
+
+from .clock import iso_time
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[1;31m"}
+_RESET = "\x1b[0m"
+
+LogFormat = Literal["text", "json"]
+
+
+def worker_name(slot: int, generation: int, pid: int | None) -> str:
+    """Return the one way a worker is written in text: worker slot=2 gen=5 pid=4711."""
+    return f"worker slot={slot} gen={generation}" + (f" pid={pid}" if pid else "")
+
+
+class LineLog:
+    """Writes lines to `target`: "-" for standard error, else a path that is appended to (and can be reopened)."""
+
+    def __init__(self, target: str = "-", *, level: str = "info", log_format: LogFormat = "text", who: str = "aeros") -> None:
+        """Raises OSError when the file cannot be opened."""
+        self.target = target
+        self.threshold = LEVELS[level]
+        self.log_format = log_format
+        self.who = who
+        self._lost = 0
+        self._fd = 2
+        self._colour = False
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open the file by its name again, after a rotation. Keeps the old one if that fails (and raises)."""
+        if self.target == "-":
+            self._fd = 2
+            self._colour = self.log_format == "text" and _is_terminal(2)
+            return
+        fd = os.open(self.target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if self._fd > 2:
+            os.close(self._fd)
+        self._fd = fd
+
+    def debug(self, text: str, **fields: Any) -> None:
+        self.write("debug", text, fields)
+
+    def info(self, text: str, **fields: Any) -> None:
+        self.write("info", text, fields)
+
+    def warning(self, text: str, **fields: Any) -> None:
+        self.write("warning", text, fields)
+
+    def error(self, text: str, **fields: Any) -> None:
+        self.write("error", text, fields)
+
+    def critical(self, text: str, **fields: Any) -> None:
+        self.write("critical", text, fields)
+
+    def write(self, level: str, text: str, fields: dict[str, Any]) -> None:
+        """Write one event. A `traceback` among the fields follows the line in text, and is a key in JSON."""
+        if LEVELS[level] < self.threshold:
+            return
+        self.emit(self._json(level, text, fields) if self.log_format == "json" else self._text(level, text, fields))
+
+    def emit(self, line: str) -> None:
+        """Write `line` as it is. A full disk or a closed pipe loses the line, never the process."""
+        data = line.encode("utf-8", "backslashreplace")
+        try:
+            os.write(self._fd, data)
+        except BlockingIOError:
+            self._lost += 1
+        except OSError as error:
+            self._lost += 1
+            if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF):
+                raise
+
+    def _text(self, level: str, text: str, fields: dict[str, Any]) -> str:
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03d}"
+        traceback = fields.get("traceback")
+        tag = f"{_COLOURS[level]}{level}{_RESET}" if self._colour else level
+        line = f"{stamp} [{tag}] {self.who}: {text}\n"
+        return line + _indent(str(traceback)) if traceback else line
+
+    def _json(self, level: str, text: str, fields: dict[str, Any]) -> str:
+        record = {"time": iso_time(time.time()), "level": level, "from": self.who, "pid": os.getpid(), "message": text}
+        record |= {key: value for key, value in fields.items() if value not in (None, "")}
+        return json.dumps(record, default=str) + "\n"
+
+
+def _indent(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.rstrip("\n").split("\n"))
+
+
+def _is_terminal(fd: int) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    with contextlib.suppress(OSError):
+        return os.isatty(fd) and sys.platform != "win32"
+    return False

@@ -1,0 +1,320 @@
+"""What crosses between the processes of one server: frozen records and their one encoding.
+
+A message is a frozen dataclass of JSON-able fields. On the wire it is a JSON object whose key "kind" is the
+class name. Unknown kinds and wrong fields raise `ProtocolError`, so that two versions that do not understand
+each other say so instead of guessing. File descriptors travel beside a message (see `channel`); a class says
+how many in `fds`, or -1 where the message's own `fd_count` field does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+#: A message longer than this is refused by both ends. Tracebacks are cut to fit (see `clip`).
+MAX_MESSAGE_BYTES = 1 << 20
+#: The most of a traceback or log tail that a message carries.
+MAX_TEXT_CHARS = 64 * 1024
+
+_KINDS: dict[str, type[Message]] = {}
+
+
+class ProtocolError(Exception):
+    """The other end sent something that is not a message of ours; the text names the sender and the reason."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of every record that crosses between processes."""
+
+    #: How many file descriptors accompany the message; -1: as many as its `fd_count` says.
+    fds: ClassVar[int] = 0
+
+    def __init_subclass__(cls) -> None:
+        _KINDS[cls.__name__] = cls
+
+
+# --- supervisor to zygote -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Welcome(Message):
+    """To a freshly run program that reached start(): what it is to be. fds: scoreboard, stderr, listeners…"""
+
+    fds: ClassVar[int] = -1
+    generation: int
+    supervisor_pid: int
+    fd_count: int
+    listeners: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Fork(Message):
+    """Fork one worker into `slot`. fds: the worker's end of its channel, the file for its stack dumps."""
+
+    fds: ClassVar[int] = 2
+    worker: int
+    slot: int
+    generation: int
+    cell: int
+    nonce: str
+
+
+@dataclass(frozen=True)
+class ForkZygote(Message):
+    """Fork a copy of this zygote, to stand by or to begin `generation` with the same code. fds: its channel."""
+
+    fds: ClassVar[int] = 1
+    generation: int
+
+
+@dataclass(frozen=True)
+class ReloadOutcome(Message):
+    """For the `on_reload` hooks, which run in the zygote whose generation serves from now on."""
+
+    ok: bool
+    generation: int
+    reason: str
+    traceback: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RetireZygote(Message):
+    """End when the last child has been reaped."""
+
+
+# --- zygote to supervisor -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Arrived(Message):
+    """A freshly run program has reached start() and asks what it is to be."""
+
+    pid: int
+    aeros_version: str
+
+
+@dataclass(frozen=True)
+class Loaded(Message):
+    """The zygote has the app and can fork. policy: see `supervisor.policy`."""
+
+    pid: int
+    generation: int
+    policy: dict[str, Any]
+    options: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LoadFailed(Message):
+    """The program ran but cannot be served: its start() refused (options, not an ASGI app, …)."""
+
+    reason: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Forked(Message):
+    """A worker exists. fd_count 1: a pidfd opened by its parent comes along; 0 where the system has none."""
+
+    fds: ClassVar[int] = -1
+    worker: int
+    pid: int
+    fd_count: int
+
+
+@dataclass(frozen=True)
+class ForkFailed(Message):
+    """fork() or a `before_fork` hook failed; errno 0 for a hook, whose traceback then says why."""
+
+    worker: int
+    errno: int
+    reason: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class ZygoteForked(Message):
+    """A copy of this zygote exists; it speaks for itself on the channel that was sent along."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Exited(Message):
+    """A child was reaped. status: as os.waitpid gives it."""
+
+    pid: int
+    status: int
+
+
+@dataclass(frozen=True)
+class FilesChanged(Message):
+    """`--reload`: source files of the running program changed on disk."""
+
+    paths: list[str]
+
+
+# --- supervisor to worker -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Go(Message):
+    """Accept connections from now on."""
+
+
+@dataclass(frozen=True)
+class Retire(Message):
+    """Drain and end. reason: "reload", "recycle", "scale" or "stop"; drain_timeout_s bounds the drain,
+    total_timeout_s is when the supervisor kills, both counted from now."""
+
+    reason: str
+    drain_timeout_s: float
+    total_timeout_s: float
+
+
+@dataclass(frozen=True)
+class ReopenLogs(Message):
+    """Reopen log files by name (after a rotation). Also sent to zygotes."""
+
+
+# --- worker to supervisor -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """Lifespan start-up is done; the worker can accept. nonce: the one it was forked with."""
+
+    pid: int
+    generation: int
+    nonce: str
+    boot_s: float
+
+
+@dataclass(frozen=True)
+class Accepting(Message):
+    """The answer to `Go`: the listeners are being read."""
+
+
+@dataclass(frozen=True)
+class Failed(Message):
+    """The worker cannot be brought up or broke down; it exits after this. logged: the app has logged it already."""
+
+    stage: str
+    reason: str
+    traceback: str
+    logged: bool
+
+
+@dataclass(frozen=True)
+class WantsRetirement(Message):
+    """The worker asks to be replaced: max_requests reached, or SIGTERM sent to it directly."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Goodbye(Message):
+    """The worker is about to exit after a drain. cut: connections closed before they were done."""
+
+    reason: str
+    cut: int
+
+
+# --- control: any client to supervisor and back ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """First message of a client; answered by `Greeting`."""
+
+    aeros_version: str
+
+
+@dataclass(frozen=True)
+class Greeting(Message):
+    """Who answers. fds: the scoreboard, read-only, so that status needs no further question."""
+
+    fds: ClassVar[int] = 1
+    pid: int
+    aeros_version: str
+
+
+@dataclass(frozen=True)
+class Command(Message):
+    """Do something. verb: reload, scale, restart, stop, reopen, wait_ready; arguments: see `supervisor.control`."""
+
+    request: int
+    verb: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer(Message):
+    """The outcome of a command. error: "" when it succeeded; kind_of_error: an exception name of `errors`."""
+
+    request: int
+    error: str
+    error_kind: str
+    traceback: str
+    result: dict[str, Any]
+
+
+def clip(text: str, limit: int = MAX_TEXT_CHARS) -> str:
+    """Return `text`, or its first and last part with a note of what was left out between them."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+
+
+def encode(message: Message) -> bytes:
+    """Return the JSON bytes of `message`, without framing. Raises ValueError if it is too long."""
+    record = {item.name: getattr(message, item.name) for item in fields(message)}
+    record["kind"] = type(message).__name__
+    data = json.dumps(record, separators=(",", ":")).encode()
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"{type(message).__name__} is {len(data)} bytes long; the limit is {MAX_MESSAGE_BYTES}")
+    return data
+
+
+def decode(data: bytes, sender: str) -> Message:
+    """Return the message in `data`. Raises ProtocolError naming `sender` for anything else."""
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"{sender} sent bytes that are not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise ProtocolError(f"{sender} sent a {type(record).__name__} where a message was expected")
+    kind = record.pop("kind", None)
+    cls = _KINDS.get(kind) if isinstance(kind, str) else None
+    if cls is None:
+        raise ProtocolError(f"{sender} sent a message of unknown kind {str(kind)[:80]!r}")
+    for item in fields(cls):
+        expected = _JSON_TYPES[str(item.type).partition("[")[0]]
+        if item.name not in record:
+            raise ProtocolError(f"{sender} sent a {kind} without {item.name!r}")
+        value = record[item.name]
+        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+            raise ProtocolError(f"{sender} sent a {kind} whose {item.name!r} is a {type(value).__name__}")
+    if len(record) != len(fields(cls)):
+        extra = sorted(set(record) - {item.name for item in fields(cls)})
+        raise ProtocolError(f"{sender} sent a {kind} with unknown {extra[0][:80]!r}")
+    return cls(**record)
+
+
+def expected_fds(message: Message) -> int:
+    """Return how many file descriptors accompany `message`."""
+    count = type(message).fds
+    return int(message.fd_count) if count == -1 else count  # type: ignore[attr-defined]
+
+
+_JSON_TYPES: dict[str, Any] = {
+    "int": int,
+    "str": str,
+    "bool": bool,
+    "float": (int, float),
+    "list": list,
+    "dict": dict,
+}

@@ -1,0 +1,116 @@
+"""What a process of the family does to itself and to others: parent-death, sub-reaping, exact signalling."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterable
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+#: Dumps the stacks of a worker's threads (see `worker.autopsy`). A real-time signal where there are any, since
+#: apps use the two user signals.
+DUMP_SIGNAL = getattr(signal, "SIGRTMAX", signal.SIGUSR2) - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
+
+
+def fork() -> int:
+    """os.fork without CPython's warning about threads: the start has named them already (see `startup`)."""
+    with warnings.catch_warnings():
+        # As an error the warning would be raised in the parent with the child already running.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def become_subreaper(on: bool = True) -> bool:
+    """Make orphans of the family children of this process, so that it can reap them. Linux; else False."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, int(on))
+
+
+def die_with_parent(signum: int) -> bool:
+    """Have the kernel send `signum` when the thread that made this process ends; 0 turns it off. Linux only."""
+    return _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def _prctl(option: int, value: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    try:
+        return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0
+    except (OSError, AttributeError):
+        return False
+
+
+def open_pidfd(pid: int) -> int | None:
+    """Return a descriptor that means this process and never a later one of the same number; None where unknown."""
+    try:
+        return os.pidfd_open(pid)  # type: ignore[attr-defined,unused-ignore]
+    except (AttributeError, OSError):
+        return None
+
+
+def send_signal(pid: int, pidfd: int | None, signum: int) -> bool:
+    """Signal exactly that process. False when it is gone already."""
+    try:
+        if pidfd is not None:
+            signal.pidfd_send_signal(pidfd, signum)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            os.kill(pid, signum)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def reap(pid: int, *, with_group: bool = False) -> int | None:
+    """Return the wait status of child `pid` if it has ended, else None. Raises ChildProcessError if not a child.
+
+    with_group: also kill what is left of the process group it led. That is done while the dead leader still
+    holds the number, so it can hit nobody else.
+    """
+    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        return None
+    if with_group:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+def describe_exit(status: int) -> str:
+    """Return how a process ended, from its wait status: "exit code 3", "SIGSEGV", "SIGABRT (core dumped)"."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        return name + (" (core dumped)" if os.WCOREDUMP(status) else "")
+    return f"exit code {os.WEXITSTATUS(status)}"
+
+
+def reset_signals(numbers: Iterable[int] = ()) -> None:
+    """Give every handled or ignored signal its default again, unblock all: what a fresh child should have."""
+    # SIGPIPE and SIGXFSZ stay ignored: Python turns them into exceptions.
+    keep = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE), signal.SIGKILL, signal.SIGSTOP}
+    with contextlib.suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+    for number in set(numbers) or signal.valid_signals():
+        if number not in keep:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                if signal.getsignal(number) is not signal.SIG_DFL:
+                    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def ignore_politely(numbers: Iterable[int]) -> None:
+    """Let `numbers` do nothing here, without children of ours inheriting SIG_IGN through exec."""
+    for number in numbers:
+        signal.signal(number, _do_nothing)
+
+
+def _do_nothing(signum: int, frame: object) -> None:
+    """A handler is reset by exec; SIG_IGN would not be."""

@@ -1,0 +1,212 @@
+"""The scoreboard: one shared anonymous mapping that says how every worker is doing.
+
+Layout: a header page, a summary area (JSON about the server, written by the supervisor alone), then one page
+per cell. A cell belongs to one worker process at a time; the worker alone writes its figures, the supervisor
+only clears the cell between two workers, so nothing needs a lock and a writer killed in the middle of a write
+leaves at worst one stale 8-byte number. Each number is aligned, so it is stored and loaded whole.
+
+Readers map it read-only: anyone in the family by inheritance, other processes through the control socket.
+A stuck worker, a busy one, or a dead supervisor cannot hold a reader up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+_MAGIC = 0x4145524F53_0001  # "AEROS", layout 1
+_PAGE = 4096
+_SUMMARY_OFFSET = _PAGE
+_SUMMARY_BYTES = 63 * _PAGE
+_CELLS_OFFSET = _SUMMARY_OFFSET + _SUMMARY_BYTES
+_CELL_BYTES = _PAGE
+_WORDS = _CELL_BYTES // 8
+
+# Header words.
+_H_MAGIC, _H_CELLS, _H_SEQUENCE, _H_LENGTH = range(4)
+
+# Words of a cell. Times are monotonic nanoseconds, sizes bytes, the rest counts.
+PID, GENERATION, STARTED, HEARTBEAT, LAG, LAG_MAX = range(6)
+CONNECTIONS, IN_FLIGHT, WEBSOCKETS = range(6, 9)
+CONNECTIONS_TOTAL, WEBSOCKETS_TOTAL, REQUESTS = range(9, 12)
+RESPONSES = 12  # …17: 1xx, 2xx, 3xx, 4xx, 5xx, no response
+BYTES_IN, BYTES_OUT, SECONDS_SUM = range(18, 21)
+BUSY = 21
+HISTOGRAM = 32
+
+RESPONSE_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
+#: Latency buckets: two bits below the leading one of the time in microseconds, so each is at most 25 % wide.
+HISTOGRAM_BUCKETS = 160
+
+#: How many workers, old and new together, one server can have at a time. Pages that are never used cost nothing.
+MAX_CELLS = 1024
+
+
+def bucket_of(microseconds: int) -> int:
+    """Return the latency bucket of a time; times of 2^39 us (six days) and more share the last."""
+    bits = microseconds.bit_length()
+    if bits < 3:
+        return microseconds
+    return min(HISTOGRAM_BUCKETS - 1, (bits - 2) * 4 + ((microseconds >> (bits - 3)) & 3))
+
+
+def bucket_limit(bucket: int) -> int:
+    """Return the first time in microseconds that lies above `bucket`."""
+    if bucket < 4:
+        return bucket + 1
+    octave, quarter = divmod(bucket, 4)
+    return (4 + quarter + 1) << (octave - 1)
+
+
+@dataclass(frozen=True)
+class CellFigures:
+    """One reading of a cell. Times in seconds of the monotonic clock, sizes in bytes."""
+
+    pid: int
+    generation: int
+    started: float
+    heartbeat: float
+    lag_s: float
+    lag_max_s: float
+    connections: int
+    in_flight: int
+    websockets: int
+    connections_total: int
+    websockets_total: int
+    requests: int
+    responses: tuple[int, ...]
+    bytes_in: int
+    bytes_out: int
+    seconds_sum: float
+    histogram: tuple[int, ...]
+
+
+class Cell:
+    """The page of one worker. `words` is what its owner counts in: `cell.words[REQUESTS] += 1`."""
+
+    def __init__(self, view: memoryview) -> None:
+        self.words = view.cast("Q")
+
+    def begin(self, pid: int, generation: int, now_ns: int) -> None:
+        """Called by the worker as it starts: who it is, and its first heartbeat."""
+        self.words[GENERATION] = generation
+        self.words[STARTED] = now_ns
+        self.words[HEARTBEAT] = now_ns
+        self.words[PID] = pid
+
+    def clear(self) -> None:
+        """Called by the supervisor before the cell is given to a new worker."""
+        self.words[:] = memoryview(bytes(_CELL_BYTES)).cast("Q")
+
+    def read(self) -> CellFigures:
+        """Return the figures as they are now."""
+        words = self.words[: HISTOGRAM + HISTOGRAM_BUCKETS].tolist()
+        return CellFigures(
+            pid=words[PID],
+            generation=words[GENERATION],
+            started=words[STARTED] / 1e9,
+            heartbeat=words[HEARTBEAT] / 1e9,
+            lag_s=words[LAG] / 1e9,
+            lag_max_s=words[LAG_MAX] / 1e9,
+            connections=words[CONNECTIONS],
+            in_flight=words[IN_FLIGHT],
+            websockets=words[WEBSOCKETS],
+            connections_total=words[CONNECTIONS_TOTAL],
+            websockets_total=words[WEBSOCKETS_TOTAL],
+            requests=words[REQUESTS],
+            responses=tuple(words[RESPONSES : RESPONSES + len(RESPONSE_CLASSES)]),
+            bytes_in=words[BYTES_IN],
+            bytes_out=words[BYTES_OUT],
+            seconds_sum=words[SECONDS_SUM] / 1e9,
+            histogram=tuple(words[HISTOGRAM:]),
+        )
+
+
+class Scoreboard:
+    """The mapping and its descriptor. Created by the supervisor; opened by descriptor everywhere else."""
+
+    def __init__(self, fd: int, *, writable: bool) -> None:
+        """Take ownership of `fd`. Raises ValueError when it is not a scoreboard of this layout."""
+        self.fd = fd
+        size = os.fstat(fd).st_size
+        if size < _CELLS_OFFSET:
+            raise ValueError("not a scoreboard: too short")
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        self._map = mmap.mmap(fd, size, access=access)
+        self._bytes = memoryview(self._map)
+        self._header = self._bytes[:_PAGE].cast("Q")
+        if self._header[_H_MAGIC] != _MAGIC:
+            raise ValueError("not a scoreboard of this version of Aeros")
+        self.cells = int(self._header[_H_CELLS])
+
+    @classmethod
+    def create(cls, cells: int = MAX_CELLS) -> Scoreboard:
+        """Return a new one. Its pages take memory only once they are written."""
+        size = _CELLS_OFFSET + cells * _CELL_BYTES
+        fd = anonymous_file("aeros-scoreboard")
+        os.ftruncate(fd, size)
+        os.pwrite(fd, _MAGIC.to_bytes(8, "little") + cells.to_bytes(8, "little"), 0)
+        return cls(fd, writable=True)
+
+    def cell(self, index: int) -> Cell:
+        """Return cell `index` (0-based)."""
+        start = _CELLS_OFFSET + index * _CELL_BYTES
+        return Cell(self._bytes[start : start + _CELL_BYTES])
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Publish what the server says of itself. Supervisor only. Odd sequence numbers mean: being written."""
+        data = json.dumps(summary, separators=(",", ":")).encode()
+        if len(data) > _SUMMARY_BYTES:
+            raise ValueError(f"the summary is {len(data)} bytes long; {_SUMMARY_BYTES} is the most")
+        self._header[_H_SEQUENCE] += 1
+        self._bytes[_SUMMARY_OFFSET : _SUMMARY_OFFSET + len(data)] = data
+        self._header[_H_LENGTH] = len(data)
+        self._header[_H_SEQUENCE] += 1
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return what the server last said of itself; {} before the first time.
+
+        Raises RuntimeError if no whole summary appears within a second (its writer died half-way).
+        """
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            before = self._header[_H_SEQUENCE]
+            if before % 2 == 0:
+                length = self._header[_H_LENGTH]
+                data = bytes(self._bytes[_SUMMARY_OFFSET : _SUMMARY_OFFSET + length])
+                if self._header[_H_SEQUENCE] == before:
+                    summary: dict[str, Any] = json.loads(data) if data else {}
+                    return summary
+            time.sleep(0.0005)
+        raise RuntimeError("the supervisor ended in the middle of writing its summary")
+
+    def read_only_fd(self) -> int:
+        """Return a new descriptor that cannot write the mapping, to hand to strangers; the caller closes it."""
+        try:
+            return os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no /proc: macOS, a bare chroot
+            return os.dup(self.fd)
+
+    def close(self) -> None:
+        """Give up the mapping. Cells handed out keep it mapped until they are gone."""
+        self._header.release()
+        self._bytes.release()
+        with contextlib.suppress(BufferError):
+            self._map.close()
+        os.close(self.fd)
+
+
+def anonymous_file(name: str) -> int:
+    """Return the descriptor of a new file without a name; it is gone when the last descriptor is closed."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    fd, path = tempfile.mkstemp(prefix=name)
+    os.unlink(path)  # noqa: PTH108 - pathlib is not otherwise needed before the fork
+    return fd
+

@@ -1,0 +1,18 @@
+"""What a zygote gives the worker it forks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WorkerSeed:
+    """What a new worker process is born with. The descriptors are its own to close."""
+
+    ident: int
+    slot: int
+    generation: int
+    cell: int
+    nonce: str
+    channel_fd: int
+    dump_fd: int

@@ -1,0 +1,291 @@
+"""Status as frozen records, put together from the scoreboard and from what the system knows of each process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .core.scoreboard import HISTOGRAM_BUCKETS, RESPONSE_CLASSES, CellFigures, Scoreboard, bucket_limit
+
+
+@dataclass(frozen=True)
+class LastExit:
+    """How the previous worker of a slot ended.
+
+    how: "exit code 1", "SIGKILL", … why: "died", "reload", a limit, or what the worker said. at: epoch seconds.
+    """
+
+    how: str
+    why: str
+    at: float
+    pid: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """The outcome of the last reload. ok: the new generation serves. at: epoch seconds, seconds: how long it took.
+
+    how: "rerun" (the program was run again: new code) or "refork" (new workers of the same code).
+    """
+
+    ok: bool
+    generation: int
+    how: str
+    seconds: float
+    at: float
+    reason: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """One worker process.
+
+    state: starting, ready, draining or killing. started_at: epoch seconds. in_flight, connections, websockets: open
+    now. requests, responses, bytes: since this worker started; responses by class ("2xx", …; "none": the client left
+    or the worker died first). loop_lag_s: how late the event loop's timer last fired; loop_lag_max_s: ever. pss_bytes: its
+    share of memory, pages shared with others divided by their number; None where the system does not tell (not
+    Linux, or another user's). cpu_percent: of one core, since the previous status() of this handle (the first
+    time: since the worker started). restarts: how often the slot lost a worker unexpectedly.
+    """
+
+    slot: int
+    pid: int
+    generation: int
+    state: str
+    started_at: float
+    uptime_s: float
+    requests: int
+    responses: dict[str, int]
+    in_flight: int
+    connections: int
+    websockets: int
+    loop_lag_s: float
+    loop_lag_max_s: float
+    heartbeat_age_s: float
+    bytes_in: int
+    bytes_out: int
+    latency_p50_s: float | None
+    latency_p99_s: float | None
+    rss_bytes: int | None
+    pss_bytes: int | None
+    cpu_percent: float | None
+    restarts: int
+    last_exit: LastExit | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as plain dicts, lists, numbers and strings."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SlotStatus:
+    """A numbered place, also when no worker is in it. state: empty, filled, backoff or failed.
+
+    retry_at: epoch seconds of the next attempt to fill it, None when none is planned.
+    """
+
+    slot: int
+    state: str
+    restarts: int
+    retry_at: float | None
+    last_exit: LastExit | None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Since the server started, over all workers that ever were. Never goes down."""
+
+    requests: int
+    responses: dict[str, int]
+    connections: int
+    websockets: int
+    bytes_in: int
+    bytes_out: int
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    latency_p99_s: float | None
+    worker_exits: dict[str, int]
+    reloads: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """The whole server at one moment.
+
+    state: starting, ready, reloading, degraded (fewer than target_workers serve), failed (no worker can be kept
+    up), stopping, or stopped. last_reload: None before the first. rss_bytes and pss_bytes: of all workers.
+    """
+
+    pid: int
+    generation: int
+    state: str
+    addresses: tuple[str, ...]
+    started_at: float
+    uptime_s: float
+    target_workers: int
+    ready_workers: int
+    control: str
+    last_reload: Reloaded | None
+    totals: Totals
+    workers: tuple[WorkerStatus, ...]
+    slots: tuple[SlotStatus, ...]
+    rss_bytes: int | None
+    pss_bytes: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as plain dicts, lists, numbers and strings, ready for JSON."""
+        return asdict(self)
+
+
+class StatusReader:
+    """Reads status from a scoreboard; remembers CPU times between two readings. Not thread-safe."""
+
+    def __init__(self, scoreboard: Scoreboard) -> None:
+        self._scoreboard = scoreboard
+        self._cpu: dict[tuple[int, float], tuple[float, float]] = {}
+
+    def read(self) -> ServerStatus:
+        """Return the status now. Costs the server nothing: no process is asked."""
+        summary = self._scoreboard.read_summary()
+        now, now_mono = time.time(), time.monotonic()
+        slots = {record["slot"]: _slot(record) for record in summary.get("slots", [])}
+        readings = [(record, self._scoreboard.cell(record["cell"]).read()) for record in summary.get("workers", [])]
+        workers = tuple(
+            self._worker(record, figures, slots.get(record["slot"]), now, now_mono)
+            for record, figures in sorted(readings, key=lambda item: (item[0]["slot"], item[0]["generation"]))
+        )
+        last = summary.get("last_reload")
+        return ServerStatus(
+            pid=summary.get("pid", 0),
+            generation=summary.get("generation", 0),
+            state=summary.get("state", "starting"),
+            addresses=tuple(summary.get("addresses", ())),
+            started_at=summary.get("started_at", now),
+            uptime_s=round(now - summary.get("started_at", now), 3),
+            target_workers=summary.get("target_workers", 0),
+            ready_workers=sum(record["state"] == "ready" and record["accepting"] for record, _ in readings),
+            control=summary.get("control", ""),
+            last_reload=Reloaded(**last) if last else None,
+            totals=_totals(summary, [figures for _, figures in readings]),
+            workers=workers,
+            slots=tuple(slots[index] for index in sorted(slots)),
+            rss_bytes=_sum(worker.rss_bytes for worker in workers),
+            pss_bytes=_sum(worker.pss_bytes for worker in workers),
+        )
+
+    def _worker(
+        self, record: dict[str, Any], figures: CellFigures, slot: SlotStatus | None, now: float, now_mono: float
+    ) -> WorkerStatus:
+        rss, pss, cpu = self._measure(record["pid"])
+        responses = dict(zip(RESPONSE_CLASSES, figures.responses, strict=True))
+        return WorkerStatus(
+            slot=record["slot"],
+            pid=record["pid"],
+            generation=record["generation"],
+            state=record["state"],
+            started_at=record["started_at"],
+            uptime_s=round(now - record["started_at"], 3),
+            requests=figures.requests,
+            responses=responses,
+            in_flight=figures.in_flight,
+            connections=figures.connections,
+            websockets=figures.websockets,
+            loop_lag_s=figures.lag_s,
+            loop_lag_max_s=figures.lag_max_s,
+            heartbeat_age_s=round(max(0.0, now_mono - figures.heartbeat), 3) if figures.heartbeat else 0.0,
+            bytes_in=figures.bytes_in,
+            bytes_out=figures.bytes_out,
+            latency_p50_s=percentile(figures.histogram, 0.50),
+            latency_p99_s=percentile(figures.histogram, 0.99),
+            rss_bytes=rss,
+            pss_bytes=pss,
+            cpu_percent=cpu,
+            restarts=slot.restarts if slot else 0,
+            last_exit=slot.last_exit if slot else None,
+        )
+
+    def _measure(self, pid: int) -> tuple[int | None, int | None, float | None]:
+        """Return (rss, pss, cpu percent) of a process; None for what is not to be had."""
+        import psutil
+
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                rss = int(process.memory_info().rss)
+                times = process.cpu_times()
+                born = process.create_time()
+        except psutil.Error:
+            return None, None, None
+        used, at = times.user + times.system, time.time()
+        before_used, before_at = self._cpu.get((pid, born), (0.0, born))
+        self._cpu[pid, born] = (used, at)
+        for key in [key for key in self._cpu if key[0] == pid and key[1] != born]:
+            del self._cpu[key]
+        cpu = round(100.0 * max(0.0, used - before_used) / max(0.001, at - before_at), 1)
+        return rss, _pss_bytes(pid), cpu
+
+
+def percentile(histogram: Sequence[int], share: float) -> float | None:
+    """Return a time in seconds that `share` of the counted requests did not exceed, or None without any.
+
+    The upper edge of the bucket it falls in: at most 25 % too high, never too low.
+    """
+    total = sum(histogram)
+    if not total:
+        return None
+    seen = 0
+    for bucket, count in enumerate(histogram):
+        seen += count
+        if seen >= share * total:
+            return bucket_limit(bucket) / 1e6
+    return None
+
+
+def _pss_bytes(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:  # noqa: PTH123
+            for line in rollup:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _slot(record: dict[str, Any]) -> SlotStatus:
+    last = record["last_exit"]
+    return SlotStatus(record["slot"], record["state"], record["restarts"], record["retry_at"], LastExit(**last) if last else None)
+
+
+def _totals(summary: dict[str, Any], live: list[CellFigures]) -> Totals:
+    ended = summary.get("totals") or {}
+    responses = [
+        count + sum(figures.responses[index] for figures in live)
+        for index, count in enumerate(ended.get("responses", [0] * len(RESPONSE_CLASSES)))
+    ]
+    histogram = [
+        count + sum(figures.histogram[index] for figures in live)
+        for index, count in enumerate(ended.get("histogram", [0] * HISTOGRAM_BUCKETS))
+    ]
+    return Totals(
+        requests=ended.get("requests", 0) + sum(figures.requests for figures in live),
+        responses=dict(zip(RESPONSE_CLASSES, responses, strict=True)),
+        connections=ended.get("connections", 0) + sum(figures.connections_total for figures in live),
+        websockets=ended.get("websockets", 0) + sum(figures.websockets_total for figures in live),
+        bytes_in=ended.get("bytes_in", 0) + sum(figures.bytes_in for figures in live),
+        bytes_out=ended.get("bytes_out", 0) + sum(figures.bytes_out for figures in live),
+        latency_p50_s=percentile(histogram, 0.50),
+        latency_p95_s=percentile(histogram, 0.95),
+        latency_p99_s=percentile(histogram, 0.99),
+        worker_exits=dict(summary.get("exits", {})),
+        reloads=dict(summary.get("reloads", {"ok": 0, "failed": 0})),
+    )
+
+
+def _sum(values: Any) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -1,0 +1,220 @@
+"""The control line: commands and their answers, over a private socket or the handle's own channel.
+
+Clients are never trusted with the supervisor's time: what they send is bounded, their number is bounded, a
+client that does not read is dropped, and nothing here waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..core.channel import Channel, ChannelClosed
+from ..core.logs import LineLog
+from ..core.messages import Answer, Command, Greeting, Hello, Message, ProtocolError, clip
+from ..errors import AerosError
+from ..version import __version__
+
+_MAX_CLIENTS = 64
+Reply = Callable[[Answer], None]
+
+
+class Commands(Protocol):
+    """Who obeys."""
+
+    def obey(self, verb: str, arguments: dict[str, Any], reply: Callable[[dict[str, Any] | AerosError], None]) -> None:
+        """Do `verb`; `reply` is called once, now or later."""
+
+
+def runtime_directory() -> Path:
+    """Return the directory of this user's control sockets, without making it."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and Path(base).is_dir():
+        return Path(base) / "aeros"
+    return Path(tempfile.gettempdir()) / f"aeros-{os.getuid()}"
+
+
+def socket_path(pid: int) -> Path:
+    """Return where the supervisor `pid` of this user listens for commands."""
+    return runtime_directory() / f"{pid}.sock"
+
+
+class ControlLine:
+    """Accepts clients on a Unix socket (if it can have one) and serves them and the handle."""
+
+    def __init__(self, commands: Commands, scoreboard_fd: Callable[[], int], log: LineLog) -> None:
+        self._commands = commands
+        self._scoreboard_fd = scoreboard_fd
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._listener: socket.socket | None = None
+        self._path: Path | None = None
+        self._inode = 0
+        self._clients: dict[int, Channel] = {}
+
+    @property
+    def path(self) -> str:
+        """Return the socket's path, "" when there is none."""
+        return str(self._path or "")
+
+    def open(self, where: str) -> None:
+        """Listen at `where`: a path, "auto" for the user's runtime directory, "off" for nowhere.
+
+        A place that cannot be had costs one line in the log, never the start.
+        """
+        if where == "off":
+            return
+        path = socket_path(os.getpid()) if where == "auto" else Path(where)
+        try:
+            if where == "auto":
+                _private_directory(path.parent)
+            self._listen(path)
+        except OSError as error:
+            self._log.info(f"no control socket: {path}: {error.strerror or error} (the server runs without; see --control)")
+
+    def _listen(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(path.stat().st_mode):
+                raise OSError(errno.EEXIST, "a file of another kind is there")
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(str(path)) == 0:
+                    raise OSError(errno.EADDRINUSE, "another server listens there")
+            path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        except BaseException:
+            listener.close()
+            raise
+        finally:
+            os.umask(mask)
+        listener.listen(16)
+        listener.setblocking(False)
+        self._listener, self._path, self._inode = listener, path.absolute(), path.stat().st_ino
+        self._loop.add_reader(listener.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        uid = _peer_uid(connection)
+        if uid not in (os.geteuid(), 0):
+            self._log.warning(f"control: refused a client of user {uid}")
+            connection.close()
+        elif len(self._clients) >= _MAX_CLIENTS:
+            connection.close()
+        else:
+            self.adopt(Channel(connection, "a control client"))
+
+    def adopt(self, channel: Channel, on_close: Callable[[], None] | None = None) -> None:
+        """Serve one client. on_close: called when it is gone."""
+        fd = channel.fileno()
+        self._clients[fd] = channel
+        self._loop.add_reader(fd, self._read, channel, on_close)
+
+    def _read(self, channel: Channel, on_close: Callable[[], None] | None) -> None:
+        try:
+            for message, fds in channel.receive():
+                for unwanted in fds:
+                    os.close(unwanted)
+                self._handle(channel, message)
+        except ChannelClosed:
+            self._drop(channel, on_close)
+        except ProtocolError as error:
+            self._log.warning(f"control: {error}; dropped")
+            with contextlib.suppress(ChannelClosed):
+                channel.send(Answer(0, str(error), "ControlError", "", {}))
+            self._drop(channel, on_close)
+
+    def _handle(self, channel: Channel, message: Message) -> None:
+        if isinstance(message, Hello):
+            fd = self._scoreboard_fd()
+            try:
+                self._send(channel, Greeting(os.getpid(), __version__), [fd])
+            finally:
+                os.close(fd)
+            return
+        if not isinstance(message, Command):
+            raise ProtocolError(f"a control client sent a {type(message).__name__}, which is not a command")
+        request = message.request
+
+        def reply(outcome: dict[str, Any] | AerosError) -> None:
+            if isinstance(outcome, AerosError):
+                traceback = clip(getattr(outcome, "traceback", ""))
+                self._send(channel, Answer(request, str(outcome), type(outcome).__name__, traceback, {}))
+            else:
+                self._send(channel, Answer(request, "", "", "", outcome))
+
+        self._commands.obey(message.verb, message.arguments, reply)
+
+    def _send(self, channel: Channel, message: Message, fds: list[int] | None = None) -> None:
+        if channel.fileno() == -1:
+            return
+        try:
+            channel.send(message, fds or [])
+            if channel.pending:
+                self._loop.add_writer(channel.fileno(), self._flush, channel)
+        except ChannelClosed:
+            self._drop(channel, None)
+
+    def _flush(self, channel: Channel) -> None:
+        try:
+            if channel.flush():
+                self._loop.remove_writer(channel.fileno())
+        except ChannelClosed:
+            self._drop(channel, None)
+
+    def _drop(self, channel: Channel, on_close: Callable[[], None] | None) -> None:
+        fd = channel.fileno()
+        if fd != -1:
+            self._clients.pop(fd, None)
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+            channel.close()
+        if on_close is not None:
+            on_close()
+
+    def close(self) -> None:
+        """Answer nobody any more, and remove the socket file if it is still ours."""
+        for channel in list(self._clients.values()):
+            self._drop(channel, None)
+        if self._listener is not None and self._path is not None:
+            self._loop.remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+            with contextlib.suppress(OSError):
+                if self._path.stat().st_ino == self._inode:
+                    self._path.unlink()
+
+
+def _private_directory(path: Path) -> None:
+    """Make `path` with mode 0700, or check that it is ours and closed to others. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise OSError(errno.EPERM, "the directory belongs to somebody else")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        path.chmod(0o700)
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    if sys.platform == "linux":
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", raw)[1])
+    raw = connection.getsockopt(0, 1, 76)  # SOL_LOCAL, LOCAL_PEERCRED: struct xucred {version, uid, …}
+    return int(struct.unpack_from("2I", raw)[1])

@@ -1,0 +1,114 @@
+"""What the supervisor knows: slots, the workers in them, and the target they are measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .backoff import FailureRate
+from .lifecycle import SLOT_EDGES, WORKER_EDGES, SlotState, WorkerState, advance
+
+
+@dataclass
+class Worker:
+    """One process, never reused. Times are monotonic seconds, 0.0 for "not yet"."""
+
+    ident: int
+    slot: int
+    generation: int
+    cell: int
+    nonce: str
+    spawned_at: float
+    state: WorkerState = WorkerState.STARTING
+    pid: int = 0
+    ready_at: float = 0.0
+    #: Told to accept connections.
+    told_to_accept: bool = False
+    #: Says that it accepts connections.
+    admitted: bool = False
+    #: Its last heartbeat as the loop read it, or later where the supervisor itself was held up.
+    heartbeat_at: float = 0.0
+    #: Why it is to be replaced by one of the same generation; "" while it is not.
+    recycle: str = ""
+    #: Why it was told to end; "" while it was not.
+    retired: str = ""
+    drain_deadline: float = 0.0
+    #: Why it was killed by us; "" while it was not.
+    killed: str = ""
+    killed_at: float = 0.0
+    #: What it said of its own failure, before it exits with it.
+    failure: str = ""
+    traceback: str = ""
+    #: The app has written the traceback to its own log already.
+    logged: bool = False
+
+    def on(self, event: str) -> None:
+        """Take an edge of the worker's state machine. Raises IllegalTransition."""
+        self.state = advance(WORKER_EDGES, self.state, event)
+
+    @property
+    def alive(self) -> bool:
+        """Starting or ready: counts towards what the slot should have."""
+        return self.state in (WorkerState.STARTING, WorkerState.READY)
+
+    @property
+    def serving(self) -> bool:
+        return self.state is WorkerState.READY and self.admitted
+
+    @property
+    def fresh(self) -> bool:
+        """Alive and not to be replaced."""
+        return self.alive and not self.recycle
+
+
+@dataclass
+class Slot:
+    """A numbered place, 0 to N-1, that a worker fills; two of them while one replaces the other."""
+
+    index: int
+    #: The generation this slot serves now; during a reload with a surge limit slots differ.
+    generation: int
+    state: SlotState = SlotState.EMPTY
+    failures: FailureRate = field(default_factory=FailureRate)
+    retry_at: float = 0.0
+    restarts: int = 0
+
+    def on(self, event: str) -> None:
+        """Take an edge of the slot's state machine. Raises IllegalTransition."""
+        self.state = advance(SLOT_EDGES, self.state, event)
+
+
+@dataclass
+class Target:
+    """What the fleet should be. The loop changes it; `reconcile` only compares."""
+
+    workers: int
+    #: The generation that serves.
+    committed: int
+    #: The generation being rolled out, loaded and able to fork; None when no reload is rolling.
+    candidate: int | None = None
+    #: The most workers beyond N at a time during a reload; None: all at once.
+    surge: int | None = None
+    #: "" | "graceful" | "now"
+    stopping: str = ""
+    #: Generations whose zygote can fork at this moment.
+    forkable: frozenset[int] = frozenset()
+    #: Before the first time all workers were ready, worker 0 goes ahead (one traceback, not N) until this time.
+    pilot_until: float = 0.0
+
+
+@dataclass
+class Fleet:
+    """All slots and all workers that have not been reaped."""
+
+    slots: dict[int, Slot] = field(default_factory=dict)
+    workers: dict[int, Worker] = field(default_factory=dict)
+
+    def in_slot(self, index: int) -> list[Worker]:
+        """Return the workers of a slot, oldest first."""
+        return [worker for worker in self.workers.values() if worker.slot == index]
+
+    def serving(self) -> list[Worker]:
+        return [worker for worker in self.workers.values() if worker.serving]
+
+    def of_generation(self, generation: int) -> list[Worker]:
+        return [worker for worker in self.workers.values() if worker.generation == generation]

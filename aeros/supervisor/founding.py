@@ -1,0 +1,118 @@
+"""The founding of a family: the first zygote is forked, then this process becomes the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..core.channel import Channel, channel_pair
+from ..core.exitcodes import ExitCode
+from ..core.listener import Listener
+from ..core.logs import LineLog
+from ..core.process import become_subreaper, fork
+from ..core.scoreboard import Scoreboard
+from .launch import CommandLine
+from .links import ZygoteLink
+from .loop import Supervisor
+from .policy import Policy
+from .zygote import Program, Zygote
+
+_HANDLED = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGQUIT,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGCHLD,
+)
+
+
+def found(
+    *,
+    program: Program,
+    policy: Policy,
+    listeners: list[Listener],
+    scoreboard: Scoreboard,
+    log: LineLog,
+    command: CommandLine,
+    announce: Callable[[Supervisor], None],
+    control: str,
+    owner: Channel | None = None,
+) -> ExitCode:
+    """Fork the first zygote from this process, supervise until the end, and return the exit code.
+
+    For the main thread of a process without a running loop. Its signal handlers are as before afterwards.
+    """
+    before = _children()
+    # A signal between the fork and the handlers must wait for the handlers, not meet those of the program.
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    channel, theirs = channel_pair("the zygote")
+    gc.collect()
+    gc.freeze()
+    pid = fork()
+    if pid == 0:
+        channel.close()
+        if owner is not None:
+            owner.close()
+        Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log).run()
+    theirs.close()
+    gc.unfreeze()
+    subreaper = become_subreaper()
+    supervisor = Supervisor(
+        policy=policy,
+        listeners=listeners,
+        scoreboard=scoreboard,
+        log=log,
+        command=command,
+        zygote=ZygoteLink(1, channel, pid=pid),
+        announce=announce,
+        control=control,
+    )
+    loop = asyncio.SelectorEventLoop()
+    try:
+        with _signals(loop, supervisor, previous_mask):
+            return loop.run_until_complete(supervisor.run(owner, before))
+    finally:
+        loop.close()
+        if subreaper:
+            become_subreaper(False)
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, supervisor: Supervisor, mask: set[int]) -> Iterator[None]:
+    """Hand signals to the supervisor's loop; put everything back afterwards."""
+    wakeup = signal.set_wakeup_fd(-1)
+    previous = {number: signal.getsignal(number) for number in _HANDLED}
+    for number in _HANDLED:
+        loop.add_signal_handler(number, supervisor.on_signal, number)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [number for number in mask if number not in _HANDLED])
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.set_wakeup_fd(wakeup)
+
+
+def _children() -> list[int]:
+    """Return the pids of processes this one had started before: they are the program's to reap, not ours."""
+    with contextlib.suppress(OSError):
+        return [
+            int(pid)
+            for task in Path("/proc/self/task").iterdir()
+            for pid in (task / "children").read_text().split()
+        ]
+    with contextlib.suppress(Exception):
+        import psutil
+
+        return [child.pid for child in psutil.Process(os.getpid()).children()]
+    return []

@@ -1,0 +1,93 @@
+"""Running the program again: a fresh interpreter, the same command line, the code as it now is on disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Tells the program that, when it reaches start(), it is to become the zygote on this descriptor.
+CHANNEL_VARIABLE = "AEROS_INTERNAL_CHANNEL"
+
+# Run before the program in the new process: die with the supervisor (a program that hangs at import must not
+# outlive it), stand where the first one stood (the path, so that a switched symlink is followed), then become it.
+_SHIM = """
+import ctypes, os, sys
+parent, directory = int(sys.argv[1]), sys.argv[2]
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() != parent:
+    os._exit(1)
+try:
+    os.chdir(directory)
+except OSError as error:
+    print(f"cannot change to {directory}: {error.strerror}", file=sys.stderr)
+    os._exit(1)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """How the program was started. arguments: argv with the interpreter first. why_not: "" if it can be run
+    again, else the reason it cannot."""
+
+    executable: str
+    arguments: tuple[str, ...]
+    directory: str
+    why_not: str = ""
+
+    @classmethod
+    def of_this_process(cls) -> CommandLine:
+        """Return the command line that started this process."""
+        frozen = bool(getattr(sys, "frozen", False))
+        arguments = tuple(sys.argv) if frozen else (sys.executable, *sys.orig_argv[1:])
+        why_not = ""
+        if not frozen and sys.argv[0] in ("", "-"):
+            why_not = "the program was read from standard input"
+        elif not frozen and not sys.executable:
+            why_not = "the path of the Python interpreter is not known"
+        return cls(sys.executable, arguments, _logical_directory(), why_not)
+
+
+def _logical_directory() -> str:
+    """Return the working directory as a path that follows a symlink switched later, where the shell told us."""
+    told = os.environ.get("PWD", "")
+    try:
+        if told and Path(told).samefile("."):
+            return told
+        return str(Path.cwd())
+    except OSError:
+        return told or "/"
+
+
+def launch(command: CommandLine, channel_fd: int, stderr_fd: int, environ: Sequence[tuple[str, str]] = ()) -> int:
+    """Start the program again with its end of a channel and its standard error; return the pid.
+
+    Not a fork of ours: posix_spawn runs nothing of this process in the child. Raises OSError.
+    """
+    environment = dict(os.environ) | dict(environ)
+    # Descriptor 3 is the channel in the child; whatever else is open here closes on exec.
+    environment[CHANNEL_VARIABLE] = "3"
+    # A program that hangs can then be asked where: SIGABRT prints its stack (see `Supervisor`).
+    environment.setdefault("PYTHONFAULTHANDLER", "1")
+    shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), command.directory, *command.arguments)
+    spare = os.dup(channel_fd) if channel_fd == 3 else channel_fd
+    try:
+        return os.posix_spawn(
+            shim[0],
+            shim if not getattr(sys, "frozen", False) else command.arguments,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, stderr_fd, 2), (os.POSIX_SPAWN_DUP2, spare, 3)],
+            setsigmask=[],
+            setsigdef=_DEFAULT_SIGNALS,
+            setpgroup=0,
+        )
+    finally:
+        if spare != channel_fd:
+            os.close(spare)
+
+
+_DEFAULT_SIGNALS = [1, 2, 3, 10, 12, 15, 17] if sys.platform == "linux" else [1, 2, 3, 15, 20, 30, 31]

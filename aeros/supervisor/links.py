@@ -1,0 +1,59 @@
+"""The supervisor's lines to its processes: one channel each, and what is needed to signal exactly that one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from ..core.channel import Channel
+
+
+@dataclass
+class WorkerLink:
+    """What goes with a `fleet.Worker`: its channel, its pidfd once its zygote sent it, its stack dumps."""
+
+    channel: Channel
+    dump_fd: int
+    pidfd: int | None = None
+    dumped: int = 0
+
+    def read_dump(self) -> str:
+        """Return what faulthandler has written since the last call, as text; "" if nothing."""
+        size = os.fstat(self.dump_fd).st_size
+        data = os.pread(self.dump_fd, min(size - self.dumped, 256 * 1024), self.dumped)
+        self.dumped += len(data)
+        return data.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        self.channel.close()
+        os.close(self.dump_fd)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+
+
+@dataclass
+class ZygoteLink:
+    """One zygote process. A generation has one that forks, and later a spare that can take its place.
+
+    child: it was started by the supervisor itself and not forked by another zygote.
+    """
+
+    generation: int
+    channel: Channel
+    pid: int = 0
+    loaded: bool = False
+    retired: bool = False
+    spare_asked: bool = False
+    #: Workers it was told to fork and has not answered for, with the time of the order.
+    unanswered: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass
+class Loader:
+    """A program being run again, up to start(). stderr: what it has printed so far, the end of it."""
+
+    pid: int
+    generation: int
+    stderr_fd: int
+    stderr: bytearray = field(default_factory=bytearray)

@@ -1,0 +1,42 @@
+"""What the supervisor itself needs to know of the options: small, and sent along by every new generation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..options import Options
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Times in seconds, sizes in bytes; None or 0 turns a limit off."""
+
+    workers: int
+    boot_timeout_s: float
+    worker_timeout_s: float
+    drain_timeout_s: float
+    shutdown_timeout_s: float
+    max_lifetime_s: float | None
+    max_rss_bytes: int | None
+    reload_surge: int | None
+    use_reloader: bool
+
+    @classmethod
+    def of(cls, options: Options) -> Policy:
+        """Return the supervisor's part of `options`."""
+        return cls(**{item.name: getattr(options, item.name) for item in fields(cls)})
+
+    @classmethod
+    def from_message(cls, record: dict[str, Any]) -> Policy:
+        """Return what another process of the family sent. Raises TypeError for a record that does not fit."""
+        return cls(**record)
+
+    def to_message(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def total_timeout_s(self) -> float:
+        """From the order to end until the kill: drain, the app's own shutdown, and a second for the rest."""
+        return self.drain_timeout_s + self.shutdown_timeout_s + 1.0

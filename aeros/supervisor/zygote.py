@@ -1,0 +1,288 @@
+"""The zygote: has the app, no loop and no thread; forks a worker when told, reaps its workers, reports.
+
+It runs no user code but the `before_fork`, `worker_exit` and `on_reload` hooks. When the supervisor is gone it
+gives its workers their drain time, kills what is left, and ends: it is the one process of the family that is
+never too busy to notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from ..core.channel import Channel, ChannelClosed
+from ..core.clock import monotonic
+from ..core.logs import LineLog
+from ..core.messages import (
+    Exited,
+    FilesChanged,
+    Fork,
+    Forked,
+    ForkFailed,
+    ForkZygote,
+    Loaded,
+    Message,
+    ProtocolError,
+    ReloadOutcome,
+    ReopenLogs,
+    RetireZygote,
+    ZygoteForked,
+    clip,
+)
+from ..core.process import describe_exit, fork, ignore_politely, open_pidfd, reap, reset_signals, send_signal
+from ..core.seed import WorkerSeed
+from .policy import Policy
+
+#: `--reload`: how often the source files are looked at.
+_WATCH_EVERY_S = 0.5
+#: After the supervisor's death workers get their drain time, and this much to be killed and reaped.
+_LAST_REAP_S = 1.0
+
+
+class Program(Protocol):
+    """The app as the zygote sees it: what a worker does, and the user's hooks."""
+
+    def run_worker(self, seed: WorkerSeed) -> int:
+        """Be a worker; return its exit code."""
+
+    def before_fork(self, slot: int, generation: int) -> None: ...
+
+    def after_exit(self, slot: int, generation: int, pid: int, how: str) -> None: ...
+
+    def after_reload(self, outcome: ReloadOutcome) -> None: ...
+
+
+@dataclass
+class _Child:
+    slot: int
+    generation: int
+    pidfd: int | None
+
+
+@dataclass
+class Zygote:
+    """One zygote process. `run` never returns."""
+
+    channel: Channel
+    generation: int
+    policy: Policy
+    program: Program
+    log: LineLog
+    options: Sequence[str] = ()
+    _children: dict[int, _Child] = field(default_factory=dict)
+    _spares: set[int] = field(default_factory=set)
+    _retiring: bool = False
+    _watched: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> NoReturn:
+        """Serve the supervisor until told to retire, then end the process. Never raises."""
+        code = 1
+        try:
+            self._prepare()
+            self.channel.send(Loaded(os.getpid(), self.generation, self.policy.to_message(), list(self.options)))
+            self._serve()
+            code = 0
+        except ChannelClosed:
+            self._outlive_supervisor()
+            code = 0
+        except BaseException:
+            self.log.error("zygote failed", traceback=traceback.format_exc())
+        finally:
+            _leave(code)
+
+    def _prepare(self) -> None:
+        self._wake_read, self._wake_write = socket.socketpair()
+        for end in (self._wake_read, self._wake_write):
+            end.setblocking(False)
+        reset_signals()
+        # Whoever kills by name or presses Ctrl+C hits the zygote too; only the supervisor decides.
+        ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2))
+        signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+        self.channel.setblocking(True)
+        # What is here now is shared with every worker; the collector must not write to its pages again.
+        gc.collect()
+        gc.freeze()
+        if self.policy.use_reloader:
+            self._watched = _source_files()
+
+    def _serve(self) -> None:
+        poller = select.poll()
+        poller.register(self.channel.fileno(), select.POLLIN)
+        poller.register(self._wake_read.fileno(), select.POLLIN)
+        while not (self._retiring and not self._children):
+            timeout = _WATCH_EVERY_S * 1000 if self._watched else None
+            for fd, _ in poller.poll(timeout):
+                if fd == self.channel.fileno():
+                    for message, fds in self.channel.receive():
+                        self._obey(message, fds)
+                else:
+                    self._drain_wakeups()
+            self._reap()
+            if self._watched:
+                self._look_for_changes()
+
+    def _drain_wakeups(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_read.recv(4096):
+                pass
+
+    def _obey(self, message: Message, fds: list[int]) -> None:
+        match message:
+            case Fork():
+                self._fork_worker(message, *fds)
+            case ForkZygote():
+                self._fork_zygote(message.generation, fds[0])
+            case ReloadOutcome():
+                self._hook(lambda: self.program.after_reload(message), "on_reload")
+            case ReopenLogs():
+                with contextlib.suppress(OSError):
+                    self.log.reopen()
+            case RetireZygote():
+                self._retiring = True
+            case _:
+                raise ProtocolError(f"the supervisor sent a zygote a {type(message).__name__}")
+
+    def _fork_worker(self, order: Fork, channel_fd: int, dump_fd: int) -> None:
+        seed = WorkerSeed(order.worker, order.slot, order.generation, order.cell, order.nonce, channel_fd, dump_fd)
+        try:
+            self.program.before_fork(order.slot, order.generation)
+            _flush_output()
+            pid = fork()
+        except BaseException as error:
+            errno = error.errno or 0 if isinstance(error, OSError) else 0
+            reason = f"{type(error).__name__}: {error}"
+            self.channel.send(ForkFailed(order.worker, errno, clip(reason, 2000), clip(traceback.format_exc())))
+            os.close(channel_fd)
+            os.close(dump_fd)
+            return
+        if pid == 0:
+            self._become_worker(seed)
+        os.close(channel_fd)
+        os.close(dump_fd)
+        # The child may have ended already, but nobody else can have its number before we reap it.
+        pidfd = open_pidfd(pid)
+        self._children[pid] = _Child(order.slot, order.generation, pidfd)
+        self.channel.send(Forked(order.worker, pid, int(pidfd is not None)), [pidfd] if pidfd is not None else [])
+
+    def _become_worker(self, seed: WorkerSeed) -> NoReturn:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            self._forget_supervisor_side()
+            code = self.program.run_worker(seed)
+        except BaseException:
+            self.log.error(f"worker slot={seed.slot} gen={seed.generation} failed", traceback=traceback.format_exc())
+        finally:
+            _leave(code)
+
+    def _fork_zygote(self, generation: int, channel_fd: int) -> None:
+        pid = fork()
+        if pid == 0:
+            self._become_zygote(generation, channel_fd)
+        os.close(channel_fd)
+        self._spares.add(pid)
+        self.channel.send(ZygoteForked(pid))
+
+    def _become_zygote(self, generation: int, channel_fd: int) -> NoReturn:
+        self._forget_supervisor_side()
+        copy = Zygote(
+            Channel(socket.socket(fileno=channel_fd), "the supervisor"),
+            generation,
+            self.policy,
+            self.program,
+            self.log,
+            self.options,
+        )
+        copy.run()
+
+    def _forget_supervisor_side(self) -> None:
+        """In a child just forked: give up what belongs to this zygote alone."""
+        self.channel.close()
+        self._wake_read.close()
+        self._wake_write.close()
+        for child in self._children.values():
+            if child.pidfd is not None:
+                os.close(child.pidfd)
+        self._children = {}
+
+    def _reap(self) -> None:
+        for pid in list(self._spares):
+            if reap(pid) is not None:
+                self._spares.discard(pid)
+        for pid, child in list(self._children.items()):
+            # What a worker started ends with it: its own process group goes too.
+            status = reap(pid, with_group=True)
+            if status is None:
+                continue
+            del self._children[pid]
+            if child.pidfd is not None:
+                os.close(child.pidfd)
+            self.channel.send(Exited(pid, status))
+            how = describe_exit(status)
+            self._hook(lambda c=child, p=pid, h=how: self.program.after_exit(c.slot, c.generation, p, h), "worker_exit")  # type: ignore[misc]
+
+    def _hook(self, call: Callable[[], None], name: str) -> None:
+        try:
+            call()
+        except Exception:
+            self.log.error(f"the app's {name} hook failed", traceback=traceback.format_exc())
+
+    def _look_for_changes(self) -> None:
+        now = _source_files()
+        changed = [path for path, mtime in now.items() if self._watched.get(path, mtime) != mtime]
+        changed += [path for path in self._watched if path not in now]
+        if changed:
+            self._watched = now
+            self.channel.send(FilesChanged(sorted(changed)[:20]))
+
+    def _outlive_supervisor(self) -> None:
+        """The supervisor is gone. Workers have seen it too and drain; whoever does not end is killed."""
+        deadline = monotonic() + self.policy.drain_timeout_s
+        with contextlib.suppress(ChannelClosed):
+            self._wait_for_children(deadline)
+        for pid, child in self._children.items():
+            send_signal(pid, child.pidfd, signal.SIGKILL)
+        with contextlib.suppress(ChannelClosed):
+            self._wait_for_children(monotonic() + _LAST_REAP_S)
+
+    def _wait_for_children(self, deadline: float) -> None:
+        while self._children and (left := deadline - monotonic()) > 0:
+            select.select([self._wake_read], [], [], left)
+            self._drain_wakeups()
+            for pid in list(self._children):
+                if reap(pid, with_group=True) is not None:
+                    del self._children[pid]
+
+
+def _source_files() -> dict[str, float]:
+    files: dict[str, float] = {}
+    for module in list(sys.modules.values()):
+        name = getattr(module, "__file__", None)
+        if isinstance(name, str):
+            with contextlib.suppress(OSError):
+                files[name] = Path(name).stat().st_mtime
+    return files
+
+
+def _flush_output() -> None:
+    """Buffered output would otherwise be written once by every child."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _leave(code: int) -> NoReturn:
+    """End without running the program's own exit handlers: they belong to the process it started as."""
+    _flush_output()
+    os._exit(code)

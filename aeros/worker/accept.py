@@ -1,0 +1,110 @@
+"""Accepting connections from listeners that all workers share."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+
+#: When descriptors or memory run out, accepting pauses this long instead of spinning.
+_PAUSE_S = 0.25
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Acceptor:
+    """Takes connections one at a time and hands each to a protocol made by `factory`.
+
+    One at a time: the event loops' own servers accept up to `backlog` connections in one go, which gives a burst
+    to whichever worker wakes first. They would also call listen() again and so change the shared backlog.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listeners: Sequence[tuple[socket.socket, ssl.SSLContext | None]],
+        factory: Callable[[], asyncio.Protocol],
+        *,
+        handshake_timeout_s: float,
+        on_pause: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._listeners = list(listeners)
+        self._factory = factory
+        self._handshake_timeout_s = handshake_timeout_s
+        self._on_pause = on_pause
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open = False
+        self._paused = False
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._open = True
+        self._watch()
+
+    def stop(self) -> None:
+        """Accept no more. The sockets stay open: they are shared."""
+        self._open = False
+        for sock, _ in self._listeners:
+            self._loop.remove_reader(sock.fileno())
+
+    async def take_backlog(self) -> None:
+        """Accept everything the kernel has queued already, then return: for a stop, before the listener goes."""
+        for sock, context in self._listeners:
+            while (connection := self._accept(sock)) is not None:
+                self._adopt(connection, context)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=self._handshake_timeout_s)
+
+    def _watch(self) -> None:
+        for sock, context in self._listeners:
+            self._loop.add_reader(sock.fileno(), self._on_readable, sock, context)
+
+    def _on_readable(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+        connection = self._accept(sock)
+        if connection is not None:
+            self._adopt(connection, context)
+
+    def _accept(self, sock: socket.socket) -> socket.socket | None:
+        try:
+            connection, _ = sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return None  # another worker was quicker, or the client has left
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            self._pause(error)
+            return None
+        connection.setblocking(False)
+        return connection
+
+    def _pause(self, error: OSError) -> None:
+        if not self._open or self._paused:
+            return
+        self._paused = True
+        self._on_pause(f"cannot accept connections for the moment: {error.strerror}")
+        for sock, _ in self._listeners:
+            self._loop.remove_reader(sock.fileno())
+        self._loop.call_later(_PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._open:
+            self._watch()
+
+    def _adopt(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        task = self._loop.create_task(self._connect(connection, context))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._factory,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=self._handshake_timeout_s if context is not None else None,
+            )
+        except (OSError, ssl.SSLError, asyncio.TimeoutError):
+            connection.close()  # a handshake that failed is the client's affair

@@ -1,0 +1,21 @@
+"""Who this process is: what `app.worker` and `app.server` answer from inside a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..core.scoreboard import Scoreboard
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """This worker. slot: 0 to N-1, stable across restarts. generation: the code version it was forked from."""
+
+    slot: int
+    generation: int
+    pid: int
+    scoreboard: Scoreboard = field(repr=False)
+
+
+#: Set once in a worker, right after its fork; None in every other process.
+current: WorkerContext | None = None

@@ -1,0 +1,140 @@
+"""A worker process, from its fork to its exit."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ..core.channel import Channel, ChannelClosed
+from ..core.clock import monotonic
+from ..core.logs import LineLog
+from ..core.messages import Failed, clip
+from ..core.process import DUMP_SIGNAL, ignore_politely, reset_signals
+from ..core.scoreboard import Scoreboard
+from . import context
+from .figures import Figures
+from .heartbeat import Heartbeat
+
+if TYPE_CHECKING:
+    from ..options import Options
+    from ..core.listener import Listener
+    from ..core.seed import WorkerSeed
+
+
+def run_worker(
+    seed: WorkerSeed,
+    app: Any,
+    options: Options,
+    listeners: list[Listener],
+    scoreboard: Scoreboard,
+    log: LineLog,
+    *,
+    after_fork: Callable[[], None],
+    on_ready: Callable[[], None],
+    startup_failure: Callable[[], tuple[str, str, bool] | None],
+) -> int:
+    """Be worker `seed.slot` until told to end; return the exit code. Called in the forked child."""
+    born_at = monotonic()
+    pid = os.getpid()
+    _settle(seed)
+    log.who = f"worker slot={seed.slot} gen={seed.generation} pid={pid}"
+    cell = scoreboard.cell(seed.cell)
+    cell.begin(pid, seed.generation, int(born_at * 1e9))
+    context.current = context.WorkerContext(seed.slot, seed.generation, pid, scoreboard)
+    channel = Channel(socket.socket(fileno=seed.channel_fd), "the supervisor")
+    channel.setblocking(False)
+    try:
+        after_fork()
+    except Exception as error:
+        return _report(channel, "after_fork", error)
+
+    async def serve() -> int:
+        from .connections import Connections
+        from .serving import Serving
+
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(options.threads, thread_name_prefix="aeros"))
+        config = options.hypercorn_config()
+        figures = Figures(cell)
+        serving = Serving(
+            app,
+            config,
+            listeners,
+            channel,
+            Connections(app, config, figures),
+            Heartbeat(loop, cell),
+            log,
+            identity=(pid, seed.generation, seed.nonce),
+            on_ready=on_ready,
+            startup_failure=startup_failure,
+            born_at=born_at,
+        )
+        # Somebody may know only our pid. Ask to be replaced first, then end: nothing is lost that way.
+        loop.add_signal_handler(signal.SIGTERM, serving.request_retirement, "SIGTERM")
+        return await serving.run()
+
+    try:
+        return _run(serve(), options.worker_class, debug=bool(options.hypercorn.get("debug")))
+    except Exception as error:
+        return _report(channel, "serving", error)
+
+
+def _settle(seed: WorkerSeed) -> None:
+    """Make the forked copy a process of its own: group, signals, randomness, stack dumps, collector."""
+    # Its own group: Ctrl+C in the terminal is the supervisor's to interpret, and what the worker starts can be
+    # ended with it.
+    os.setpgid(0, 0)
+    reset_signals()
+    ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2))
+    faulthandler.register(DUMP_SIGNAL, file=seed.dump_fd, all_threads=True)
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+    gc.enable()
+
+
+def _run(main: Coroutine[Any, Any, int], worker_class: str, *, debug: bool) -> int:
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if worker_class == "uvloop":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    runner = asyncio.Runner(debug=debug, loop_factory=factory)
+    with runner:
+        loop = runner.get_loop()
+        loop.set_exception_handler(_on_loop_exception)
+        code = runner.run(main)
+        # Threads that do not end must not keep the process: they are told, not waited for.
+        executor = getattr(loop, "_default_executor", None)
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _on_loop_exception(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> None:
+    import ssl
+
+    if not isinstance(details.get("exception"), ssl.SSLError):  # a failed handshake is the client's affair
+        loop.default_exception_handler(details)
+
+
+def _report(channel: Channel, stage: str, error: BaseException) -> int:
+    text = "".join(traceback.format_exception(error))
+    try:
+        channel.send(Failed(stage, clip(f"{type(error).__name__}: {error}", 2000), clip(text), False))
+    except ChannelClosed:
+        pass
+    return 3

@@ -1,0 +1,215 @@
+"""The seam to Hypercorn: its serve loop is the frame (lifespan, shutdown), our listeners live inside it.
+
+`worker_serve` awaits the shutdown trigger only after lifespan start-up, and drains when it returns. So being
+awaited is the proof of readiness, and our servers start and drain inside the trigger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hypercorn.asyncio.run import worker_serve
+from hypercorn.config import Config, Sockets
+from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
+
+from ..core.channel import Channel, ChannelClosed
+from ..core.clock import monotonic
+from ..core.logs import LineLog
+from ..core.messages import Accepting, Failed, Go, Goodbye, Message, Ready, ReopenLogs, Retire, WantsRetirement, clip
+from .accept import Acceptor
+from .connections import Connections
+from .heartbeat import Heartbeat
+
+if TYPE_CHECKING:
+    import ssl
+
+    from ..core.listener import Listener
+
+#: When the drain time is over, what is still open is cancelled and gets this long to take note.
+_CANCEL_GRACE_S = 0.5
+
+
+class Serving:
+    """One worker's service from its first to its last moment. `run` returns the exit code."""
+
+    def __init__(
+        self,
+        app: Any,
+        config: Config,
+        listeners: list[Listener],
+        channel: Channel,
+        connections: Connections,
+        heartbeat: Heartbeat,
+        log: LineLog,
+        *,
+        identity: tuple[int, int, str],
+        on_ready: Callable[[], None],
+        startup_failure: Callable[[], tuple[str, str, bool] | None],
+        born_at: float,
+    ) -> None:
+        """identity: pid, generation and nonce. startup_failure: what the app knows of why it did not start:
+        reason, traceback, and whether it is logged already."""
+        self._app = app
+        self._config = config
+        self._listeners = listeners
+        self._channel = channel
+        self._connections = connections
+        self._heartbeat = heartbeat
+        self._log = log
+        self._pid, self._generation, self._nonce = identity
+        self._on_ready = on_ready
+        self._startup_failure = startup_failure
+        self._born_at = born_at
+        self._go = asyncio.Event()
+        self._end = asyncio.Event()
+        self._retire: Retire | None = None
+        self._up = False
+        self._frame: asyncio.Task[None]
+        self._loop = asyncio.get_running_loop()
+        self._asked_to_retire = False
+
+    async def run(self) -> int:
+        """Serve until told to end. Returns the exit code; what went wrong has been reported by then."""
+        self._loop.add_reader(self._channel.fileno(), self._on_message)
+        self._heartbeat.start()
+        sockets = Sockets([], [], [item.sock for item in self._listeners if item.kind == "quic"])
+        frame = worker_serve(
+            self._with_state(wrap_app(self._app, self._config.wsgi_max_body_size, "asgi")),
+            self._config,
+            sockets=sockets,
+            shutdown_trigger=self._serve,
+        )
+        self._frame = self._loop.create_task(frame)
+        try:
+            await self._frame
+        except (LifespanFailureError, LifespanTimeoutError) as error:
+            return self._fail("startup" if not self._up else "shutdown", error)
+        except asyncio.CancelledError:
+            self._log.debug("told to end before it was up")
+        except Exception as error:
+            return self._fail("serving" if self._up else "startup", error)
+        finally:
+            self._loop.remove_reader(self._channel.fileno())
+            self._heartbeat.stop()
+        self._send(Goodbye(self._retire.reason if self._retire else "", self._connections.cut))
+        return 0
+
+    def request_retirement(self, reason: str) -> None:
+        """Ask the supervisor for a replacement; serve on until it tells us to end."""
+        if not self._asked_to_retire:
+            self._asked_to_retire = True
+            self._send(WantsRetirement(reason))
+
+    # --- inside Hypercorn's frame ---
+
+    async def _serve(self) -> None:
+        """The shutdown trigger: awaited when the app is up; returning from it begins Hypercorn's shutdown."""
+        context = self._config.create_ssl_context()
+        self._on_ready()
+        self._up = True
+        self._send(Ready(self._pid, self._generation, self._nonce, round(monotonic() - self._born_at, 6)))
+        await self._either(self._go, self._end)
+        if self._end.is_set():
+            return
+        acceptor = self._make_acceptor(context)
+        acceptor.start()
+        self._send(Accepting())
+        await self._end.wait()
+        await self._drain(acceptor)
+
+    def _make_acceptor(self, context: ssl.SSLContext | None) -> Acceptor:
+        return Acceptor(
+            self._loop,
+            [
+                (item.sock, context if item.kind == "secure" else None)
+                for item in self._listeners
+                if item.kind != "quic"
+            ],
+            self._connections.make_protocol,
+            handshake_timeout_s=self._config.ssl_handshake_timeout,
+            on_pause=self._log.warning,
+        )
+
+    async def _drain(self, acceptor: Acceptor) -> None:
+        retire = self._retire
+        reason = retire.reason if retire else "orphaned"
+        bound_s = retire.drain_timeout_s if retire else self._config.graceful_timeout / 2
+        stopping = reason in ("stop", "orphaned")
+        acceptor.stop()
+        if stopping:
+            # These clients have been told by the kernel that they are connected; nobody else will serve them.
+            await acceptor.take_backlog()
+            for item in self._listeners:
+                item.sock.close()
+        self._connections.begin_drain("stop" if stopping else "reload")
+        deadline = self._loop.time() + bound_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._connections.drained()
+        except TimeoutError:
+            await self._connections.abort(_CANCEL_GRACE_S)
+
+    def _with_state(self, wrapped: Any) -> Any:
+        """Let the connections know the state dict of the lifespan, which Hypercorn keeps to itself."""
+
+        async def app(scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
+            if scope["type"] == "lifespan":
+                self._connections.state = scope["state"]
+            await wrapped(scope, receive, send, sync_spawn, call_soon)
+
+        return app
+
+    async def _either(self, *events: asyncio.Event) -> None:
+        tasks = [self._loop.create_task(event.wait()) for event in events]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    # --- the channel ---
+
+    def _on_message(self) -> None:
+        try:
+            for message, _ in self._channel.receive():
+                self._obey(message)
+        except ChannelClosed:
+            # The supervisor is gone, and with it whoever would restart us: finish what we have, and end.
+            self._loop.remove_reader(self._channel.fileno())
+            self._finish()
+
+    def _finish(self) -> None:
+        self._end.set()
+        if not self._up:
+            # Nothing is served yet, so there is nothing to drain: stop the start-up where it is.
+            self._frame.cancel()
+
+    def _obey(self, message: Message) -> None:
+        match message:
+            case Go():
+                self._go.set()
+            case Retire():
+                self._retire = self._retire or message
+                self._finish()
+            case ReopenLogs():
+                with contextlib.suppress(OSError):
+                    self._log.reopen()
+                self._connections.reopen_logs()
+            case _:
+                self._log.error(f"the supervisor sent a worker a {type(message).__name__}")
+
+    def _send(self, message: Message) -> None:
+        # Nobody to tell: the end-of-file is on its way and decides.
+        with contextlib.suppress(ChannelClosed):
+            self._channel.send(message)
+
+    def _fail(self, stage: str, error: BaseException) -> int:
+        reason, text, logged = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), False
+        if stage == "startup":
+            reason, text, logged = self._startup_failure() or (reason, text, logged)
+        self._send(Failed(stage, clip(reason, 2000), clip(text), logged))
+        return 3 if stage == "startup" else 1
