@@ -1,4 +1,4 @@
-"""While the file TESTAPP_SICK exists, its workers die TESTAPP_DIES_AFTER seconds after they began to serve."""
+"""While the file TESTAPP_SICK exists, its workers die TESTAPP_DIES_AFTER seconds after they are up."""
 
 import asyncio
 import os

@@ -18,7 +18,7 @@ def eventually(
 ) -> T:
     """Return the first truthy value of check(), or fail with the last value seen once deadline_s is over.
 
-    An AssertionError, OSError or LookupError inside check means not yet; any other error is a fault of the test.
+    An AssertionError, OSError or LookupError inside check means not yet; other errors are faults of the test.
     """
     give_up_at = time.monotonic() + deadline_s
     last: object = None

@@ -189,7 +189,7 @@ class ServerProcess:
         return self
 
     def settled(self, generation: int | None = None, deadline_s: float = START_S) -> ServerStatus:
-        """Wait until just the target's workers exist, all ready and of one generation (that one, if given)."""
+        """Wait until the target's workers exist, all ready and of one generation (that one, if given)."""
 
         def one_generation() -> ServerStatus | None:
             status = self.status()
