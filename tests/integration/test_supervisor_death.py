@@ -97,6 +97,19 @@ def test_kill_9_of_the_zygote_costs_nothing(serve: Serve) -> None:
     assert server.stop() == 0
 
 
+def test_a_stuck_worker_outlives_neither_zygote_nor_supervisor(serve: Serve) -> None:
+    """Promise 5 holds also where the zygote that would have killed the stuck worker died first."""
+    server = serve("full", "-w", "2", "--drain-timeout", str(DRAIN_S), "--shutdown-timeout", "1").ready(2)
+    server.expect("zygote", "supervisor", r"worker slot=\d+", "Fatal Python error")
+    with Connection(server.address) as connection:
+        connection.send(connection.head("GET", "/regex"))
+        eventually(lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5)
+        for pid in zygotes(server):
+            os.kill(pid, signal.SIGKILL)
+        server.send_signal(signal.SIGKILL)
+        server.family_gone(DRAIN_S + 1 + 2.5)
+
+
 def test_a_stopped_supervisor_kills_nobody_when_it_wakes(serve: Serve) -> None:
     """Catalogue 7: heartbeats that could not be read for a while are not heartbeats that were missing."""
     server = serve("full", "-w", "2", "--worker-timeout", "1").ready(2)
