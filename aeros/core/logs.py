@@ -29,7 +29,7 @@ def worker_name(slot: int, generation: int, pid: int | None) -> str:
 
 
 class LineLog:
-    """Writes lines to `target`: "-" for standard error, else a path that is appended to (and can be reopened)."""
+    """Writes lines to `target`: "-" for standard error, "" for nowhere, else a path that is appended to."""
 
     def __init__(self, target: str = "-", *, level: str = "info", log_format: LogFormat = "text", who: str = "aeros") -> None:
         """Raises OSError when the file cannot be opened."""
@@ -44,14 +44,20 @@ class LineLog:
 
     def reopen(self) -> None:
         """Open the file by its name again, after a rotation. Keeps the old one if that fails (and raises)."""
-        if self.target == "-":
-            self._fd = 2
+        if self.target in ("-", ""):
+            self._fd = 2 if self.target else -1
             self._colour = self.log_format == "text" and _is_terminal(2)
             return
         fd = os.open(self.target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if self._fd > 2:
             os.close(self._fd)
         self._fd = fd
+
+    def close(self) -> None:
+        """Let go of the file; nothing is written any more."""
+        if self._fd > 2:
+            os.close(self._fd)
+        self._fd = -1
 
     def debug(self, text: str, **fields: Any) -> None:
         self.write("debug", text, fields)
@@ -76,6 +82,8 @@ class LineLog:
 
     def emit(self, line: str) -> None:
         """Write `line` as it is. A full disk or a closed pipe loses the line, never the process."""
+        if self._fd < 0:
+            return
         data = line.encode("utf-8", "backslashreplace")
         try:
             os.write(self._fd, data)

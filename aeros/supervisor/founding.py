@@ -45,10 +45,12 @@ def found(
     announce: Callable[[Supervisor], None],
     control: str,
     owner: Channel | None = None,
+    in_child: Callable[[], None] = lambda: None,
 ) -> ExitCode:
     """Fork the first zygote from this process, supervise until the end, and return the exit code.
 
     For the main thread of a process without a running loop. Its signal handlers are as before afterwards.
+    in_child: called in the zygote, to let go of what is the supervisor's alone.
     """
     before = _children()
     # A signal between the fork and the handlers must wait for the handlers, not meet those of the program.
@@ -59,6 +61,7 @@ def found(
     pid = fork()
     if pid == 0:
         channel.close()
+        in_child()
         if owner is not None:
             owner.close()
         Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log).run()

@@ -71,8 +71,9 @@ def launch(command: CommandLine, channel_fd: int, stderr_fd: int, environ: Seque
     environment = dict(os.environ) | dict(environ)
     # Descriptor 3 is the channel in the child; whatever else is open here closes on exec.
     environment[CHANNEL_VARIABLE] = "3"
-    # A program that hangs can then be asked where: SIGABRT prints its stack (see `Supervisor`).
-    environment.setdefault("PYTHONFAULTHANDLER", "1")
+    if "PYTHONFAULTHANDLER" not in environment:
+        # A program that hangs can then be asked where: SIGABRT prints its stack. Taken back by start().
+        environment |= {"PYTHONFAULTHANDLER": "1", CHANNEL_VARIABLE: "3+faulthandler"}
     shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), command.directory, *command.arguments)
     spare = os.dup(channel_fd) if channel_fd == 3 else channel_fd
     try:

@@ -61,6 +61,8 @@ class Program(Protocol):
 
     def after_reload(self, outcome: ReloadOutcome) -> None: ...
 
+    def close_listeners(self) -> None: ...
+
 
 @dataclass
 class _Child:
@@ -150,6 +152,7 @@ class Zygote:
                     self.log.reopen()
             case RetireZygote():
                 self._retiring = True
+                self.program.close_listeners()
             case _:
                 raise ProtocolError(f"the supervisor sent a zygote a {type(message).__name__}")
 

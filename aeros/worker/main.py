@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ def run_worker(
     log: LineLog,
     *,
     after_fork: Callable[[], None],
-    on_ready: Callable[[], None],
+    on_ready: Callable[[], Awaitable[None]],
     startup_failure: Callable[[], tuple[str, str, bool] | None],
 ) -> int:
     """Be worker `seed.slot` until told to end; return the exit code. Called in the forked child."""

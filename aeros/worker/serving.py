@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from hypercorn.asyncio.run import worker_serve
@@ -47,7 +47,7 @@ class Serving:
         log: LineLog,
         *,
         identity: tuple[int, int, str],
-        on_ready: Callable[[], None],
+        on_ready: Callable[[], Awaitable[None]],
         startup_failure: Callable[[], tuple[str, str, bool] | None],
         born_at: float,
     ) -> None:
@@ -109,7 +109,7 @@ class Serving:
     async def _serve(self) -> None:
         """The shutdown trigger: awaited when the app is up; returning from it begins Hypercorn's shutdown."""
         context = self._config.create_ssl_context()
-        self._on_ready()
+        await self._on_ready()
         self._up = True
         self._send(Ready(self._pid, self._generation, self._nonce, round(monotonic() - self._born_at, 6)))
         await self._either(self._go, self._end)

@@ -1,0 +1,319 @@
+"""The handle on a running server: from the program that started it, from its workers, from anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from . import errors
+from .core.channel import Channel, ChannelClosed
+from .core.clock import monotonic
+from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
+from .core.scoreboard import Scoreboard
+from .errors import AerosError, ControlError, NotAServerError, ServerStopped
+from .status import Reloaded, ServerStatus, StatusReader
+from .supervisor.control import socket_path
+from .version import __version__
+
+#: How long the server may take to answer what it can answer at once.
+_ANSWER_TIMEOUT_S = 10.0
+
+
+class Server:
+    """A running server. Thread-safe. As a context manager it stops the server at the end.
+
+    pid: of the supervisor. status() reads shared memory and never waits for any process of the server; the
+    commands are answered by the supervisor.
+    """
+
+    def __init__(self, channel: Channel, *, child_pid: int | None = None) -> None:
+        """Used by `WebServer.start` and `connect`. child_pid: the supervisor, where it is our child to reap.
+
+        Raises ControlError when the other end does not answer as an Aeros server does.
+        """
+        self._channel = channel
+        self._channel.setblocking(False)
+        self._child_pid = child_pid
+        self._exit_code: int | None = None
+        self._lock = threading.Condition()
+        self._reading = False
+        self._gone = False
+        self._requests = 0
+        self._answers: dict[int, Answer] = {}
+        greeting, fds = self._greet()
+        self.pid = greeting.pid
+        self._scoreboard = Scoreboard(fds[0], writable=False)
+        self._reader = StatusReader(self._scoreboard)
+
+    # --- facts ---
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return where it listens: ("http://127.0.0.1:8000", "unix:/run/app.sock"), real ports."""
+        return tuple(self._scoreboard.read_summary().get("addresses", ()))
+
+    @property
+    def url(self) -> str:
+        """Return an address a client on this machine can use: http://127.0.0.1:8000."""
+        addresses = self.addresses
+        chosen = next((address for address in addresses if address.startswith("http")), addresses[0])
+        return chosen.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+    @property
+    def running(self) -> bool:
+        """Whether the supervisor is alive."""
+        return self._poll() is None
+
+    def status(self) -> ServerStatus:
+        """Return how the server and each worker are doing now. Of a stopped one: its last figures, "stopped"."""
+        with self._lock:
+            status = self._reader.read()
+        if self.running:
+            return status
+        from dataclasses import replace
+
+        return replace(status, state="stopped", workers=(), ready_workers=0, rss_bytes=None, pss_bytes=None)
+
+    # --- commands ---
+
+    def reload(self, timeout: float | None = None) -> Reloaded:
+        """Load the program's code anew and replace all workers; return when the new ones serve.
+
+        timeout: seconds; after that the reload is refused (default: the boot timeout). Raises ReloadFailed, with
+        the new program's traceback, when it was refused: then the old workers go on serving.
+        """
+        answer = self._ask("reload", {"timeout_s": timeout}, None)
+        return Reloaded(**answer)
+
+    def scale(self, workers: int, timeout: float | None = 60.0) -> None:
+        """Change the number of workers, and wait until they are ready. Raises OptionsError, ControlError."""
+        self._ask("scale", {"workers": workers}, timeout)
+
+    def restart(self, slot: int | None = None) -> list[int]:
+        """Replace the worker of `slot`, or every worker, one after the other, each replacement ready first.
+
+        Returns the slots that will be; does not wait for them.
+        """
+        answer = self._ask("restart", {"slot": slot}, _ANSWER_TIMEOUT_S)
+        return list(answer["slots"])
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until all workers are ready. Raises AppLoadError when they cannot be, ControlError after timeout."""
+        self._ask("wait_ready", {}, timeout)
+
+    def reopen_logs(self) -> None:
+        """Have every process open its log files by name again, after a rotation."""
+        self._ask("reopen", {}, _ANSWER_TIMEOUT_S)
+
+    def stop(self, timeout: float | None = None, *, now: bool = False) -> int:
+        """Stop, gracefully or `now`, and wait for it; return the exit code (see `ExitCode`). Harmless when stopped.
+
+        timeout: seconds to wait for the graceful stop before it becomes `now`; None: the server's own bounds.
+        """
+        with contextlib.suppress(ServerStopped):
+            try:
+                self._ask("stop", {"now": now}, timeout)
+            except ControlError as error:
+                if isinstance(error, ServerStopped) or timeout is None:
+                    raise
+                self._ask("stop", {"now": True}, None)
+        return self.wait()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the server has ended; return its exit code. Raises TimeoutError after `timeout` seconds.
+
+        Only the program that started the server can learn the code; for others it is what the server last said.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        while (code := self._poll()) is None:
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"the server (pid {self.pid}) has not ended within {timeout} s")
+            self._listen(0.1 if left is None else min(0.1, left))
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the handle. A server started with block=False stops when its handle is gone."""
+        self._channel.close()
+        self._gone = True
+        # The scoreboard stays readable: status() of a stopped server is a fair question.
+
+    def __repr__(self) -> str:
+        return f"<aeros.Server pid={self.pid} {'running' if self.running else 'stopped'}>"
+
+    # --- the line ---
+
+    def _greet(self) -> tuple[Greeting, list[int]]:
+        deadline = monotonic() + _ANSWER_TIMEOUT_S
+        try:
+            self._channel.send(Hello(__version__))
+            while monotonic() < deadline:
+                select.select([self._channel.fileno()], [], [], max(0.0, deadline - monotonic()))
+                for message, fds in self._channel.receive():
+                    if isinstance(message, Greeting):
+                        return message, fds
+                    raise NotAServerError(getattr(message, "error", "") or "it does not answer as an Aeros server")
+        except ChannelClosed:
+            raise ServerStopped("the server closed the connection") from None
+        except ProtocolError as error:
+            raise NotAServerError(str(error)) from None
+        raise ControlError(f"no answer within {_ANSWER_TIMEOUT_S:.0f} s")
+
+    def _ask(self, verb: str, arguments: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+        deadline = None if timeout is None else monotonic() + timeout
+        with self._lock:
+            self._requests += 1
+            request = self._requests
+            try:
+                self._channel.send(Command(request, verb, arguments))
+            except (ChannelClosed, OSError):
+                self._gone = True
+                raise ServerStopped("the server has stopped") from None
+        while True:
+            with self._lock:
+                answer = self._answers.pop(request, None)
+                gone = self._gone
+            if answer is not None:
+                return _result(answer)
+            if gone:
+                raise ServerStopped("the server has stopped")
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                raise ControlError(f"the server (pid {self.pid}) has not answered {verb!r} within {timeout} s")
+            self._listen(0.5 if left is None else min(0.5, left))
+
+    def _listen(self, seconds: float) -> None:
+        """Wait for something to happen on the line. One thread reads; the others wait for what it finds."""
+        with self._lock:
+            if self._reading:
+                self._lock.wait(seconds)
+                return
+            if self._gone:
+                self._lock.wait(min(seconds, 0.02))
+                return
+            self._reading = True
+        try:
+            ready, _, _ = select.select([self._channel.fileno()], [], [], seconds)
+            if ready:
+                self._take()
+        except (OSError, ValueError):
+            self._gone = True
+        finally:
+            with self._lock:
+                self._reading = False
+                self._lock.notify_all()
+
+    def _take(self) -> None:
+        with self._lock:
+            try:
+                for message, _ in self._channel.receive():
+                    if isinstance(message, Answer):
+                        self._answers[message.request] = message
+            except (ChannelClosed, ProtocolError):
+                self._gone = True
+
+    def _poll(self) -> int | None:
+        """Return the exit code if the supervisor has ended."""
+        if self._exit_code is not None:
+            return self._exit_code
+        if self._child_pid is None:
+            if _alive(self.pid):
+                return None
+            self._exit_code = 0
+            return self._exit_code
+        with self._lock:
+            if self._exit_code is None:
+                try:
+                    pid, status = os.waitpid(self._child_pid, os.WNOHANG)
+                except ChildProcessError:
+                    # Somebody else in this process has reaped it.
+                    pid, status = self._child_pid, 0
+                if pid:
+                    self._exit_code = os.waitstatus_to_exitcode(status)
+        return self._exit_code
+
+
+def connect(server: int | str | os.PathLike[str]) -> Server:
+    """Return a handle on a running server of this user: by its supervisor's pid or its control socket's path.
+
+    Raises NotAServerError, naming what is there instead.
+    """
+    if isinstance(server, int):
+        path, name = socket_path(server), f"pid {server}"
+        if not path.exists():
+            raise NotAServerError(_why_no_socket(server, path))
+    else:
+        path, name = Path(server), str(server)
+        if not path.exists():
+            raise NotAServerError(f"{name} does not exist")
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    line.settimeout(_ANSWER_TIMEOUT_S)
+    try:
+        line.connect(str(path))
+    except OSError as error:
+        line.close()
+        raise NotAServerError(f"{name} is not a running Aeros server: {path}: {error.strerror or error}") from None
+    channel = Channel(line, name)
+    try:
+        return Server(channel)
+    except AerosError as error:
+        channel.close()
+        raise NotAServerError(f"{name} is not an Aeros server: {error}") from None
+
+
+def running_servers() -> list[int]:
+    """Return the supervisors of this user that have a control socket at the usual place."""
+    folder = socket_path(0).parent
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.suffix == ".sock" and entry.stem.isdigit() and _alive(int(entry.stem)):
+                found.append(int(entry.stem))
+    return sorted(found)
+
+
+def _why_no_socket(pid: int, path: Path) -> str:
+    if not _alive(pid):
+        return f"there is no process {pid}"
+    return (
+        f"pid {pid} is not an Aeros server of this user, or was started with --control off or another path "
+        f"(no socket at {path})"
+    )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # A zombie has ended; it only waits to be reaped by somebody else.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
+
+
+def _result(answer: Answer) -> dict[str, Any]:
+    if not answer.error:
+        return answer.result
+    kind = getattr(errors, answer.error_kind, ControlError)
+    if not (isinstance(kind, type) and issubclass(kind, AerosError)):
+        kind = ControlError
+    if answer.traceback:
+        raise kind(answer.error, traceback=answer.traceback)
+    raise kind(answer.error)

@@ -1,0 +1,414 @@
+"""start(): from a program with an app to a server. Decides what this process is to become."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import select
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .core.channel import Channel, ChannelClosed, channel_pair
+from .core.exitcodes import ExitCode
+from .core.listener import Listener
+from .core.logs import LineLog
+from .core.messages import Arrived, LoadFailed, Welcome, clip
+from .core.process import die_with_parent, fork, reset_signals
+from .core.scoreboard import Scoreboard
+from .errors import AerosError, AppLoadError, BindError, OptionsError, StartError, StateError
+from .options import Options, resolve
+from .program import AppProgram
+from .server import Server, connect
+from .status import ServerStatus, StatusReader
+from .supervisor.founding import found
+from .supervisor.launch import CHANNEL_VARIABLE, CommandLine
+from .supervisor.listeners import bind_all
+from .supervisor.pidfile import PidFile
+from .supervisor.policy import Policy
+from .supervisor.zygote import Zygote
+from .version import __version__
+from .worker import context
+from .worker.context import WorkerContext
+
+if TYPE_CHECKING:
+    from hypercorn.config import Config
+
+    from .supervisor.loop import Supervisor
+
+#: How long a new generation waits for the supervisor to say what it is to be.
+_WELCOME_TIMEOUT_S = 10.0
+
+
+def check(constructor: Mapping[str, object]) -> None:
+    """Raise OptionsError if the defaults given to WebServer(…) cannot be used."""
+    resolve(constructor=constructor, environ={})
+
+
+def start(
+    app: Any,
+    arguments: str | Sequence[str] | None,
+    keywords: Mapping[str, object],
+    *,
+    config: Config | str | None = None,
+    constructor: Mapping[str, object] | None = None,
+    block: bool = True,
+) -> int | Server:
+    """Serve `app`; see `WebServer.start`."""
+    _check_moment()
+    channel = _summons()
+    if channel is not None:
+        _become_zygote(channel, app, arguments, keywords, config, constructor)
+    try:
+        options = resolve(arguments, keywords, config=config, constructor=constructor)
+        check_app(app)
+        if block and _can_supervise():
+            return _supervise_here(app, options)
+        server = _supervise_beside(app, options)
+    except AerosError as error:
+        if not block:
+            raise
+        _give_up(error)
+    return server if not block else _watch(server)
+
+
+def check_app(app: Any) -> None:
+    """Raise AppLoadError, saying what it is instead, if `app` is not an ASGI app."""
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
+        return
+    if callable(getattr(app, "wsgi_app", None)):
+        raise AppLoadError(f"{app!r} is a WSGI app (Flask?); Aeros serves ASGI apps: use Quart, or an ASGI adapter")
+    if inspect.isclass(app):
+        raise AppLoadError(f"{app!r} is a class, not an app; give an instance of it, or module:factory()")
+    if callable(app):
+        raise AppLoadError(f"{app!r} is not an ASGI app: it is not async. A factory is written with (): module:factory()")
+    raise AppLoadError(f"{app!r} ({type(app).__name__}) is not an ASGI app: it cannot be called")
+
+
+def server_of_worker(worker: WorkerContext) -> Server:
+    """Return the handle of the server this worker belongs to: status from memory, commands by the control socket."""
+    return _ServerFromWithin(worker)  # type: ignore[return-value]
+
+
+# --- the moment --------------------------------------------------------------------------------------------------
+
+
+def _check_moment() -> None:
+    if sys.platform == "win32":
+        raise StateError("Aeros needs fork(), which Windows does not have; use WSL, or Hypercorn itself")
+    if context.current is not None:
+        raise StateError(
+            f"start() was called inside a worker (slot {context.current.slot}); a worker cannot start another server"
+        )
+
+
+def _can_supervise() -> bool:
+    """Whether this thread may become the supervisor: signals are the main thread's, and it needs its own loop."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False
+
+
+def _warn_of_threads(log: LineLog) -> None:
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if others:
+        names = ", ".join(sorted(thread.name for thread in others))
+        log.warning(
+            f"forking a program with {len(others)} live thread{'s' if len(others) > 1 else ''} ({names}): they do not "
+            "exist in the workers, and locks they hold stay locked there; start them in @app.after_fork instead"
+        )
+
+
+# --- first start -------------------------------------------------------------------------------------------------
+
+
+class _Preparation:
+    """What both ways of starting need before the first fork. Everything that can fail, fails here."""
+
+    def __init__(self, app: Any, options: Options) -> None:
+        self.log = make_log(options)
+        for warning in options.warnings:
+            self.log.warning(warning)
+        _check_tls(options)
+        self.policy = Policy.of(options)
+        self.pid_file = PidFile(options.pid_file) if options.pid_file else None
+        try:
+            self.listeners = bind_all(options)
+        except BaseException:
+            self.drop_pid_file()
+            raise
+        self.scoreboard = Scoreboard.create()
+        self.program = AppProgram(app, options, self.listeners, self.scoreboard, self.log)
+        self.app = app
+        self.options = options
+        _warn_of_threads(self.log)
+
+    def drop_pid_file(self) -> None:
+        if self.pid_file is not None:
+            self.pid_file.remove()
+
+    def found(self, command: CommandLine, owner: Channel | None = None) -> ExitCode:
+        """Become the supervisor until the end."""
+        if self.pid_file is not None:
+            self.pid_file.write()
+        try:
+            return found(
+                program=self.program,
+                policy=self.policy,
+                listeners=self.listeners,
+                scoreboard=self.scoreboard,
+                log=self.log,
+                command=command,
+                announce=self.announce,
+                control=self.options.control,
+                owner=owner,
+                in_child=self.pid_file.forget if self.pid_file is not None else lambda: None,
+            )
+        finally:
+            self.drop_pid_file()
+
+    def announce(self, supervisor: Supervisor) -> None:
+        """Say once, in at most five lines, what runs where and how to steer it."""
+        pid, workers = os.getpid(), supervisor.target.workers
+        name = getattr(self.app, "name", "") or type(self.app).__name__
+        places = ", ".join(supervisor.addresses)
+        plural = "s" if workers != 1 else ""
+        self.log.info(f"Aeros {__version__} serves {name} at {places}", addresses=supervisor.addresses)
+        self.log.info(f"{workers} worker{plural} on {self.options.worker_class}, supervisor pid {pid}")
+        steer = f"aeros reload {pid}" if supervisor.control.path else f"kill -HUP {pid}"
+        self.log.info(f"reload: {steer} (or SIGHUP); stop: Ctrl+C or SIGTERM")
+
+
+def _supervise_here(app: Any, options: Options) -> int:
+    """This process becomes the supervisor; the way a program on a command line is served."""
+    code = _Preparation(app, options).found(CommandLine.of_this_process())
+    if code is not ExitCode.OK:
+        sys.exit(int(code))
+    return 0
+
+
+def _supervise_beside(app: Any, options: Options) -> Server:
+    """A child becomes the supervisor; the way a test, a notebook or a bigger program is served."""
+    preparation = _Preparation(app, options)
+    command = CommandLine.of_this_process()
+    if not command.why_not:
+        command = replace(command, why_not="the server was started with block=False, so its program is not run again")
+    ours, theirs = channel_pair("the supervisor")
+    _flush_output()
+    pid = fork()
+    if pid == 0:
+        code = int(ExitCode.FAILURE)
+        try:
+            ours.close()
+            # Ctrl+C is for the program that started us; it decides what becomes of the server.
+            os.setsid()
+            reset_signals()
+            asyncio._set_running_loop(None)
+            theirs.setblocking(False)
+            code = int(preparation.found(command, Channel(theirs, "the program")))
+        except BaseException:
+            import traceback
+
+            preparation.log.critical("the supervisor failed", traceback=traceback.format_exc())
+        finally:
+            os._exit(code)
+    theirs.close()
+    for listener in preparation.listeners:
+        listener.sock.close()
+    preparation.scoreboard.close()
+    if preparation.pid_file is not None:
+        preparation.pid_file.forget()
+    preparation.log.close()
+    return _wait_until_ready(ours, pid)
+
+
+def _wait_until_ready(channel: Channel, pid: int) -> Server:
+    server = Server(channel, child_pid=pid)
+    try:
+        server.wait_ready()
+    except AerosError as error:
+        code = server.wait()
+        server.close()
+        if isinstance(error, StartError):
+            raise
+        raise StartError(f"the server did not start (exit code {code})", exit_code=_as_exit_code(code)) from None
+    except BaseException:
+        server.stop(now=True)
+        server.close()
+        raise
+    return server
+
+
+def _as_exit_code(code: int) -> ExitCode:
+    with contextlib.suppress(ValueError):
+        return ExitCode(code)
+    return ExitCode.FAILURE
+
+
+def _watch(server: Server) -> int:
+    """Block in a thread, or in a running loop: the supervisor is a child, and we wait for it."""
+    try:
+        code = server.wait()
+    except KeyboardInterrupt:
+        code = server.stop()
+    finally:
+        server.close()
+    if code:
+        sys.exit(code)
+    return 0
+
+
+def _give_up(error: AerosError) -> Any:
+    """End the program with the error's own exit code, and one line instead of a traceback."""
+    sys.stdout.flush()
+    traceback = getattr(error, "traceback", "")
+    print(f"aeros: {error}" + (f"\n{traceback}" if traceback else ""), file=sys.stderr)  # noqa: T201
+    sys.exit(int(error.exit_code))
+
+
+def _check_tls(options: Options) -> None:
+    """Try the certificate now: every worker would fail on it, later and N times."""
+    if not options.tls:
+        return
+    config = options.hypercorn_config()
+    try:
+        config.create_ssl_context()
+    except ssl.SSLError as error:
+        why = f"{error.reason or error}".replace("_", " ").lower()
+        raise BindError(f"cannot use certificate {config.certfile} with key {config.keyfile}: {why}") from None
+    except OSError as error:
+        raise BindError(f"cannot read certificate {config.certfile} or key {config.keyfile}: {error.strerror}") from None
+
+
+def make_log(options: Options) -> LineLog:
+    """Return Aeros's own log as `options` want it. Raises OptionsError when its file cannot be written."""
+    try:
+        return LineLog(options.error_log or "", level=options.log_level.lower(), log_format=options.log_format)
+    except OSError as error:
+        raise OptionsError(f"cannot write the log {options.error_log}: {error.strerror}", option="error_logfile") from None
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+# --- a later generation ------------------------------------------------------------------------------------------
+
+
+def _summons() -> Channel | None:
+    """Return the channel of the supervisor that ran this program to be its next generation, if one did."""
+    told = os.environ.pop(CHANNEL_VARIABLE, "")
+    if not told:
+        return None
+    number, _, faulthandler_is_ours = told.partition("+")
+    if faulthandler_is_ours:
+        os.environ.pop("PYTHONFAULTHANDLER", None)
+        import faulthandler
+
+        faulthandler.disable()
+    try:
+        line = socket.socket(fileno=int(number))
+        line.set_inheritable(False)
+    except (OSError, ValueError):
+        return None  # the variable was inherited by some other program, which starts a server of its own
+    return Channel(line, "the supervisor")
+
+
+def _become_zygote(
+    channel: Channel,
+    app: Any,
+    arguments: str | Sequence[str] | None,
+    keywords: Mapping[str, object],
+    config: Config | str | None,
+    constructor: Mapping[str, object] | None,
+) -> None:
+    """Never returns: this program has done its part, which was to load the app."""
+    try:
+        options = resolve(arguments, keywords, config=config, constructor=constructor)
+        check_app(app)
+        _check_tls(options)
+        log = make_log(options)
+    except AerosError as error:
+        with contextlib.suppress(ChannelClosed):
+            channel.send(LoadFailed(clip(str(error), 2000), ""))
+        _give_up(error)
+    welcome, fds = _await_welcome(channel)
+    # From here on we outlive a supervisor that dies, to end our workers in good order.
+    die_with_parent(0)
+    _flush_output()
+    scoreboard_fd, stderr_fd, *listener_fds = fds
+    os.dup2(stderr_fd, 2)
+    os.close(stderr_fd)
+    listeners = [Listener.adopt(fd, record) for fd, record in zip(listener_fds, welcome.listeners, strict=True)]
+    scoreboard = Scoreboard(scoreboard_fd, writable=True)
+    program = AppProgram(app, options, listeners, scoreboard, log)
+    notes = _changed_binds(options, listeners)
+    Zygote(channel, welcome.generation, Policy.of(options), program, log, notes).run()
+
+
+def _await_welcome(channel: Channel) -> tuple[Welcome, list[int]]:
+    try:
+        channel.setblocking(True)
+        channel.send(Arrived(os.getpid(), __version__))
+        ready, _, _ = select.select([channel.fileno()], [], [], _WELCOME_TIMEOUT_S)
+        for message, fds in channel.receive() if ready else []:
+            if isinstance(message, Welcome):
+                return message, fds
+    except ChannelClosed:
+        pass
+    sys.exit(int(ExitCode.FAILURE))  # the supervisor has given this generation up, or is gone
+
+
+def _changed_binds(options: Options, listeners: list[Listener]) -> list[str]:
+    wanted = [*options.binds, *options.insecure_binds, *options.quic_binds]
+    have = [listener.bind for listener in listeners]
+    if wanted == have:
+        return []
+    return [f"the new program binds {', '.join(wanted)}; a reload keeps {', '.join(have)} (restart to change)"]
+
+
+# --- seen from a worker ------------------------------------------------------------------------------------------
+
+
+class _ServerFromWithin:
+    """What `app.server` is in a worker: the same questions, answered from shared memory; commands by the socket."""
+
+    def __init__(self, worker: WorkerContext) -> None:
+        self._scoreboard = worker.scoreboard
+        self._reader = StatusReader(worker.scoreboard)
+
+    @property
+    def pid(self) -> int:
+        return int(self._scoreboard.read_summary()["pid"])
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(self._scoreboard.read_summary().get("addresses", ()))
+
+    @property
+    def running(self) -> bool:
+        return True
+
+    def status(self) -> ServerStatus:
+        return self._reader.read()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        path = self._scoreboard.read_summary().get("control", "")
+        if not path:
+            raise StateError(f"server.{name} needs the control socket, and this server has none (--control off?)")
+        return getattr(connect(path), name)
+
