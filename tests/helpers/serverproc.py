@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from .http import Address, Answer, ExchangeError, address_of, get
 from .terminal import Terminal
 
 if TYPE_CHECKING:
+    from aeros.server import Server
     from aeros.status import ServerStatus, WorkerStatus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -83,6 +85,8 @@ class ServerProcess:
         self.supervisor_pid: int | None = None
         self._address: Address | None = None
         self._terminal: Terminal | None = None
+        self._handle: Server | None = None
+        self._handle_lock = threading.Lock()
         self._closed = False
         with self.stderr_path.open("wb") as err, self.stdout_path.open("wb") as out:
             self.popen = subprocess.Popen(
@@ -142,11 +146,14 @@ class ServerProcess:
             self._address = address_of(self.url)
         return self._address
 
-    def handle(self) -> Any:
-        """The control handle of this server, as another process gets it."""
+    def handle(self) -> Server:
+        """The control handle of this server, as another process gets it; made once."""
         import aeros
 
-        return aeros.connect(self.control_path)
+        with self._handle_lock:
+            if self._handle is None:
+                self._handle = aeros.connect(self.control_path)
+            return self._handle
 
     def status(self) -> ServerStatus:
         return self.handle().status()
@@ -271,6 +278,8 @@ class ServerProcess:
         if self._closed:
             return []
         self._closed = True
+        if self._handle is not None:
+            self._handle.close()
         problems = []
         try:
             if self.popen.poll() is None:
