@@ -1,10 +1,10 @@
 """Aeros: production serving for Quart apps, straight from Python.
 
-    from aeros import WebServer
+from aeros import WebServer
 
-    app = WebServer(__name__)
-    ...
-    app.start("-w 4")
+app = WebServer(__name__)
+...
+app.start("-w 4")
 """
 
 from __future__ import annotations

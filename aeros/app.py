@@ -64,9 +64,13 @@ class WebServer(Quart):
             instance_relative_config,
             root_path,
         )
-        self._defaults: dict[str, object] = {"host": host, "port": port, **options}
+        address: dict[str, object] = {"host": host, "port": port}
+        if "bind" in options and (host, port) == ("127.0.0.1", 8000):
+            address = {}
+        #: What `start` and `aeros run` use where nothing else says otherwise.
+        self.serving_defaults: dict[str, object] = {**address, **options}
         if options or (host, port) != ("127.0.0.1", 8000):
-            startup.check(self._defaults)
+            startup.check(self.serving_defaults)
         self.hooks = Hooks()
         self._handle: Server | None = None
         self._starting_up = False
@@ -114,7 +118,7 @@ class WebServer(Quart):
         """
         if self._handle is not None and self._handle.running:
             raise StateError(f"this app is being served already, by pid {self._handle.pid}; stop that server first")
-        result = startup.start(self, arguments, options, config=config, constructor=self._defaults, block=block)
+        result = startup.start(self, arguments, options, config=config, constructor=self.serving_defaults, block=block)
         if isinstance(result, Server):
             self._handle = result
         return result

@@ -32,7 +32,7 @@ class AwaitingJSONProvider(DefaultJSONProvider):
     """Quart's JSON, with an error that helps where a coroutine stands in the data."""
 
     @staticmethod
-    def default(object_: Any) -> Any:  # type: ignore[override]
+    def default(object_: Any) -> Any:
         if inspect.iscoroutine(object_):
             raise not_awaited(object_)
         return DefaultJSONProvider.default(object_)

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,13 +51,17 @@ class Server:
         self.pid = greeting.pid
         self._scoreboard = Scoreboard(fds[0], writable=False)
         self._reader = StatusReader(self._scoreboard)
+        self._last_status: ServerStatus | None = None
 
     # --- facts ---
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Return where it listens: ("http://127.0.0.1:8000", "unix:/run/app.sock"), real ports."""
-        return tuple(self._scoreboard.read_summary().get("addresses", ()))
+        with self._lock:
+            if self._last_status is not None:
+                return self._last_status.addresses
+            return tuple(self._scoreboard.read_summary().get("addresses", ()))
 
     @property
     def url(self) -> str:
@@ -72,13 +77,10 @@ class Server:
 
     def status(self) -> ServerStatus:
         """Return how the server and each worker are doing now. Of a stopped one: its last figures, "stopped"."""
+        if not self.running:
+            self.close()
         with self._lock:
-            status = self._reader.read()
-        if self.running:
-            return status
-        from dataclasses import replace
-
-        return replace(status, state="stopped", workers=(), ready_workers=0, rss_bytes=None, pss_bytes=None)
+            return self._last_status if self._last_status is not None else self._reader.read()
 
     # --- commands ---
 
@@ -136,20 +138,29 @@ class Server:
             if left is not None and left <= 0:
                 raise TimeoutError(f"the server (pid {self.pid}) has not ended within {timeout} s")
             self._listen(0.1 if left is None else min(0.1, left))
+        self.close()
         return code
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         self.stop()
-        self.close()
 
     def close(self) -> None:
         """Let go of the handle. A server started with block=False stops when its handle is gone."""
-        self._channel.close()
         self._gone = True
-        # The scoreboard stays readable: status() of a stopped server is a fair question.
+        with self._lock:
+            if self._last_status is None:
+                # How a stopped server was doing is a fair question; its shared memory need not be kept for it.
+                self._last_status = replace(
+                    self._reader.read(), state="stopped", workers=(), ready_workers=0, rss_bytes=None, pss_bytes=None
+                )
+                self._scoreboard.close()
+                self._channel.close()
+            self._lock.notify_all()
 
     def __repr__(self) -> str:
         return f"<aeros.Server pid={self.pid} {'running' if self.running else 'stopped'}>"
@@ -315,5 +326,6 @@ def _result(answer: Answer) -> dict[str, Any]:
     if not (isinstance(kind, type) and issubclass(kind, AerosError)):
         kind = ControlError
     if answer.traceback:
-        raise kind(answer.error, traceback=answer.traceback)
+        with contextlib.suppress(TypeError):  # not every error carries one
+            raise kind(answer.error, traceback=answer.traceback)  # type: ignore[call-arg]
     raise kind(answer.error)

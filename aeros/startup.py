@@ -87,7 +87,9 @@ def check_app(app: Any) -> None:
     if inspect.isclass(app):
         raise AppLoadError(f"{app!r} is a class, not an app; give an instance of it, or module:factory()")
     if callable(app):
-        raise AppLoadError(f"{app!r} is not an ASGI app: it is not async. A factory is written with (): module:factory()")
+        raise AppLoadError(
+            f"{app!r} is not an ASGI app: it is not async. A factory is written with (): module:factory()"
+        )
     raise AppLoadError(f"{app!r} ({type(app).__name__}) is not an ASGI app: it cannot be called")
 
 
@@ -179,7 +181,7 @@ class _Preparation:
 
     def announce(self, supervisor: Supervisor) -> None:
         """Say once, in at most five lines, what runs where and how to steer it."""
-        pid, workers = os.getpid(), supervisor.target.workers
+        pid, workers = os.getpid(), supervisor.office.target.workers
         name = getattr(self.app, "name", "") or type(self.app).__name__
         places = ", ".join(supervisor.addresses)
         plural = "s" if workers != 1 else ""
@@ -287,7 +289,9 @@ def _check_tls(options: Options) -> None:
         why = f"{error.reason or error}".replace("_", " ").lower()
         raise BindError(f"cannot use certificate {config.certfile} with key {config.keyfile}: {why}") from None
     except OSError as error:
-        raise BindError(f"cannot read certificate {config.certfile} or key {config.keyfile}: {error.strerror}") from None
+        raise BindError(
+            f"cannot read certificate {config.certfile} or key {config.keyfile}: {error.strerror}"
+        ) from None
 
 
 def make_log(options: Options) -> LineLog:
@@ -295,7 +299,9 @@ def make_log(options: Options) -> LineLog:
     try:
         return LineLog(options.error_log or "", level=options.log_level.lower(), log_format=options.log_format)
     except OSError as error:
-        raise OptionsError(f"cannot write the log {options.error_log}: {error.strerror}", option="error_logfile") from None
+        raise OptionsError(
+            f"cannot write the log {options.error_log}: {error.strerror}", option="error_logfile"
+        ) from None
 
 
 def _flush_output() -> None:
@@ -411,4 +417,3 @@ class _ServerFromWithin:
         if not path:
             raise StateError(f"server.{name} needs the control socket, and this server has none (--control off?)")
         return getattr(connect(path), name)
-

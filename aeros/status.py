@@ -258,7 +258,9 @@ def _pss_bytes(pid: int) -> int | None:
 
 def _slot(record: dict[str, Any]) -> SlotStatus:
     last = record["last_exit"]
-    return SlotStatus(record["slot"], record["state"], record["restarts"], record["retry_at"], LastExit(**last) if last else None)
+    return SlotStatus(
+        record["slot"], record["state"], record["restarts"], record["retry_at"], LastExit(**last) if last else None
+    )
 
 
 def _totals(summary: dict[str, Any], live: list[CellFigures]) -> Totals:

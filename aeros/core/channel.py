@@ -122,7 +122,9 @@ class Channel:
         while len(self._incoming) >= _HEADER.size:
             (length,) = _HEADER.unpack_from(self._incoming)
             if length > MAX_MESSAGE_BYTES:
-                raise ProtocolError(f"{self.peer} announced a message of {length} bytes; {MAX_MESSAGE_BYTES} is the most")
+                raise ProtocolError(
+                    f"{self.peer} announced a message of {length} bytes; {MAX_MESSAGE_BYTES} is the most"
+                )
             end = _HEADER.size + length
             if len(self._incoming) < end:
                 break

@@ -17,7 +17,13 @@ from typing import Any, Literal
 from .clock import iso_time
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-_COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[1;31m"}
+_COLOURS = {
+    "debug": "\x1b[2m",
+    "info": "\x1b[32m",
+    "warning": "\x1b[33m",
+    "error": "\x1b[31m",
+    "critical": "\x1b[1;31m",
+}
 _RESET = "\x1b[0m"
 
 LogFormat = Literal["text", "json"]
@@ -31,7 +37,9 @@ def worker_name(slot: int, generation: int, pid: int | None) -> str:
 class LineLog:
     """Writes lines to `target`: "-" for standard error, "" for nowhere, else a path that is appended to."""
 
-    def __init__(self, target: str = "-", *, level: str = "info", log_format: LogFormat = "text", who: str = "aeros") -> None:
+    def __init__(
+        self, target: str = "-", *, level: str = "info", log_format: LogFormat = "text", who: str = "aeros"
+    ) -> None:
         """Raises OSError when the file cannot be opened."""
         self.target = target
         self.threshold = LEVELS[level]

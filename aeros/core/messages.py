@@ -98,12 +98,12 @@ class Arrived(Message):
 
 @dataclass(frozen=True)
 class Loaded(Message):
-    """The zygote has the app and can fork. policy: see `supervisor.policy`."""
+    """The zygote has the app and can fork. policy: see `supervisor.policy`. notes: warnings for the log."""
 
     pid: int
     generation: int
     policy: dict[str, Any]
-    options: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

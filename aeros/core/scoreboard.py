@@ -209,4 +209,3 @@ def anonymous_file(name: str) -> int:
     fd, path = tempfile.mkstemp(prefix=name)
     os.unlink(path)  # noqa: PTH108 - pathlib is not otherwise needed before the fork
     return fd
-

@@ -44,9 +44,7 @@ def usable_cpus(
             return CpuCount(rounded, f"cgroup quota of {cpus:g} CPUs ({where}), {allowed} by affinity")
     if affinity is None and allowed < machine:
         return CpuCount(max(1, allowed), f"affinity allows {allowed} of {machine} CPUs")
-    why = f"{allowed} CPUs by affinity, " + (
-        "no cgroup quota" if tightest is None else "within the cgroup quota"
-    )
+    why = f"{allowed} CPUs by affinity, " + ("no cgroup quota" if tightest is None else "within the cgroup quota")
     return CpuCount(max(1, allowed), why)
 
 
@@ -69,14 +67,10 @@ def _tightest_quota(proc_root: Path, cgroup_root: Path) -> tuple[float, str] | N
         if number == "0" and not controllers:
             # v2 alone is mounted at the root, beside v1 ("hybrid") in `unified`.
             for mount in (cgroup_root, cgroup_root / "unified"):
-                found += [
-                    (cpus, str(folder)) for folder in _upwards(mount, path) if (cpus := _quota_v2(folder))
-                ]
+                found += [(cpus, str(folder)) for folder in _upwards(mount, path) if (cpus := _quota_v2(folder))]
         elif "cpu" in controllers.split(","):
             for mount in (cgroup_root / controllers, cgroup_root / "cpu"):
-                found += [
-                    (cpus, str(folder)) for folder in _upwards(mount, path) if (cpus := _quota_v1(folder))
-                ]
+                found += [(cpus, str(folder)) for folder in _upwards(mount, path) if (cpus := _quota_v1(folder))]
     return min(found, default=None)
 
 

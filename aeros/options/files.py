@@ -22,7 +22,7 @@ _IN_FILES = {name: option for name, option in BY_NAME.items() if option.name != 
 
 
 def load(named: object) -> tuple[Layer, Config | None]:
-    """Return what a configuration says, and the Config object where it is one (or of a class derived from it).
+    """Return what a configuration says, and the Config object where it is one (its class may be derived).
 
     named: "path.toml", "file:path.py", "python:module", "python:module.object", or a hypercorn.Config.
     Runs the user's code for Python files and modules. Raises OptionsError with the cause chained.
@@ -128,9 +128,7 @@ def _from_object(instance: object, source: str, where: str) -> tuple[Layer, Conf
         known = {**hypercorn_options(), **_IN_FILES}
         return from_mapping(instance, source, where=f" {where}", known=known), None
     if isinstance(instance, types.ModuleType) or source != "Config object":
-        return from_mapping(
-            _names_in(instance, where), source, where=f" {where}", known=_known_to_python()
-        ), None
+        return from_mapping(_names_in(instance, where), source, where=f" {where}", known=_known_to_python()), None
     what = f"the class {instance.__name__}" if isinstance(instance, type) else shorten(instance)
     raise OptionsError(f"config must be a path or a hypercorn.Config object, not {what}", option="config")
 
@@ -158,9 +156,7 @@ def _set_in(config: Config) -> dict[str, object]:
 
 def _known_to_python() -> dict[str, Option]:
     """Return the names that count in a Python module: fewer than elsewhere, as it has names of its own."""
-    ours = {
-        name: option for option in OPTIONS for name in (option.name, option.field, option.hypercorn) if name
-    }
+    ours = {name: option for option in OPTIONS for name in (option.name, option.field, option.hypercorn) if name}
     ours |= {"cert_reqs": BY_NAME["cert_reqs"]}
     return {**hypercorn_options(), **{name: ours[name] for name in ours if name in _IN_FILES}}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import OptionsError
 from .spec import Option
 from .table import BY_HYPERCORN, OPTIONS
-from .units import format_duration, format_size
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -108,7 +106,7 @@ class Options:
             before, after = self._value(option), other._value(option)
             if before != after:
                 # A secret that changed would read "*** -> ***".
-                text = "changed" if option.secret else f"{_show(option, before)} -> {_show(option, after)}"
+                text = "changed" if option.secret else f"{option.show(before)} -> {option.show(after)}"
                 lines.append(f"{option.name}: {text}")
         # What came from a Hypercorn newer than the table.
         for name in sorted((self.hypercorn.keys() | other.hypercorn.keys()) - BY_HYPERCORN.keys()):
@@ -129,7 +127,8 @@ class Options:
         shown = [
             f"{option.field or option.name}={_plain(option, self._value(option))!r}"
             for option in OPTIONS
-            if self.sources.get(option.name, "default") != "default"
+            if (option.field is not None or option.hypercorn in self.hypercorn)
+            and self.sources.get(option.name) != "default"
         ]
         return f"Options({', '.join(shown)})"
 
@@ -151,20 +150,8 @@ class Options:
 
 #: The fields that are options, and not about them.
 FIELDS = tuple(
-    item.name
-    for item in fields(Options)
-    if item.name not in ("hypercorn", "config_object", "sources", "warnings")
+    item.name for item in fields(Options) if item.name not in ("hypercorn", "config_object", "sources", "warnings")
 )
-
-
-def _show(option: Option, value: object) -> str:
-    if value is not None and option.metavar == "TIME" and isinstance(value, float):
-        return format_duration(value)
-    if value is not None and option.metavar == "SIZE" and isinstance(value, int):
-        return format_size(value)
-    if isinstance(value, logging.Logger):
-        return f"logger {value.name}"
-    return option.show(value)
 
 
 def _plain(option: Option, value: object) -> object:
@@ -173,4 +160,4 @@ def _plain(option: Option, value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
     # Enums of ssl are ints; JSON would show their numbers.
-    return value if value is None or type(value) in (bool, int, float, str) else _show(option, value)
+    return value if value is None or type(value) in (bool, int, float, str) else option.show(value)

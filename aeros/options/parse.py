@@ -157,9 +157,7 @@ def _words(arguments: str | Sequence[str]) -> list[str]:
         raise OptionsError(f"arguments must be text or a list of texts, not {shorten(arguments)}")
     for word in arguments:
         if not isinstance(word, str):
-            raise OptionsError(
-                f"arguments must be texts; {shorten(word)} is not (write {shorten(str(word))})"
-            )
+            raise OptionsError(f"arguments must be texts; {shorten(word)} is not (write {shorten(str(word))})")
     return list(arguments)
 
 

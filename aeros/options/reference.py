@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .model import _show
 from .spec import Option
 from .table import GROUPS, OPTIONS
 
@@ -21,7 +20,7 @@ def options_table() -> str:
 
 def _row(option: Option) -> str:
     value = "" if option.kind == "switch" else f" {option.metavar}"
-    default = option.default_text or _show(option, option.default_value())
+    default = option.default_text or option.show(option.default_value())
     cells = (
         f"`{option.name}`",
         ", ".join(f"`{flag}{value}`" for flag in option.arguments) or "(Python and files only)",

@@ -167,9 +167,7 @@ def _bind(layers: Sequence[Layer]) -> Given | None:
         return None
     # The first in the dict is of the highest rank.
     first = next(iter(halves.values()))
-    host, port = (
-        halves[half].value if half in halves else BY_NAME[half].default for half in ("host", "port")
-    )
+    host, port = (halves[half].value if half in halves else BY_NAME[half].default for half in ("host", "port"))
     return Given(BY_NAME["bind"], (join_host_port(str(host), int(str(port))),), first.spelled, first.source)
 
 
@@ -194,18 +192,14 @@ def _check(given: Layer) -> list[str]:
             raise OptionsError(f"{given[name].spelled} needs --certfile and --keyfile{instead}", option=name)
     if value("quic_bind"):
         if any(bind.startswith("unix:") for bind in value("quic_bind")):
-            raise OptionsError(
-                f"{given['quic_bind'].spelled} cannot be a Unix socket: QUIC is UDP", option="quic_bind"
-            )
+            raise OptionsError(f"{given['quic_bind'].spelled} cannot be a Unix socket: QUIC is UDP", option="quic_bind")
         if find_spec("aioquic") is None:
             raise OptionsError(
                 f"{given['quic_bind'].spelled} needs aioquic, which is not installed: pip install aeros[h3]",
                 option="quic_bind",
             )
     if value("max_requests_jitter") and value("max_requests") is None:
-        raise OptionsError(
-            f"{given['max_requests_jitter'].spelled} needs --max-requests", option="max_requests_jitter"
-        )
+        raise OptionsError(f"{given['max_requests_jitter'].spelled} needs --max-requests", option="max_requests_jitter")
     _refuse_twice(given, ("bind", "insecure_bind"))
     _refuse_twice(given, ("quic_bind",))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .units import Converter
+from .units import Converter, format_duration, format_size
 
 ENV_PREFIX = "AEROS_"
 INTERNAL_PREFIX = "AEROS_INTERNAL_"
@@ -55,9 +55,7 @@ class Option:
     def names(self) -> tuple[str, ...]:
         """All its names as keyword, file key and variable, the proper one first."""
         made = [self.name, self.field, self.hypercorn, *self.also]
-        made += [
-            flag[2:].replace("-", "_") for flag in (*self.arguments, *self.old_flags) if flag.startswith("--")
-        ]
+        made += [flag[2:].replace("-", "_") for flag in (*self.arguments, *self.old_flags) if flag.startswith("--")]
         return tuple(dict.fromkeys(name for name in made if name))
 
     @property
@@ -77,9 +75,16 @@ class Option:
             return "none"
         if isinstance(value, tuple):
             return " ".join(map(str, value)) or "none"
+        if isinstance(value, bool):
+            return str(value).lower()
+        if self.metavar == "TIME" and isinstance(value, int | float):
+            return format_duration(value)
+        if self.metavar == "SIZE" and isinstance(value, int):
+            return format_size(value)
         if isinstance(value, type):
             return f"{value.__module__}.{value.__qualname__}"
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        name = getattr(value, "name", None)  # of a logger, or of one of ssl's enums, whose str() is a number
+        return name if isinstance(name, str) else str(value)
 
 
 def nearest(name: str, known: Iterable[str], *, close: bool = False) -> str | None:
@@ -91,6 +96,9 @@ def nearest(name: str, known: Iterable[str], *, close: bool = False) -> str | No
     import difflib  # only ever needed on the way to an error message
 
     names = sorted(set(known))
+    for other in names:
+        if other.lower() == name.lower():
+            return other
     begins = [other for other in names if len(name.strip("-_")) >= 3 and other.startswith(name)]
     if begins and not close:
         return min(begins, key=len)

@@ -110,9 +110,7 @@ def worker_class(value: object) -> str:
     if name not in ("asyncio", "uvloop"):
         raise BadValueError("must be uvloop or asyncio")
     if name == "uvloop" and find_spec("uvloop") is None:
-        raise BadValueError(
-            "cannot be uvloop: it is not installed; use asyncio or pip install uvloop", echo=False
-        )
+        raise BadValueError("cannot be uvloop: it is not installed; use asyncio or pip install uvloop", echo=False)
     return str(name)
 
 
@@ -125,9 +123,7 @@ def host(value: object) -> str:
         raise BadValueError("must be a host name or an IP address")
     name = value.strip()
     if name.startswith(("unix:", "fd://")):
-        raise BadValueError(
-            "must be a host name or an IP address; give a Unix socket or a descriptor as bind"
-        )
+        raise BadValueError("must be a host name or an IP address; give a Unix socket or a descriptor as bind")
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
     if ":" in name:
@@ -327,9 +323,7 @@ def log_level(value: object) -> str:
         return value.strip().upper()
     if isinstance(value, int) and not isinstance(value, bool) and value in levels.values():
         return logging.getLevelName(value)
-    names = sorted(
-        (name for name in levels if name not in ("NOTSET", "WARN", "FATAL")), key=lambda name: levels[name]
-    )
+    names = sorted((name for name in levels if name not in ("NOTSET", "WARN", "FATAL")), key=lambda name: levels[name])
     raise BadValueError(f"must be {', '.join(names).lower()}")
 
 

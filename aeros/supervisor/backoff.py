@@ -25,7 +25,7 @@ class FailureRate:
 
     def decayed(self, now: float) -> float:
         """Return the count as it weighs at `now`."""
-        return self.count * 0.5 ** (max(0.0, now - self.at) / HALF_LIFE_S)
+        return self.count * float(0.5 ** (max(0.0, now - self.at) / HALF_LIFE_S))
 
     def failed(self, now: float) -> FailureRate:
         """Return the rate after one more failure at `now`."""
@@ -44,4 +44,4 @@ def delay_before_respawn(failures: FailureRate, now: float) -> float | None:
         return None
     if count <= FREE_FAILURES:
         return 0.0
-    return min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** (count - FREE_FAILURES))
+    return min(LONGEST_DELAY_S, FIRST_DELAY_S * float(2.0 ** (count - FREE_FAILURES)))

@@ -80,7 +80,9 @@ class ControlLine:
                 _private_directory(path.parent)
             self._listen(path)
         except OSError as error:
-            self._log.info(f"no control socket: {path}: {error.strerror or error} (the server runs without; see --control)")
+            self._log.info(
+                f"no control socket: {path}: {error.strerror or error} (the server runs without; see --control)"
+            )
 
     def _listen(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -16,9 +16,11 @@ from ..core.listener import Listener
 from ..core.logs import LineLog
 from ..core.process import become_subreaper, fork
 from ..core.scoreboard import Scoreboard
+from .fleet import Target
 from .launch import CommandLine
 from .links import ZygoteLink
 from .loop import Supervisor
+from .office import Office
 from .policy import Policy
 from .zygote import Program, Zygote
 
@@ -68,16 +70,9 @@ def found(
     theirs.close()
     gc.unfreeze()
     subreaper = become_subreaper()
-    supervisor = Supervisor(
-        policy=policy,
-        listeners=listeners,
-        scoreboard=scoreboard,
-        log=log,
-        command=command,
-        zygote=ZygoteLink(1, channel, pid=pid),
-        announce=announce,
-        control=control,
-    )
+    target = Target(policy.workers, committed=1, surge=policy.reload_surge)
+    office = Office(policy, listeners, scoreboard, log, command, target)
+    supervisor = Supervisor(office, ZygoteLink(1, channel, pid=pid), announce, control)
     loop = asyncio.SelectorEventLoop()
     try:
         with _signals(loop, supervisor, previous_mask):
@@ -110,9 +105,7 @@ def _children() -> list[int]:
     """Return the pids of processes this one had started before: they are the program's to reap, not ours."""
     with contextlib.suppress(OSError):
         return [
-            int(pid)
-            for task in Path("/proc/self/task").iterdir()
-            for pid in (task / "children").read_text().split()
+            int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
         ]
     with contextlib.suppress(Exception):
         import psutil

@@ -22,7 +22,7 @@ class WorkerLink:
         size = os.fstat(self.dump_fd).st_size
         data = os.pread(self.dump_fd, min(size - self.dumped, 256 * 1024), self.dumped)
         self.dumped += len(data)
-        return data.decode("utf-8", "replace")
+        return _trim(data.decode("utf-8", "replace"))
 
     def close(self) -> None:
         self.channel.close()
@@ -32,28 +32,32 @@ class WorkerLink:
             self.pidfd = None
 
 
+def _trim(stacks: str) -> str:
+    """Return faulthandler's text without what lies below the event loop: how the worker came to be is no news."""
+    kept: list[str] = []
+    below = False
+    for line in stacks.splitlines():
+        if not line.startswith("  File"):
+            below = False
+        if not below:
+            kept.append(line)
+        below = below or "/asyncio/runners.py" in line
+    return "\n".join(kept)
+
+
 @dataclass
 class ZygoteLink:
-    """One zygote process. A generation has one that forks, and later a spare that can take its place.
-
-    child: it was started by the supervisor itself and not forked by another zygote.
-    """
+    """One zygote process. A generation has one that forks, and later a spare that can take its place."""
 
     generation: int
     channel: Channel
     pid: int = 0
     loaded: bool = False
     retired: bool = False
-    spare_asked: bool = False
     #: Workers it was told to fork and has not answered for, with the time of the order.
     unanswered: dict[int, float] = field(default_factory=dict)
 
-
-@dataclass
-class Loader:
-    """A program being run again, up to start(). stderr: what it has printed so far, the end of it."""
-
-    pid: int
-    generation: int
-    stderr_fd: int
-    stderr: bytearray = field(default_factory=bytearray)
+    @property
+    def name(self) -> str:
+        """Return the zygote as every log line writes it."""
+        return f"zygote gen={self.generation}" + (f" pid={self.pid}" if self.pid else "")

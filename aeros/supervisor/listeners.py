@@ -21,6 +21,7 @@ from ..errors import BindError
 if TYPE_CHECKING:
     from ..options import Options
 
+
 def bind_all(options: Options) -> list[Listener]:
     """Bind every address of `options`, or none. Raises BindError naming the address and what to do."""
     secure = bool(options.hypercorn.get("certfile")) or _has_tls(options)
@@ -68,7 +69,9 @@ def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
         wanted = socket.AF_INET6 if ":" in host else socket.AF_INET
         found = socket.getaddrinfo(host or None, port, wanted, kind_of_socket, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise BindError(f"cannot bind {bind}: the host {host!r} is not known here ({error.strerror or error})") from None
+        raise BindError(
+            f"cannot bind {bind}: the host {host!r} is not known here ({error.strerror or error})"
+        ) from None
     family, _, _, _, address = found[0]
     # IPPROTO_TCP and not 0: asyncio sets TCP_NODELAY only on sockets that say they are TCP.
     sock = socket.socket(family, kind_of_socket, socket.IPPROTO_UDP if kind == "quic" else socket.IPPROTO_TCP)
@@ -79,7 +82,9 @@ def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6 and sys.platform != "openbsd":
             # "[::]" is IPv6 only, so that "0.0.0.0" beside it can be bound as well, as Hypercorn's users do.
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" and not _also_any4(options) else 1)
+            sock.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" and not _also_any4(options) else 1
+            )
         sock.bind(address)
         if kind != "quic":
             sock.listen(options.backlog)
@@ -92,7 +97,7 @@ def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
 
 def _also_any4(options: Options) -> bool:
     every = (*options.binds, *options.insecure_binds)
-    return any(split_host_port(bind)[0] == "0.0.0.0" for bind in every if not bind.startswith(("unix:", "fd://")))  # noqa: S104
+    return any(split_host_port(bind)[0] == "0.0.0.0" for bind in every if not bind.startswith(("unix:", "fd://")))
 
 
 def _bind_unix(bind: str, kind: Kind, options: Options) -> Listener:

@@ -24,6 +24,8 @@ from .fleet import Fleet, Slot, Target, Worker
 from .lifecycle import SlotState, WorkerState
 from .policy import Policy
 
+#: A worker's own start-up timeout comes first: it can tell which await it hangs in.
+BOOT_MARGIN_S = 1.0
 #: A killed process that is still there after this long (uninterruptible sleep) is killed again, and reported.
 KILL_REPEAT_S = 5.0
 
@@ -109,7 +111,10 @@ def overdue(fleet: Fleet, policy: Policy, now: float) -> list[KillWorker]:
 def deadline_of(worker: Worker, policy: Policy) -> tuple[float | None, str]:
     """Return when the worker's present state must have ended, and what to call it when it has not."""
     if worker.state is WorkerState.STARTING:
-        return worker.spawned_at + policy.boot_timeout_s, f"not ready {show_duration(policy.boot_timeout_s)} after its fork"
+        return (
+            worker.spawned_at + policy.boot_timeout_s + BOOT_MARGIN_S,
+            f"not ready {show_duration(policy.boot_timeout_s)} after its fork",
+        )
     if worker.state is WorkerState.READY and policy.worker_timeout_s:
         reason = f"its event loop made no progress for {show_duration(policy.worker_timeout_s)}"
         return worker.heartbeat_at + policy.worker_timeout_s, reason
@@ -215,11 +220,15 @@ def _recycling_slot(fleet: Fleet, target: Target) -> int | None:
     """Return the one slot whose worker may be recycled now: the one in progress, else the longest waiting."""
     if target.candidate is not None:
         return None  # a reload replaces them all anyway
-    waiting = [worker for worker in fleet.workers.values() if worker.recycle and worker.alive and worker.slot < target.workers]
+    waiting = [
+        worker for worker in fleet.workers.values() if worker.recycle and worker.alive and worker.slot < target.workers
+    ]
     if not waiting:
         return None
     if any(worker.retired == "recycle" and worker.state is WorkerState.DRAINING for worker in fleet.workers.values()):
         in_progress = {worker.slot for worker in fleet.workers.values() if worker.state is WorkerState.STARTING}
         return next((worker.slot for worker in waiting if worker.slot in in_progress), None)
-    starting = [w.slot for w in waiting if any(x.fresh and x.state is WorkerState.STARTING for x in fleet.in_slot(w.slot))]
+    starting = [
+        w.slot for w in waiting if any(x.fresh and x.state is WorkerState.STARTING for x in fleet.in_slot(w.slot))
+    ]
     return starting[0] if starting else waiting[0].slot

@@ -41,6 +41,10 @@ class Reload:
     how: str = ""
     started_at: float = 0.0
     deadline: float = 0.0
+    #: The latest time that whoever asked will wait for; deadlines are never later.
+    limit: float = 0.0
+    #: Workers that were too slow have been asked for their stacks.
+    last_call: bool = False
     failure: ReloadRecord | None = None
     waiters: list[Waiter] = field(default_factory=list)
     queued: bool = False
@@ -62,23 +66,24 @@ class Reload:
         if waiter is not None:
             self.queued_waiters.append(waiter)
 
-    def begin(self, generation: int, how: str, now: float, deadline: float) -> None:
+    def begin(self, generation: int, how: str, now: float, deadline: float, limit: float) -> None:
         """Make the queued request the one under way."""
         self.on("request")
         self.generation, self.how, self.started_at, self.deadline = generation, how, now, deadline
+        self.limit = limit
+        self.last_call = False
         self.failure = None
         self.waiters, self.queued_waiters = self.queued_waiters, []
         self.queued = False
 
-    def finish(self, record: ReloadRecord | None) -> None:
-        """Tell everyone who waited for the one that was under way. None: the server is ending."""
+    def take_waiters(self) -> list[Waiter]:
+        """Return everyone who waits for the one that was under way, to be told how it ended."""
         waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            waiter(record)
+        return waiters
 
-    def abandon(self) -> None:
-        """The server is ending: nobody's reload will happen."""
+    def abandon(self) -> list[Waiter]:
+        """The server is ending, nobody's reload will happen: return everyone who waits for one."""
         self.queued = False
         self.waiters += self.queued_waiters
         self.queued_waiters = []
-        self.finish(None)
+        return self.take_waiters()

@@ -80,7 +80,8 @@ class Zygote:
     policy: Policy
     program: Program
     log: LineLog
-    options: Sequence[str] = ()
+    #: What the supervisor should tell the user of the new program's options.
+    notes: Sequence[str] = ()
     _children: dict[int, _Child] = field(default_factory=dict)
     _spares: set[int] = field(default_factory=set)
     _retiring: bool = False
@@ -91,7 +92,7 @@ class Zygote:
         code = 1
         try:
             self._prepare()
-            self.channel.send(Loaded(os.getpid(), self.generation, self.policy.to_message(), list(self.options)))
+            self.channel.send(Loaded(os.getpid(), self.generation, self.policy.to_message(), list(self.notes)))
             self._serve()
             code = 0
         except ChannelClosed:
@@ -205,7 +206,6 @@ class Zygote:
             self.policy,
             self.program,
             self.log,
-            self.options,
         )
         copy.run()
 

@@ -106,5 +106,5 @@ class Acceptor:
                 ssl=context,
                 ssl_handshake_timeout=self._handshake_timeout_s if context is not None else None,
             )
-        except (OSError, ssl.SSLError, asyncio.TimeoutError):
+        except (TimeoutError, OSError, ssl.SSLError):
             connection.close()  # a handshake that failed is the client's affair

@@ -34,7 +34,6 @@ class Heartbeat:
         words = self._words
         words[HEARTBEAT] = time.monotonic_ns()
         words[LAG] = lag
-        if lag > words[LAG_MAX]:
-            words[LAG_MAX] = lag
+        words[LAG_MAX] = max(words[LAG_MAX], lag)
         self._due = now + EVERY_S
         self._timer = self._loop.call_at(self._due, self._beat)

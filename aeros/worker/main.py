@@ -26,9 +26,9 @@ from .figures import Figures
 from .heartbeat import Heartbeat
 
 if TYPE_CHECKING:
-    from ..options import Options
     from ..core.listener import Listener
     from ..core.seed import WorkerSeed
+    from ..options import Options
 
 
 def run_worker(

@@ -17,12 +17,13 @@ from hypercorn.config import Config, Sockets
 from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 
 from ..core.channel import Channel, ChannelClosed
-from ..core.clock import monotonic
+from ..core.clock import monotonic, show_duration
 from ..core.logs import LineLog
 from ..core.messages import Accepting, Failed, Go, Goodbye, Message, Ready, ReopenLogs, Retire, WantsRetirement, clip
 from .accept import Acceptor
 from .connections import Connections
 from .heartbeat import Heartbeat
+from .stacks import all_await_stacks
 
 if TYPE_CHECKING:
     import ssl
@@ -68,6 +69,7 @@ class Serving:
         self._end = asyncio.Event()
         self._retire: Retire | None = None
         self._up = False
+        self._stacks = ""
         self._frame: asyncio.Task[None]
         self._loop = asyncio.get_running_loop()
         self._asked_to_retire = False
@@ -86,7 +88,10 @@ class Serving:
         self._frame = self._loop.create_task(frame)
         try:
             await self._frame
-        except (LifespanFailureError, LifespanTimeoutError) as error:
+        except LifespanTimeoutError:
+            self._stacks = all_await_stacks()
+            return self._out_of_time()
+        except LifespanFailureError as error:
             return self._fail("startup" if not self._up else "shutdown", error)
         except asyncio.CancelledError:
             self._log.debug("told to end before it was up")
@@ -206,6 +211,15 @@ class Serving:
         # Nobody to tell: the end-of-file is on its way and decides.
         with contextlib.suppress(ChannelClosed):
             self._channel.send(message)
+
+    def _out_of_time(self) -> int:
+        stage, option, bound_s = "startup", "--boot-timeout", self._config.startup_timeout
+        if self._up:
+            stage, option, bound_s = "shutdown", "--shutdown-timeout", self._config.shutdown_timeout
+        reason = f"the app's {stage} was not done within {show_duration(bound_s)} ({option})"
+        # Which await it hangs in; the thread's own stack would only show the event loop.
+        self._send(Failed(stage, reason, clip(self._stacks), False))
+        return 3 if stage == "startup" else 1
 
     def _fail(self, stage: str, error: BaseException) -> int:
         reason, text, logged = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), False

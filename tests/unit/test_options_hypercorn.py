@@ -77,12 +77,12 @@ def test_every_argument_of_hypercorn_is_known_with_its_arity(monkeypatch: pytest
         for flag in action.option_strings:
             if flag in HELP:
                 continue
-            assert flag in ours, f"Hypercorn has a {flag} that Aeros does not know: add it to options/table.py"
+            assert flag in ours, f"Hypercorn has {flag}, unknown to Aeros: add it to options/table.py"
             mine, option = ours[flag], BY_FLAG[flag]
             assert mine.nargs == action.nargs, flag
             is_list = isinstance(action, argparse._AppendAction)
             assert is_list == (option.kind == "list"), flag
-            # A synonym of Hypercorn's is a synonym here; only --access-log & co. are options of their own there.
+            # A synonym of Hypercorn's is a synonym here too.
             together = {BY_FLAG[other].name for other in action.option_strings}
             assert together == {option.name}, flag
 
@@ -198,7 +198,7 @@ def test_statsd_prefix_of_a_file_survives_other_arguments(tmp_path: Path) -> Non
 def test_a_config_file_means_what_hypercorn_takes_it_for(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "conf"
+    path = tmp_path / ("conf.toml" if kind == "toml" else "conf.py")
     path.write_text(
         'bind = ["127.0.0.1:5000"]\nkeep_alive_timeout = 7\nloglevel = "DEBUG"\naccesslog = "-"\n'
         'h2_max_concurrent_streams = 5\nroot_path = "/x/"\nalpn_protocols = ["http/1.1"]\n'
@@ -217,7 +217,11 @@ def test_aeros_names_in_toml(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('drain_timeout = "1m30s"\nmax_rss = "512M"\nworkers = "auto"\nbind = "127.0.0.1:1"\n')
     options = resolve(config=str(path), environ={})
-    assert (options.drain_timeout_s, options.max_rss_bytes, options.binds) == (90, 512 << 20, ("127.0.0.1:1",))
+    assert (options.drain_timeout_s, options.max_rss_bytes, options.binds) == (
+        90,
+        512 << 20,
+        ("127.0.0.1:1",),
+    )
     assert options.sources["max_rss"] == f"file {path}"
 
 
@@ -228,7 +232,7 @@ def test_aeros_names_in_toml(tmp_path: Path) -> None:
         ("workers = 2.5", "workers in .*a.toml must be a whole number"),
         ("workers = true", "workers in .*a.toml must be a whole number"),
         ("workers = \n", "not valid TOML: .*line 1"),
-        ('\n\nbind = "x', "not valid TOML: .*line 3"),
+        ('\n\nbind = "x\n', "not valid TOML: .*line 3"),
         ("[server]\nworkers = 2", "unknown option server in .*a.toml"),
         ('config = "b.toml"', "unknown option config"),
         ("drain_timeout = 5\ngraceful_timeout = 6", "contradict"),
@@ -248,7 +252,13 @@ def test_mistakes_in_toml(text: str, wrong: str, tmp_path: Path) -> None:
 def test_unreadable_files(tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
-    for named in (tmp_path / "none.toml", tmp_path, binary, f"file:{tmp_path}/none.py", "python:no_such_module"):
+    for named in (
+        tmp_path / "none.toml",
+        tmp_path,
+        binary,
+        f"file:{tmp_path}/none.py",
+        "python:no_such_module",
+    ):
         with pytest.raises(OptionsError, match="config"):
             resolve(["-c", str(named)], environ={})
     script = tmp_path / "conf.py"
@@ -367,7 +377,7 @@ def test_every_row_with_an_attribute_reaches_hypercorn() -> None:
     for name, option in BY_HYPERCORN.items():
         if name in skipped or name in ("logger_class", "logconfig_dict", "verify_flags", "quic_bind"):
             continue
-        for raw in (samples.get(name), True, 20_000, "127.0.0.1:99", "b"):
+        for raw in (samples.get(name, True), True, 63, 20_000, "127.0.0.1:99", "b"):
             try:
                 wanted = option.convert(raw)
             except ValueError:

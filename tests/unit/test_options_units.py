@@ -45,8 +45,27 @@ def test_durations_read(text: object, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["", " ", "s", "-1", "-1s", "1x", "1s2h", "1s1s", "1e3", "nan", "inf", "1,5", "٣", "400d", "9" * 40, None]
-    + [True, -1, float("nan"), float("inf"), 10**400, b"30", [30]],
+    [
+        *(
+            "",
+            " ",
+            "s",
+            "-1",
+            "-1s",
+            "1x",
+            "1s2h",
+            "1s1s",
+            "1e3",
+            "nan",
+            "inf",
+            "1,5",
+            "٣",
+            "400d",
+            "9" * 40,
+            None,
+        ),
+        *(True, -1, float("nan"), float("inf"), 10**400, b"30", [30]),
+    ],
 )
 def test_durations_refused(bad: object) -> None:
     with pytest.raises(BadValueError, match="such as 30s"):

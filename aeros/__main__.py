@@ -1,0 +1,7 @@
+"""`python -m aeros` is the `aeros` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,254 @@
+"""The `aeros` command: run a server, and see and steer running ones."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import startup
+from .core.clock import iso_time, show_duration
+from .core.exitcodes import ExitCode
+from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed
+from .options import argument_parser, arguments_of
+from .server import Server, connect, running_servers
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .status import ServerStatus
+
+_SERVER_HELP = "the supervisor's pid, or the path of its control socket; may be left out when only one server runs"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code (see `ExitCode`). A user's mistake costs one line, no traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(arguments)
+    except ReloadFailed as error:
+        print(f"aeros: reload refused, the old workers go on serving: {error}", file=sys.stderr)
+        if error.traceback:
+            print(error.traceback.rstrip("\n"), file=sys.stderr)
+        return int(error.exit_code)
+    except AerosError as error:
+        print(f"aeros: {error}", file=sys.stderr)
+        traceback = getattr(error, "traceback", "")
+        if traceback:
+            print(traceback.rstrip("\n"), file=sys.stderr)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        # `aeros status | head`: the reader has what it wanted.
+        sys.stderr.close()
+        return int(ExitCode.OK)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return int(ExitCode.USAGE)
+    code: int = options.run(options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argument_parser()
+    kind = type(shared)
+    parser = kind(
+        prog="aeros",
+        description="Production serving for Quart apps.",
+        epilog="Each command has its own --help. Exit codes: 0 done, 1 failed or refused, 2 wrong usage, "
+        "3 the app cannot be loaded or started, 4 an address or certificate cannot be had, 5 a stop had to kill.",
+    )
+    parser.add_argument("--version", action="version", version=f"aeros {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=kind)
+
+    run = commands.add_parser(
+        "run",
+        parents=[shared],
+        help="serve an app",
+        description="Serve an ASGI app until stopped: aeros run module:app -w 4, or module:factory().",
+    )
+    run.add_argument("app", metavar="APP", help="module:app, module:factory(), or module alone for module:app")
+    run.set_defaults(run=_run)
+
+    status = _steering(commands, "status", "show how a server and its workers are doing", _status)
+    status.add_argument("--json", action="store_true", help="everything there is, as JSON")
+
+    reload = _steering(commands, "reload", "load the code anew and replace the workers; wait for the outcome", _reload)
+    reload.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="refuse the reload if it takes longer")
+
+    scale = commands.add_parser("scale", help="change the number of workers, and wait until they are ready")
+    scale.add_argument("numbers", nargs="+", metavar="[SERVER] N", help="the new number of workers")
+    scale.set_defaults(run=_scale)
+
+    restart = _steering(commands, "restart", "replace workers one after the other with the same code", _restart)
+    restart.add_argument("--slot", type=_whole, help="only the worker of this slot")
+
+    stop = _steering(commands, "stop", "stop a server gracefully, and wait until it is gone", _stop)
+    stop.add_argument("--now", action="store_true", help="without waiting for requests in flight")
+    return parser
+
+
+def _steering(commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    """Add a command about a running server."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("server", nargs="?", metavar="SERVER", help=_SERVER_HELP)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    from .options.units import parse_duration
+
+    return parse_duration(text)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .loading import load_app
+
+    app = load_app(options.app)
+    constructor = getattr(app, "serving_defaults", None)
+    result = startup.start(app, arguments_of(options), {}, constructor=constructor)
+    assert isinstance(result, int)
+    return result
+
+
+def _find(named: str | None) -> Server:
+    if named is not None:
+        return connect(int(named) if named.isdigit() else named)
+    found = running_servers()
+    if not found:
+        raise NotAServerError(
+            "no server of this user is running (one started with --control off or a path is not seen)"
+        )
+    if len(found) > 1:
+        raise OptionsError(f"several servers are running; say which: {', '.join(map(str, found))}")
+    return connect(found[0])
+
+
+def _status(options: argparse.Namespace) -> int:
+    server = _find(options.server)
+    status = server.status()
+    if options.json:
+        print(json.dumps(status.to_dict(), indent=2))
+    else:
+        print(render(status))
+    return int(ExitCode.OK)
+
+
+def _reload(options: argparse.Namespace) -> int:
+    done = _find(options.server).reload(timeout=options.timeout)
+    same = "" if done.how == "rerun" else " (the same code: its program cannot be run again)"
+    print(f"reloaded: generation {done.generation} serves after {show_duration(done.seconds)}{same}")
+    return int(ExitCode.OK)
+
+
+def _scale(options: argparse.Namespace) -> int:
+    *named, number = options.numbers
+    if len(named) > 1 or not number.isdigit():
+        raise OptionsError("aeros scale takes the number of workers, and before it the server if there are several")
+    _find(named[0] if named else None).scale(int(number))
+    print(f"{number} worker{'s' if int(number) != 1 else ''} ready")
+    return int(ExitCode.OK)
+
+
+def _restart(options: argparse.Namespace) -> int:
+    slots = _find(options.server).restart(options.slot)
+    print(f"restarting slot{'s' if len(slots) != 1 else ''} {', '.join(map(str, slots))}")
+    return int(ExitCode.OK)
+
+
+def _stop(options: argparse.Namespace) -> int:
+    server = _find(options.server)
+    server.stop(now=options.now)
+    print(f"stopped: pid {server.pid}")
+    return int(ExitCode.OK)
+
+
+# --- showing -----------------------------------------------------------------------------------------------------
+
+
+def render(status: ServerStatus) -> str:
+    """Return `status` as a page for a terminal."""
+    lines = [
+        f"{status.state}: {status.ready_workers} of {status.target_workers} workers ready, generation {status.generation}, "
+        f"pid {status.pid}, up {show_duration(status.uptime_s)}",
+        f"listening on {', '.join(status.addresses)}",
+    ]
+    last = status.last_reload
+    if last is not None:
+        outcome = (
+            f"generation {last.generation} in {show_duration(last.seconds)}" if last.ok else f"refused: {last.reason}"
+        )
+        lines.append(f"last reload {iso_time(last.at)}: {outcome}")
+    head = (
+        "slot",
+        "pid",
+        "gen",
+        "state",
+        "up",
+        "requests",
+        "5xx",
+        "in flight",
+        "conns",
+        "ws",
+        "lag",
+        "p99",
+        "cpu",
+        "pss",
+        "restarts",
+    )
+    rows = [
+        (
+            str(worker.slot),
+            str(worker.pid),
+            str(worker.generation),
+            worker.state,
+            show_duration(worker.uptime_s),
+            str(worker.requests),
+            str(worker.responses["5xx"]),
+            str(worker.in_flight),
+            str(worker.connections),
+            str(worker.websockets),
+            show_duration(worker.loop_lag_s),
+            "-" if worker.latency_p99_s is None else show_duration(worker.latency_p99_s),
+            "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%",
+            _mebibytes(worker.pss_bytes if worker.pss_bytes is not None else worker.rss_bytes),
+            str(worker.restarts),
+        )
+        for worker in status.workers
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines += [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
+    for slot in status.slots:
+        if slot.last_exit is not None and (slot.state in ("backoff", "failed") or slot.restarts):
+            exit_ = slot.last_exit
+            lines.append(
+                f"slot {slot.slot} {slot.state}, last exit {iso_time(exit_.at)}: pid {exit_.pid} {exit_.how} ({exit_.why})"
+            )
+    totals = status.totals
+    answers = ", ".join(f"{count} {name}" for name, count in totals.responses.items() if count) or "none yet"
+    lines.append(f"since start: {totals.requests} requests ({answers}), memory {_mebibytes(status.pss_bytes)}")
+    return "\n".join(lines)
+
+
+def _mebibytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 2**20:.1f}M"

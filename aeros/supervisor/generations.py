@@ -1,0 +1,447 @@
+"""Generations: the zygotes that fork their workers, and the reload that leads from one to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+
+from ..core.channel import ChannelClosed, channel_pair
+from ..core.clock import monotonic, show_duration, wall_time
+from ..core.messages import (
+    Arrived,
+    Exited,
+    FilesChanged,
+    Forked,
+    ForkFailed,
+    ForkZygote,
+    Loaded,
+    LoadFailed,
+    Message,
+    ProtocolError,
+    ReloadOutcome,
+    ReopenLogs,
+    RetireZygote,
+    Welcome,
+    ZygoteForked,
+)
+from ..core.process import reap
+from .fleet import Worker
+from .launch import launch
+from .lifecycle import ReloadState, WorkerState
+from .links import ZygoteLink
+from .loader import Loader
+from .office import Office
+from .policy import Policy
+from .reload import Reload, ReloadRecord, Waiter
+from .workforce import REVERT_S, Workforce
+
+#: A zygote that does not answer an order to fork within this time is stuck, and replaced.
+_FORK_TIMEOUT_S = 10.0
+#: The first worker of a generation goes ahead alone for this long, so that a start that fails, fails once.
+PILOT_S = 2.0
+#: Beyond the workers' own boot timeout, which comes first because it can say where a worker hangs.
+_ROLL_MARGIN_S = 5.0
+#: For a process that was asked for its stack, and then for its end.
+_LAST_CALL_S = 2.0
+
+
+class Generations:
+    """on_founder_lost: told when the first generation's zygote dies before the server was ever ready."""
+
+    def __init__(self, office: Office, first: ZygoteLink, on_founder_lost: Callable[[str], None]) -> None:
+        self._office = office
+        self._log = office.log
+        self._zygotes = [first]
+        self._on_founder_lost = on_founder_lost
+        self._loader: Loader | None = None
+        self._candidate_policy = office.policy
+        self._next = 2
+        self._end_deadline = 0.0
+        self._workforce: Workforce
+        self.reload = Reload()
+        self.last: ReloadRecord | None = None
+        self.counts = {"ok": 0, "failed": 0}
+
+    def open(self, workforce: Workforce) -> None:
+        """Called first thing inside the loop."""
+        self._workforce = workforce
+        self._watch(self._zygotes[0])
+
+    # --- what others need to know ----------------------------------------------------------------------------
+
+    @property
+    def forkable(self) -> frozenset[int]:
+        """Return the generations that can fork at this moment."""
+        return frozenset(zygote.generation for zygote in self._zygotes if zygote.loaded and not zygote.retired)
+
+    @property
+    def gone(self) -> bool:
+        """Whether no zygote, and no program on its way to become one, is left."""
+        return not self._zygotes and self._loader is None
+
+    @property
+    def loader_pid(self) -> int:
+        """Return the pid of the program being run again, 0 if none is: it is reaped here and nowhere else."""
+        return self._loader.pid if self._loader is not None else 0
+
+    @property
+    def deadline(self) -> float:
+        """Return the next time at which something here is overdue; 0.0 if nothing is."""
+        return self.reload.deadline or self._end_deadline
+
+    def zygote_of(self, generation: int) -> ZygoteLink:
+        """Return the zygote that forks for `generation`, which must be forkable."""
+        return next(z for z in self._zygotes if z.generation == generation and z.loaded and not z.retired)
+
+    def reopen_logs(self) -> None:
+        for zygote in self._zygotes:
+            self._office.tell(zygote.channel, ReopenLogs())
+
+    # --- what zygotes say ------------------------------------------------------------------------------------
+
+    def _watch(self, zygote: ZygoteLink) -> None:
+        self._office.loop.add_reader(zygote.channel.fileno(), self._on_readable, zygote)
+
+    def _on_readable(self, zygote: ZygoteLink) -> None:
+        try:
+            for message, fds in zygote.channel.receive():
+                self._hear(zygote, message, fds)
+        except ChannelClosed:
+            self._zygote_gone(zygote)
+        except ProtocolError as error:
+            self._log.error(f"{zygote.name}: {error}; it is ended")
+            self._kill_zygote(zygote)
+        self._office.poke()
+
+    def _hear(self, zygote: ZygoteLink, message: Message, fds: list[int]) -> None:
+        match message:
+            case Arrived():
+                self._welcome(zygote, message)
+            case Loaded():
+                zygote.pid, zygote.loaded = message.pid, True
+                self._zygote_loaded(zygote, message)
+            case LoadFailed():
+                self.fail(message.reason, message.traceback)
+            case Forked():
+                zygote.unanswered.pop(message.worker, None)
+                self._workforce.forked(message, fds)
+            case ForkFailed():
+                zygote.unanswered.pop(message.worker, None)
+                self._workforce.fork_failed(message)
+            case Exited():
+                self._workforce.reaped(message.pid, message.status)
+            case FilesChanged():
+                if zygote.generation == self._office.target.committed:
+                    names = ", ".join(os.path.basename(path) for path in message.paths[:3])  # noqa: PTH119
+                    self.request(None, None, f"changed: {names}")
+            case ZygoteForked():
+                pass  # it speaks for itself
+            case _:
+                raise ProtocolError(f"it sent a {type(message).__name__}")
+
+    def _welcome(self, zygote: ZygoteLink, message: Arrived) -> None:
+        zygote.pid = message.pid
+        listeners = self._office.listeners
+        fds = [self._office.scoreboard.fd, 2, *(listener.sock.fileno() for listener in listeners)]
+        described = [listener.describe() for listener in listeners]
+        self._office.tell(zygote.channel, Welcome(zygote.generation, os.getpid(), len(fds), described), fds)
+
+    def _zygote_loaded(self, zygote: ZygoteLink, message: Loaded) -> None:
+        if self._office.target.stopping:
+            self._retire(zygote)
+        elif self.reload.state is ReloadState.LOADING and zygote.generation == self.reload.generation:
+            self._begin_rolling(zygote.generation, message)
+
+    def _zygote_gone(self, zygote: ZygoteLink) -> None:
+        """End-of-file: the process has ended or closed its channel; either way it forks no more."""
+        if zygote not in self._zygotes:
+            return
+        self._zygotes.remove(zygote)
+        self._office.forget(zygote.channel)
+        for ident in list(zygote.unanswered):
+            self._workforce.zygote_lost(ident)
+        if zygote.retired or self._office.target.stopping:
+            pass
+        elif not self.reload.idle and zygote.generation == self.reload.generation:
+            if self._loader is None:
+                self.fail(f"{zygote.name} died")
+            # else: how the program ended explains it better, and is on its way
+        else:
+            self._replace(zygote)
+        self._office.poke()
+
+    def _replace(self, lost: ZygoteLink) -> None:
+        office = self._office
+        if any(zygote.generation == lost.generation and not zygote.retired for zygote in self._zygotes):
+            self._log.warning(f"{lost.name} died; its spare takes over")
+        elif not office.was_ready:
+            self._on_founder_lost(f"{lost.name} died")
+        elif lost.generation != office.target.committed:
+            pass
+        elif office.command.why_not:
+            self._log.critical(
+                f"{lost.name} died and cannot be replaced ({office.command.why_not}): workers that die from now on "
+                "stay dead; restart the server"
+            )
+        else:
+            self.request(None, None, f"{lost.name} died and no spare was left")
+
+    def _kill_zygote(self, zygote: ZygoteLink) -> None:
+        if zygote.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(zygote.pid, signal.SIGKILL)
+        self._zygote_gone(zygote)
+
+    def _retire(self, zygote: ZygoteLink) -> None:
+        if not zygote.retired:
+            zygote.retired = True
+            self._office.tell(zygote.channel, RetireZygote())
+
+    def _fork_zygote(self, parent: ZygoteLink, generation: int) -> None:
+        channel, theirs = channel_pair("a zygote")
+        zygote = ZygoteLink(generation, channel)
+        self._zygotes.append(zygote)
+        self._watch(zygote)
+        with theirs:
+            self._office.tell(parent.channel, ForkZygote(generation), [theirs.fileno()])
+
+    def check(self, now: float) -> None:
+        """Stuck zygotes are killed, the serving generation gets a spare, at the end all are let go."""
+        for zygote in list(self._zygotes):
+            if zygote.unanswered and now - min(zygote.unanswered.values()) > _FORK_TIMEOUT_S:
+                self._log.error(f"{zygote.name} has not forked for {_FORK_TIMEOUT_S:.0f} s; it is killed")
+                self._kill_zygote(zygote)
+        if self._office.target.stopping:
+            self._end_zygotes(now)
+        elif self._office.was_ready and self.reload.idle:
+            self._keep_spare()
+
+    def _keep_spare(self) -> None:
+        """One zygote forks, one stands by: the death of either costs nothing."""
+        generation = self._office.target.committed
+        own = [zygote for zygote in self._zygotes if zygote.generation == generation and not zygote.retired]
+        if len(own) == 1 and own[0].loaded:
+            self._fork_zygote(own[0], generation)
+
+    def stop(self) -> None:
+        """The server is stopping: no reload will happen, zygotes end when their last worker has."""
+        self._office.answers += [partial(waiter, None) for waiter in self.reload.abandon()]
+        if self._loader is not None:
+            self._drop_loader(self._loader)
+        for zygote in self._zygotes:
+            self._retire(zygote)
+
+    def _end_zygotes(self, now: float) -> None:
+        if self._office.fleet.workers or not self._zygotes:
+            return
+        if not self._end_deadline:
+            self._end_deadline = now + _LAST_CALL_S
+        elif now >= self._end_deadline:
+            for zygote in list(self._zygotes):
+                self._kill_zygote(zygote)
+
+    # --- reload ----------------------------------------------------------------------------------------------
+
+    def request(self, waiter: Waiter | None, timeout_s: float | None, why: str) -> None:
+        """Ask for a reload. It begins at once, or after the one under way."""
+        self._log.info(f"reload requested: {why}")
+        self.reload.enqueue(waiter, timeout_s)
+        self._office.poke()
+
+    def advance(self) -> None:
+        """Move the reload on as far as it goes now."""
+        if self._office.target.stopping:
+            return
+        now, reload = monotonic(), self.reload
+        if reload.state in (ReloadState.LOADING, ReloadState.ROLLING) and now >= reload.deadline:
+            self._overdue(now)
+        if reload.state is ReloadState.ROLLING and self._rolled():
+            self._commit(now)
+        if reload.state is ReloadState.REVERTING:
+            if not self._leftovers():
+                reload.on("reverted")
+                self._finish(reload.failure)
+            elif now >= reload.deadline:
+                for zygote in [z for z in self._zygotes if z.generation == reload.generation]:
+                    self._kill_zygote(zygote)
+        if reload.idle and reload.queued and self._office.was_ready:
+            self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        office = self._office
+        limit = now + (self.reload.queued_timeout_s or float("inf"))
+        deadline = min(limit, now + office.policy.boot_timeout_s)
+        generation, how = self._next, "refork" if office.command.why_not else "rerun"
+        self._next += 1
+        self.reload.begin(generation, how, now, deadline, limit)
+        if how == "refork":
+            if office.target.committed in self.forkable:
+                self._fork_zygote(self.zygote_of(office.target.committed), generation)
+            else:
+                self.fail(f"the zygote is gone, and the program cannot be run again: {office.command.why_not}")
+            return
+        self._log.info(f"reloading: running the program again as generation {generation}")
+        try:
+            self._run_again(generation)
+        except OSError as error:
+            self.fail(f"cannot run the program again: {error}")
+
+    def _run_again(self, generation: int) -> None:
+        channel, theirs = channel_pair("the new program")
+        stderr_read, stderr_write = os.pipe()
+        try:
+            with theirs:
+                pid = launch(self._office.command, theirs.fileno(), stderr_write)
+        except OSError:
+            channel.close()
+            os.close(stderr_read)
+            raise
+        finally:
+            os.close(stderr_write)
+        self._loader = Loader(self._office, pid, generation, stderr_read)
+        zygote = ZygoteLink(generation, channel, pid=pid)
+        self._zygotes.append(zygote)
+        self._watch(zygote)
+
+    def _begin_rolling(self, generation: int, message: Loaded) -> None:
+        now, office = monotonic(), self._office
+        if self._loader is not None:
+            self._loader.close()
+            self._loader = None
+        self.reload.on("loaded")
+        self.reload.deadline = min(self.reload.limit, now + office.policy.boot_timeout_s + _ROLL_MARGIN_S)
+        self._candidate_policy = Policy.from_message(message.policy)
+        for note in message.notes:
+            self._log.warning(note)
+        for slot in office.fleet.slots.values():
+            self._workforce.heal(slot)
+        office.target.candidate = generation
+        office.target.surge = self._candidate_policy.reload_surge
+        office.target.pilot_until = now + PILOT_S
+
+    def _rolled(self) -> bool:
+        """Whether every slot is served by the new generation."""
+        office, candidate = self._office, self._office.target.candidate
+        slots = [slot for slot in office.fleet.slots.values() if slot.index < office.target.workers]
+        served = {worker.slot for worker in office.fleet.serving() if worker.generation == candidate}
+        return all(slot.generation == candidate and slot.index in served for slot in slots)
+
+    def _commit(self, now: float) -> None:
+        office = self._office
+        old, new = office.target.committed, self.reload.generation
+        self.reload.on("commit")
+        office.target.committed, office.target.candidate = new, None
+        before, office.policy = office.policy, self._candidate_policy
+        wanted = office.policy.workers
+        if wanted not in (before.workers, office.target.workers):
+            # What was scaled by hand stays, unless the program itself now says something new.
+            self._log.info(f"the new program asks for {wanted} workers instead of {office.target.workers}")
+            office.target.workers = wanted
+            office.set_slots()
+        for slot in office.fleet.slots.values():
+            slot.generation = new
+        for zygote in self._zygotes:
+            if zygote.generation == old:
+                self._retire(zygote)
+        self.counts["ok"] += 1
+        record = ReloadRecord(True, new, self.reload.how, round(now - self.reload.started_at, 3), wall_time())
+        same = "" if record.how == "rerun" else f" (the same code: {office.command.why_not})"
+        self._log.info(f"reloaded: generation {new} serves after {show_duration(record.seconds)}{same}")
+        self._finish(record)
+
+    def fail(self, reason: str, traceback: str = "", *, logged: bool = False) -> None:
+        """The new generation is not coming: put everything back, and tell who asked when that is done.
+
+        logged: the log has the traceback already, from the program itself.
+        """
+        if self.reload.state not in (ReloadState.LOADING, ReloadState.ROLLING):
+            return
+        office, now, new = self._office, monotonic(), self.reload.generation
+        self.reload.on("fail")
+        self.reload.deadline = now + REVERT_S + _LAST_CALL_S
+        office.target.candidate = None
+        office.target.surge = office.policy.reload_surge
+        for slot in office.fleet.slots.values():
+            slot.generation = office.target.committed
+        if self._loader is not None:
+            self._drop_loader(self._loader)
+        for zygote in self._zygotes:
+            if zygote.generation == new:
+                self._retire(zygote)
+        self.counts["failed"] += 1
+        seconds = round(now - self.reload.started_at, 3)
+        self.reload.failure = ReloadRecord(False, new, self.reload.how, seconds, wall_time(), reason, traceback)
+        self._log.error(
+            f"reload refused, generation {office.target.committed} goes on serving: {reason}",
+            traceback="" if logged else traceback,
+        )
+        office.poke()
+
+    def _finish(self, record: ReloadRecord | None) -> None:
+        self.last = record
+        self.reload.deadline = 0.0
+        if record is not None and self._office.target.committed in self.forkable:
+            outcome = ReloadOutcome(record.ok, record.generation, record.reason, record.traceback, record.seconds)
+            self._office.tell(self.zygote_of(self._office.target.committed).channel, outcome)
+        self._office.answers += [partial(waiter, record) for waiter in self.reload.take_waiters()]
+        self._office.poke()
+
+    def _leftovers(self) -> bool:
+        """Whether anything of the generation that was given up still exists."""
+        generation = self.reload.generation
+        if self._loader is not None or any(zygote.generation == generation for zygote in self._zygotes):
+            return True
+        return bool(self._office.fleet.of_generation(generation))
+
+    def _overdue(self, now: float) -> None:
+        took = show_duration(now - self.reload.started_at)
+        if self.reload.last_call:
+            self.fail(f"not ready {took} after the reload began")
+            return
+        # First ask where it hangs; the exits that follow end the reload, with the stacks as its traceback.
+        self.reload.last_call = True
+        self.reload.deadline = now + _LAST_CALL_S
+        starting = [worker for worker in self._of_candidate() if worker.state is WorkerState.STARTING]
+        if self._loader is not None:
+            self._log.error(f"the new program has not reached start() after {took}; it is ended, its stack follows")
+            self._loader.abort(f"it had not reached start() after {took}")
+        for worker in starting:
+            self._workforce.kill(worker, f"not ready {took} after the reload began", dump=True)
+        if self._loader is None and not starting:
+            self.fail(f"not ready {took} after the reload began")
+
+    def _of_candidate(self) -> list[Worker]:
+        return self._office.fleet.of_generation(self.reload.generation)
+
+    # --- the program being run again -------------------------------------------------------------------------
+
+    def _drop_loader(self, loader: Loader) -> None:
+        """End a program that has not come as far as start()."""
+        for zygote in self._zygotes:
+            if zygote.generation == loader.generation:
+                zygote.retired = True
+        loader.kill()
+
+    def reap(self) -> None:
+        """Reap the program being run again and the zygotes, where they are our own children."""
+        if self._loader is not None:
+            self._reap_loader(self._loader)
+        for zygote in list(self._zygotes):
+            if zygote.pid and (self._loader is None or zygote.pid != self._loader.pid):
+                with contextlib.suppress(ChildProcessError):
+                    reap(zygote.pid)
+
+    def _reap_loader(self, loader: Loader) -> None:
+        status = loader.reap()
+        if status is None:
+            return
+        self._loader = None
+        reason, said = loader.explain(status)
+        for zygote in [z for z in self._zygotes if z.generation == loader.generation]:
+            zygote.retired = True
+            self._zygote_gone(zygote)
+        if self.reload.generation == loader.generation:
+            self.fail(reason, said, logged=True)

@@ -1,0 +1,83 @@
+"""A program being run again, from its launch until it reaches start() or ends before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+from ..core.process import describe_exit, reap
+from .office import Office
+
+#: How much of the end of what it printed is kept, for whoever asked for the reload.
+_TAIL_BYTES = 64 * 1024
+
+
+class Loader:
+    """What it writes to standard error passes through to ours, and its end is kept: a SyntaxError is reported by
+    an interpreter that never got as far as any code of ours."""
+
+    def __init__(self, office: Office, pid: int, generation: int, stderr_fd: int) -> None:
+        self.pid = pid
+        self.generation = generation
+        self._office = office
+        self._fd = stderr_fd
+        self._tail = bytearray()
+        self._aborted = ""
+        os.set_blocking(stderr_fd, False)
+        office.loop.add_reader(stderr_fd, self._read)
+
+    def _read(self) -> int:
+        """Take what is there; return how much it was."""
+        try:
+            data = os.read(self._fd, 65536)
+        except BlockingIOError:
+            return 0
+        if not data:
+            self._office.loop.remove_reader(self._fd)
+            return 0
+        self._office.log.emit(data.decode("utf-8", "replace"))
+        self._tail += data
+        del self._tail[:-_TAIL_BYTES]
+        return len(data)
+
+    def abort(self, why: str) -> None:
+        """Have it print its stack and end (SIGABRT, answered by PYTHONFAULTHANDLER; no core file is left)."""
+        self._aborted = why
+        with contextlib.suppress(Exception):
+            import resource
+
+            resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))  # type: ignore[attr-defined,unused-ignore]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGABRT)
+
+    def kill(self) -> None:
+        """End it and whatever it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def reap(self) -> int | None:
+        """Return its wait status if it has ended, with its last words read; else None."""
+        try:
+            status = reap(self.pid, with_group=True)
+        except ChildProcessError:
+            status = 0
+        if status is not None:
+            self.close()
+        return status
+
+    def explain(self, status: int) -> tuple[str, str]:
+        """Return why it did not become a generation, in a sentence, and what it printed."""
+        said = self._tail.decode("utf-8", "replace")
+        if self._aborted:
+            return f"the new program was ended: {self._aborted}", said
+        last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
+        reason = f"the new program ended with {describe_exit(status)} before it reached start()"
+        return reason + (f": {last}" if status and last else ""), said
+
+    def close(self) -> None:
+        """Read what is left, and let go of the pipe."""
+        while self._read():
+            pass
+        self._office.loop.remove_reader(self._fd)
+        os.close(self._fd)

@@ -1,0 +1,92 @@
+"""What the parts of the supervisor share: the state of the server, and the bell that wakes its loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.channel import Channel, ChannelClosed
+from ..core.exitcodes import ExitCode
+from ..core.listener import Listener
+from ..core.logs import LineLog
+from ..core.messages import Message
+from ..core.scoreboard import Scoreboard
+from .fleet import Fleet, Slot, Target
+from .launch import CommandLine
+from .policy import Policy
+
+
+@dataclass
+class Office:
+    """One per supervisor. Only code called from the supervisor's loop touches it."""
+
+    policy: Policy
+    listeners: list[Listener]
+    scoreboard: Scoreboard
+    log: LineLog
+    command: CommandLine
+    target: Target
+    fleet: Fleet = field(default_factory=Fleet)
+    #: All workers have been ready once: from now on failures are survived instead of ending the start.
+    was_ready: bool = False
+    exit_code: ExitCode = ExitCode.OK
+    #: The summary in the scoreboard is out of date.
+    dirty: bool = True
+    #: Answers that wait until the scoreboard shows what they speak of.
+    answers: list[Callable[[], None]] = field(default_factory=list)
+    loop: asyncio.AbstractEventLoop = field(init=False)
+    bell: asyncio.Event = field(init=False)
+
+    def open(self) -> None:
+        """Called first thing inside the loop."""
+        self.loop = asyncio.get_running_loop()
+        self.bell = asyncio.Event()
+
+    def poke(self) -> None:
+        """Something changed: have the loop look again."""
+        self.dirty = True
+        self.bell.set()
+
+    def publish(self, summary: Callable[[], dict[str, Any]]) -> None:
+        """Bring the scoreboard up to date, then give the answers that waited for it."""
+        if self.dirty:
+            self.dirty = False
+            self.scoreboard.write_summary(summary())
+        answers, self.answers = self.answers, []
+        for answer in answers:
+            answer()
+
+    def first_error(self, code: ExitCode) -> None:
+        """Note why the server will have failed; later reasons do not overwrite the first."""
+        if self.exit_code is ExitCode.OK:
+            self.exit_code = code
+
+    def tell(self, channel: Channel, message: Message, fds: Sequence[int] = ()) -> None:
+        """Send without waiting. A process that is gone is noticed by its exit, not here."""
+        with contextlib.suppress(ChannelClosed):
+            channel.send(message, fds)
+            if channel.pending:
+                self.loop.add_writer(channel.fileno(), self._flush, channel)
+
+    def _flush(self, channel: Channel) -> None:
+        done = True
+        with contextlib.suppress(ChannelClosed):
+            done = channel.flush()
+        if done:
+            self.loop.remove_writer(channel.fileno())
+
+    def forget(self, channel: Channel) -> None:
+        """Stop watching a channel and close it."""
+        if channel.fileno() != -1:
+            self.loop.remove_reader(channel.fileno())
+            self.loop.remove_writer(channel.fileno())
+            channel.close()
+
+    def set_slots(self) -> None:
+        """Make the slots that the target asks for; those beyond it empty themselves (see `reconcile`)."""
+        for index in range(self.target.workers):
+            if index not in self.fleet.slots:
+                self.fleet.slots[index] = Slot(index, self.target.committed)

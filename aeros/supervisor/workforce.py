@@ -1,0 +1,377 @@
+"""The workers as the supervisor deals with them: ordered, told, heard, timed, killed, and accounted for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from ..core.channel import ChannelClosed, channel_pair
+from ..core.clock import monotonic, show_duration, wall_time
+from ..core.exitcodes import ExitCode
+from ..core.logs import worker_name
+from ..core.messages import (
+    Accepting,
+    Failed,
+    Fork,
+    Forked,
+    ForkFailed,
+    Go,
+    Goodbye,
+    Message,
+    ProtocolError,
+    Ready,
+    ReopenLogs,
+    Retire,
+    WantsRetirement,
+)
+from ..core.process import DUMP_SIGNAL, describe_exit, reap, send_signal
+from ..core.scoreboard import HEARTBEAT, anonymous_file
+from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn
+from .fleet import Slot, Worker
+from .ledger import Cells, Totals
+from .lifecycle import SlotState, WorkerState
+from .links import WorkerLink, ZygoteLink
+from .office import Office
+
+#: A supervisor that was itself held up longer than this trusts no heartbeat it has not seen since.
+_OWN_GAP_S = 3.0
+#: Time for a stack dump to be written before the process is killed.
+_DUMP_S = 0.3
+#: New workers of a refused reload get this long to end by themselves.
+REVERT_S = 5.0
+#: How often memory is looked at, when --max-rss is set.
+_RSS_EVERY_S = 5.0
+
+
+class Workforce:
+    """zygote_of: the zygote that forks for a generation. on_loss: told of a worker that ended unasked, with a
+    sentence about how."""
+
+    def __init__(
+        self, office: Office, zygote_of: Callable[[int], ZygoteLink], on_loss: Callable[[Worker, str], None]
+    ) -> None:
+        self._office = office
+        self._fleet = office.fleet
+        self._log = office.log
+        self._zygote_of = zygote_of
+        self._on_loss = on_loss
+        self._links: dict[int, WorkerLink] = {}
+        self._cells = Cells(office.scoreboard)
+        self._next_ident = 1
+        self._last_tick = monotonic()
+        self._heartbeat_floor = 0.0
+        self._next_rss = 0.0
+        self.totals = Totals()
+        self.last_exits: dict[int, dict[str, Any]] = {}
+        self.exit_counts: dict[str, int] = {}
+
+    # --- orders ----------------------------------------------------------------------------------------------
+
+    def spawn(self, slot_index: int, generation: int) -> None:
+        """Order a worker from its zygote. It exists for us from now on; its pid comes with the answer."""
+        slot = self._fleet.slots[slot_index]
+        cell = self._cells.take()
+        if cell is None:
+            self.slot_failed(slot, "every cell of the scoreboard is in use")
+            return
+        zygote = self._zygote_of(generation)
+        channel, theirs = channel_pair("a worker")
+        dump_fd = anonymous_file("aeros-stacks")
+        now = monotonic()
+        worker = Worker(self._next_ident, slot_index, generation, cell, secrets.token_hex(8), now)
+        self._next_ident += 1
+        self._fleet.workers[worker.ident] = worker
+        self._links[worker.ident] = WorkerLink(channel, dump_fd)
+        slot.on("spawn")
+        slot.retry_at = 0.0
+        self._office.loop.add_reader(channel.fileno(), self._on_readable, worker)
+        zygote.unanswered[worker.ident] = now
+        with theirs:
+            order = Fork(worker.ident, slot_index, generation, cell, worker.nonce)
+            self._office.tell(zygote.channel, order, [theirs.fileno(), dump_fd])
+
+    def admit(self, worker: Worker) -> None:
+        """Tell it to accept connections."""
+        worker.told_to_accept = True
+        self._office.tell(self._links[worker.ident].channel, Go())
+
+    def retire(self, worker: Worker, reason: str) -> None:
+        """Tell it to drain and end."""
+        policy = self._office.policy
+        worker.on("retire")
+        worker.retired = reason
+        total = REVERT_S if reason == "revert" else policy.total_timeout_s
+        worker.drain_deadline = monotonic() + total
+        self._office.tell(self._links[worker.ident].channel, Retire(reason, min(policy.drain_timeout_s, total), total))
+        self._log.debug(f"{name_of(worker)} drains: {worker.recycle or reason}")
+
+    def recycle(self, worker: Worker, reason: str) -> None:
+        """Have it replaced by one of the same generation, when it is its turn."""
+        worker.recycle = reason
+        self._log.info(f"{name_of(worker)} is to be replaced: {reason}")
+        self._office.poke()
+
+    def kill(self, worker: Worker, reason: str, *, dump: bool) -> None:
+        """End it with SIGKILL; with `dump`, ask it for the stacks of its threads first."""
+        again = worker.state is WorkerState.KILLING
+        worker.on("kill")
+        worker.killed, worker.killed_at = reason, monotonic()
+        if again:
+            self._log.error(f"{name_of(worker)} is still there after SIGKILL; the system holds it (uninterruptible?)")
+        if not worker.pid:
+            return  # not forked yet: its zygote's answer or its zygote's own deadline decides
+        if dump and not again and self._office.target.stopping != "now":
+            self._signal(worker, DUMP_SIGNAL)
+            self._office.loop.call_later(_DUMP_S, self._kill_after_dump, worker)
+        else:
+            self._signal(worker, signal.SIGKILL)
+
+    def reopen_logs(self) -> None:
+        for link in self._links.values():
+            self._office.tell(link.channel, ReopenLogs())
+
+    def _kill_after_dump(self, worker: Worker) -> None:
+        if worker.ident not in self._fleet.workers:
+            return
+        worker.traceback = stacks = self._links[worker.ident].read_dump()
+        worker.logged = True
+        silent = "" if stacks else "; it could not say where it was (stopped?)"
+        self._log.error(f"{name_of(worker)} is killed: {worker.killed}{silent}", traceback=stacks)
+        self._signal(worker, signal.SIGKILL)
+
+    def _signal(self, worker: Worker, signum: int) -> None:
+        send_signal(worker.pid, self._links[worker.ident].pidfd, signum)
+
+    # --- time ------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Read the heartbeats, look at ages and sizes."""
+        policy = self._office.policy
+        if now - self._last_tick > _OWN_GAP_S:
+            # We were stopped, or the machine slept: others may have been as well. Everybody gets a full timeout.
+            self._heartbeat_floor = now
+        self._last_tick = now
+        measure = policy.max_rss_bytes is not None and now >= self._next_rss
+        if measure:
+            self._next_rss = now + _RSS_EVERY_S
+        for worker in self._fleet.workers.values():
+            if worker.state is not WorkerState.READY:
+                continue
+            beat = self._office.scoreboard.cell(worker.cell).words[HEARTBEAT] / 1e9
+            worker.heartbeat_at = max(beat, self._heartbeat_floor, worker.ready_at)
+            if worker.recycle:
+                continue
+            if policy.max_lifetime_s and now - worker.ready_at > self._lifetime_of(worker):
+                self.recycle(worker, f"older than {show_duration(policy.max_lifetime_s)}")
+            elif measure and policy.max_rss_bytes and (rss := _rss_bytes(worker.pid)) > policy.max_rss_bytes:
+                limit = policy.max_rss_bytes / 2**20
+                self.recycle(worker, f"uses {rss / 2**20:.0f} MiB, more than {limit:.0f} MiB")
+
+    def _lifetime_of(self, worker: Worker) -> float:
+        # Spread by up to a tenth, by slot, so that workers born together do not age out together.
+        workers = max(1, self._office.target.workers)
+        return (self._office.policy.max_lifetime_s or 0.0) * (1.0 + 0.1 * worker.slot / workers)
+
+    # --- what workers say ------------------------------------------------------------------------------------
+
+    def _on_readable(self, worker: Worker) -> None:
+        self._read(worker)
+        self._office.poke()
+
+    def _read(self, worker: Worker) -> None:
+        channel = self._links[worker.ident].channel
+        try:
+            for message, _ in channel.receive():
+                self._hear(worker, message)
+        except ChannelClosed:
+            # Its exit is reported by its zygote. Until then there is nothing more to read here.
+            self._office.loop.remove_reader(channel.fileno())
+        except ProtocolError as error:
+            self._log.error(f"{name_of(worker)}: {error}")
+            self.kill(worker, "it sent garbage", dump=False)
+
+    def _hear(self, worker: Worker, message: Message) -> None:
+        match message:
+            case Ready():
+                # By nonce, not by pid or path: an answer of an earlier worker must never count.
+                if (message.generation, message.nonce) != (worker.generation, worker.nonce):
+                    raise ProtocolError("it claims to be another worker")
+                worker.on("ready")
+                worker.ready_at = worker.heartbeat_at = monotonic()
+                self._log.info(f"{name_of(worker)} ready in {show_duration(message.boot_s)}")
+            case Accepting():
+                worker.admitted = True
+            case Failed():
+                worker.failure = message.reason if message.stage == "serving" else f"{message.stage}: {message.reason}"
+                worker.traceback, worker.logged = message.traceback, message.logged
+            case WantsRetirement():
+                if not worker.recycle:
+                    self.recycle(worker, message.reason)
+            case Goodbye():
+                if message.cut:
+                    cut = f"{message.cut} connection{'s' if message.cut != 1 else ''}"
+                    self._log.info(f"{name_of(worker)} cut {cut} when its time to drain was over")
+            case _:
+                raise ProtocolError(f"it sent a {type(message).__name__}")
+
+    # --- what zygotes say of workers -------------------------------------------------------------------------
+
+    def forked(self, message: Forked, fds: list[int]) -> None:
+        """The zygote has made the process."""
+        worker = self._fleet.workers.get(message.worker)
+        if worker is None:
+            # Given up meanwhile; without a channel it ends by itself.
+            for fd in fds:
+                os.close(fd)
+            return
+        worker.pid = message.pid
+        self._links[worker.ident].pidfd = fds[0] if fds else None
+        if worker.state is WorkerState.KILLING:
+            self._signal(worker, signal.SIGKILL)
+
+    def fork_failed(self, message: ForkFailed) -> None:
+        """The zygote could not make it: the system refused, or a before_fork hook did."""
+        worker = self._fleet.workers.get(message.worker)
+        if worker is not None:
+            worker.failure = f"cannot fork: {message.reason}"
+            worker.traceback = "" if message.errno else message.traceback
+            self.ended(worker, None)
+
+    def zygote_lost(self, ident: int) -> None:
+        """The zygote died with our order unanswered. Another one gets it; should the process exist after all,
+        it finds its channel closed and ends."""
+        worker = self._fleet.workers.get(ident)
+        if worker is not None:
+            worker.retired = worker.retired or "zygote lost"
+            self.ended(worker, None)
+
+    def reaped(self, pid: int, status: int) -> None:
+        """A child of a zygote has ended."""
+        worker = next((worker for worker in self._fleet.workers.values() if worker.pid == pid), None)
+        if worker is not None:
+            self.ended(worker, status)
+
+    def reap_adopted(self) -> None:
+        """Reap workers that became our own children when their zygote died."""
+        for worker in [worker for worker in self._fleet.workers.values() if worker.pid]:
+            with contextlib.suppress(ChildProcessError):
+                status = reap(worker.pid, with_group=True)
+                if status is not None:
+                    self.ended(worker, status)
+
+    # --- the end of a worker ---------------------------------------------------------------------------------
+
+    def ended(self, worker: Worker, status: int | None) -> None:
+        """Account for a worker that is gone. status: as waitpid gives it; None where nobody could learn it."""
+        link = self._links[worker.ident]
+        if link.channel.fileno() != -1:
+            self._read(worker)  # its last words
+        self._office.forget(link.channel)
+        link.close()
+        del self._links[worker.ident]
+        self.totals.add(self._office.scoreboard.cell(worker.cell).read())
+        self._cells.give_back(worker.cell)
+        phase = worker.state
+        worker.on("exit")
+        del self._fleet.workers[worker.ident]
+        how = describe_exit(status) if status is not None else "unknown"
+        why = worker.killed or worker.failure or (worker.recycle or worker.retired if worker.retired else "died")
+        self.last_exits[worker.slot] = {
+            "how": how,
+            "why": why,
+            "at": wall_time(),
+            "pid": worker.pid,
+            "generation": worker.generation,
+        }
+        kind = _kind_of_exit(worker, status)
+        self.exit_counts[kind] = self.exit_counts.get(kind, 0) + 1
+        if worker.retired:
+            self._ended_as_told(worker, how, status, phase)
+        else:
+            self._ended_unasked(worker, how)
+        self._office.poke()
+
+    def _ended_as_told(self, worker: Worker, how: str, status: int | None, phase: WorkerState) -> None:
+        stopping = self._office.target.stopping
+        if worker.killed and stopping != "now":
+            self._log.warning(f"{name_of(worker)} was killed: {worker.killed}")
+            clean = False
+        elif status and phase is not WorkerState.KILLING:
+            reason = worker.failure or "no reason given"
+            self._log.error(f"{name_of(worker)} ended with {how}: {reason}", traceback=worker.traceback)
+            clean = False
+        else:
+            self._log.info(f"{name_of(worker)} ended ({worker.recycle or worker.retired})")
+            clean = True
+        if stopping and not clean:
+            self._office.first_error(ExitCode.KILLED)
+        slot = self._fleet.slots.get(worker.slot)
+        if slot is not None and slot.state is SlotState.FILLED and not self._fleet.in_slot(worker.slot):
+            slot.on("expected_exit")
+
+    def _ended_unasked(self, worker: Worker, how: str) -> None:
+        age = show_duration(monotonic() - (worker.ready_at or worker.spawned_at))
+        when = f"{age} after it was ready" if worker.ready_at else f"{age} after its fork, before it was ready"
+        if worker.killed:
+            what = f"{name_of(worker)} was killed: {worker.killed}"
+        else:
+            what = f"{name_of(worker)} died: {how}, {when}" + (f": {worker.failure}" if worker.failure else "")
+        self._on_loss(worker, what)
+
+    # --- slots -----------------------------------------------------------------------------------------------
+
+    def slot_failed(self, slot: Slot, what: str, traceback: str = "") -> None:
+        """Count a failure of the slot, and say when it will be filled again."""
+        now = monotonic()
+        slot.failures = slot.failures.failed(now)
+        slot.restarts += 1
+        delay = delay_before_respawn(slot.failures, now)
+        level = "warning"
+        if delay is None:
+            slot.on("give_up")
+            slot.retry_at = now + HEAL_AFTER_S
+            then = f"given up after repeated failures; next attempt in {show_duration(HEAL_AFTER_S)} or on reload"
+            level = "error"
+        elif any(worker.fresh for worker in self._fleet.in_slot(slot.index)):
+            then = "its replacement is there already"
+        else:
+            slot.on("failure")
+            slot.retry_at = now + delay
+            then = f"replaced in {show_duration(delay)}" if delay else "replaced at once"
+        self._log.write(level, f"{what}; {then}", {"traceback": traceback})
+
+    def heal(self, slot: Slot) -> None:
+        """Forgive the slot's failures: new code, or somebody's explicit wish."""
+        slot.failures = FailureRate()
+        slot.retry_at = 0.0
+        if slot.state in (SlotState.BACKOFF, SlotState.FAILED):
+            slot.on("heal")
+
+
+def name_of(worker: Worker) -> str:
+    """Return the worker as every log line writes it."""
+    return worker_name(worker.slot, worker.generation, worker.pid)
+
+
+def _kind_of_exit(worker: Worker, status: int | None) -> str:
+    if worker.killed:
+        return "killed"
+    if worker.retired:
+        return "recycle" if worker.recycle else worker.retired
+    return "crash" if status else "exit"
+
+
+def _rss_bytes(pid: int) -> int:
+    """Return resident memory of a worker: the cheap figure (17 us), good enough for a limit."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0

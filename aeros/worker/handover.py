@@ -1,0 +1,254 @@
+"""Connections served by Hypercorn's own classes: HTTP/2, h2c, WebSocket, and everything with `--http hypercorn`.
+
+Hypercorn's TCPServer runs on a connection of ours, from its first byte or from the bytes at which the fast lane found
+out that it is not plain HTTP/1.x. What is added is draining: Hypercorn knows only "terminated", which cuts idle
+connections at once and never says GOAWAY. So each connection gets a WorkerContext of its own, which is terminated
+when this connection may go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, cast
+
+from h2.connection import H2Connection
+from hyperframe.frame import GoAwayFrame
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.events import RawData
+from hypercorn.protocol.h2 import H2Protocol
+
+from .websocket import serve_websocket
+
+if TYPE_CHECKING:
+    from .lane import Connection, Lane
+
+READ_LIMIT = 1 << 16
+"""asyncio's own default for a StreamReader: reading pauses at twice this."""
+
+GOAWAY_GRACE_S = 0.2
+"""Between the GOAWAY that announces the end and the one that names the last stream (RFC 9113 section 6.8).
+
+What the client sent before it read the first is still served; a round trip is all this needs to cover.
+"""
+
+LAST_STREAM_ID = 2**31 - 1
+
+
+class HandedConnection(TCPServer):
+    """One connection in Hypercorn's hands, and our handle on it."""
+
+    def __init__(self, lane: Lane, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        context = WorkerContext(None)  # max_requests is the worker's business, not a connection's
+        super().__init__(
+            cast(Any, HandedApp(lane, self)),
+            lane.loop,
+            lane.config,
+            context,
+            cast(Any, lane.state),
+            reader,
+            writer,
+        )
+        self.lane = lane
+        self.requests_in_flight = 0
+        self._going_away: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        except BaseExceptionGroup as group:
+            # Hypercorn lets a few protocol errors through its task group; the connection is over either way.
+            _, others = group.split((OSError, asyncio.CancelledError))
+            if others is not None:
+                await self.config.log.exception("Error in a connection")
+        finally:
+            if self._going_away is not None:
+                self._going_away.cancel()
+
+    @property
+    def _http2(self) -> H2Protocol | None:
+        wrapper = getattr(self, "protocol", None)
+        protocol = getattr(wrapper, "protocol", None)
+        return protocol if isinstance(protocol, H2Protocol) else None
+
+    # lane.Connection
+
+    def drain(self) -> None:
+        # HTTP/1.1 hears of it in its next response (HandedApp), a WebSocket by its close frame (websocket).
+        if self._going_away is None:
+            self._going_away = self.loop.create_task(self._go_away())
+
+    def close_idle(self) -> None:
+        if self._http2 is None:
+            self.terminate()
+
+    def abort(self) -> None:
+        self.terminate()
+        transport = self.writer.transport
+        transport.abort()
+        for task in list(self._tasks()):
+            task.cancel()
+
+    def terminate(self) -> None:
+        """Have Hypercorn end the connection once nothing is in flight on it; at once if it is idle."""
+        self.context.terminated._event.set()  # type: ignore[attr-defined] # EventWrapper.set() only adds an await
+
+    def _tasks(self) -> set[asyncio.Task[Any]]:
+        group = getattr(getattr(self, "_task_group", None), "_task_group", None)
+        return getattr(group, "_tasks", set())
+
+    async def _go_away(self) -> None:
+        """Tell an HTTP/2 client in two steps to open no more streams here, then let the connection end."""
+        # ALPN may have chosen HTTP/2 a moment ago, and the connection not have said its own hello yet.
+        for _ in range(100):
+            if hasattr(self, "protocol"):
+                break
+            await asyncio.sleep(0.01)
+        protocol = self._http2
+        if protocol is None:
+            return
+        await self._send_goaway(LAST_STREAM_ID)
+        await asyncio.sleep(GOAWAY_GRACE_S)
+        connection: H2Connection = protocol.connection
+        await self._send_goaway(connection.highest_inbound_stream_id)
+        self.terminate()
+        if protocol.idle:
+            await self._initiate_server_close()
+
+    async def _send_goaway(self, last_stream_id: int) -> None:
+        # Written past h2, whose own close_connection() would refuse every frame of the streams still open.
+        frame = GoAwayFrame(stream_id=0, last_stream_id=last_stream_id)
+        await self.protocol_send(RawData(data=frame.serialize()))
+
+
+class HandedApp:
+    """The lane's app as Hypercorn's AppWrapper for one connection: counts, closes while draining, ends WebSockets."""
+
+    def __init__(self, lane: Lane, connection: HandedConnection) -> None:
+        self.lane = lane
+        self.connection = connection
+
+    async def __call__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Any],
+        send: Callable[[dict[str, Any]], Any],
+        sync_spawn: Callable[..., Any],
+        call_soon: Callable[..., Any],
+    ) -> None:
+        if scope["type"] == "websocket":
+            drop = self._drop if scope["http_version"] != "2" else None
+            await serve_websocket(self.lane, scope, receive, send, drop)
+        else:
+            await _HandedRequest(self.lane, scope, receive, send).run()
+
+    def _drop(self) -> None:
+        self.connection.writer.close()
+
+
+class _HandedRequest:
+    """One HTTP request of any version through Hypercorn."""
+
+    __slots__ = ("_bytes_in", "_bytes_out", "_lane", "_receive", "_scope", "_send", "_status")
+
+    def __init__(self, lane: Lane, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        self._lane = lane
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._status = 0
+        self._bytes_in = self._bytes_out = 0
+
+    async def run(self) -> None:
+        counters = self._lane.counters
+        counters.request_started()
+        started = perf_counter()
+        try:
+            await self._lane.app(self._scope, self.receive, self.send)
+        except Exception:
+            self._status = self._status or 500
+            raise
+        finally:
+            counters.request_finished(
+                self._status, self._bytes_in, self._bytes_out, perf_counter() - started
+            )
+
+    async def receive(self) -> Any:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._bytes_in += len(message["body"])
+        return message
+
+    async def send(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._status = int(message["status"])
+            if self._lane.draining and self._scope["http_version"] in ("1.0", "1.1"):
+                headers = list(message.get("headers", ()))
+                if not any(bytes(name).lower() == b"connection" for name, _ in headers):
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": headers}
+        elif kind == "http.response.body":
+            self._bytes_out += len(message.get("body", b""))
+        await self._send(message)
+
+
+class HandedProtocol(asyncio.StreamReaderProtocol):
+    """asyncio's stream protocol, whose connection is the lane's from its first moment to its last."""
+
+    def __init__(self, lane: Lane, replaces: Connection | None = None) -> None:
+        self.lane = lane
+        self.connection: HandedConnection | None = None
+        self._replaces = replaces
+        self._running: asyncio.Task[None] | None = None
+        # Held here as well: a StreamReaderProtocol without a callback keeps its reader only weakly.
+        self._reader = asyncio.StreamReader(limit=READ_LIMIT, loop=lane.loop)
+        super().__init__(self._reader, None, loop=lane.loop)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        writer = asyncio.StreamWriter(cast(Any, transport), self, self._reader, self.lane.loop)
+        connection = self.connection = HandedConnection(self.lane, self._reader, writer)
+        if self._replaces is None:
+            self.lane.opened(cast(Any, connection))
+            if self.lane.draining:
+                connection.drain()
+        else:
+            self.lane.replaced(self._replaces, cast(Any, connection))
+            self._replaces = None
+        self._running = self.lane.loop.create_task(connection.run())
+        self._running.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.lane.loop.call_exception_handler(
+                {"message": "Error in a connection", "exception": error, "task": task}
+            )
+        transport = self.connection.writer.transport if self.connection is not None else None
+        if transport is not None and not transport.is_closing():
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.connection is not None:
+            self.lane.closed(cast(Any, self.connection))
+
+
+def hand_over(lane: Lane, transport: asyncio.Transport, protocol: asyncio.Protocol, data: bytes) -> None:
+    """Give a connection of the fast lane to Hypercorn, which finds `data` as the first bytes received."""
+    handed = HandedProtocol(lane, replaces=cast(Any, protocol))
+    transport.set_protocol(handed)
+    handed.connection_made(transport)
+    if data:
+        handed.data_received(data)
+
+
+def hypercorn_protocol_factory(lane: Lane) -> Callable[[], HandedProtocol]:
+    """Return the factory for `loop.connect_accepted_socket` or `loop.create_server` with `--http hypercorn`."""
+
+    def make() -> HandedProtocol:
+        return HandedProtocol(lane)
+
+    return make

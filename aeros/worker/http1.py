@@ -1,0 +1,409 @@
+"""The fast lane: HTTP/1.1 and 1.0 read by llhttp in an asyncio Protocol, without tasks or queues of its own.
+
+A connection is in one phase at a time and serves one request at a time; what a client sends ahead of its turn waits
+in a bounded buffer. The app runs in one task per request. Everything that is not plain HTTP/1.x is handed over, with
+the bytes read so far (see handover).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from .http1_exchange import REQUEST, ASGIExchange, Exchange
+from .http1_parser import PREFACE, ChunkedReader, Head, HeadParser, RequestRefused, refuses_early
+from .http1_response import continue_response, error_response
+
+if TYPE_CHECKING:
+    from .lane import Lane
+
+READ_AHEAD = 1 << 16
+"""Bytes of later requests, or of a body its app does not read, that are kept before reading pauses.
+
+One read more may arrive on top: 256 KiB with either loop.
+"""
+
+EOF_GRACE_S = 0.02
+"""How long a request whose client closed its sending side may still be answered before it is cancelled.
+
+Hypercorn needs a few turns of the loop to notice; a client that half-closes (`nc -N`) gets quick answers there.
+"""
+
+LINGER_S = 2.0
+"""How long what a client still sends is read and dropped after a response that ends the connection.
+
+Closing at once would make the kernel answer with a reset, which can destroy the response on its way.
+"""
+
+HEAD, BODY, BUSY, LINGER, GONE = range(5)
+
+
+class HTTP1Connection(asyncio.Protocol):
+    """One client connection of the fast lane."""
+
+    __slots__ = (
+        "__weakref__",
+        "_ahead",
+        "_chunked",
+        "_eof",
+        "_exchange",
+        "_idle_since",
+        "_last_read",
+        "_logging",
+        "_parser",
+        "_phase",
+        "_read_paused",
+        "_read_timer",
+        "_remaining",
+        "_timer",
+        "_writers",
+        "client",
+        "lane",
+        "requests",
+        "scheme",
+        "server",
+        "transport",
+        "write_paused",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.client: tuple[str, int] | None = None
+        self.server: tuple[str, int] | None = None
+        self.scheme = "http"
+        self.requests = 0
+        self.write_paused = False
+        self._writers: list[asyncio.Future[None]] = []
+        self._phase = HEAD
+        self._ahead = bytearray()  # an incomplete head (HEAD), or later requests (BUSY)
+        self._parser = HeadParser(lane.config.h11_pass_raw_headers)
+        self._exchange: Exchange | None = None
+        self._chunked: ChunkedReader | None = None
+        self._remaining = 0
+        self._eof = False
+        self._read_paused = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._logging: set[asyncio.Task[None]] | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        lane = self.lane
+        lane.opened(self)
+        family = transport.get_extra_info("socket").family
+        if family in (socket.AF_INET, socket.AF_INET6):
+            client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+            if not client or not server:  # gone already
+                self.abort()
+                return
+            self.client, self.server = client[:2], server[:2]
+        ssl_object = transport.get_extra_info("ssl_object")
+        if ssl_object is not None:
+            self.scheme = "https"
+            if ssl_object.selected_alpn_protocol() == "h2":
+                self._hand_over(b"")
+                return
+        loop = lane.loop
+        self._idle_since = self._last_read = loop.time()
+        self._timer = loop.call_later(lane.keep_alive_timeout, self._idle_check)
+        if lane.read_timeout is not None:
+            self._read_timer = loop.call_later(lane.read_timeout, self._read_check)
+
+    def data_received(self, data: bytes) -> None:
+        if self._read_timer is not None:
+            self._last_read = self.lane.loop.time()
+        phase = self._phase
+        if phase == HEAD:
+            self._read_head(data)
+        elif phase == BODY:
+            self._read_body(data)
+        elif phase == BUSY:
+            self._ahead += data
+            if len(self._ahead) > READ_AHEAD:
+                self._pause_reading()
+
+    def eof_received(self) -> bool:
+        """Return whether to leave the sending side open, which TLS cannot."""
+        phase = self._phase
+        exchange = self._exchange
+        if phase == HEAD and self._ahead:
+            self._refuse(400)
+        elif phase == BODY:
+            self._refuse(400)
+        elif phase == BUSY and exchange is not None:
+            self._eof = True
+            if self.scheme == "https":
+                exchange.disconnect()
+                return False
+            self._after_eof()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = GONE
+        for timer in (self._timer, self._read_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._exchange is not None:
+            self._exchange.disconnect()
+        self.resume_writing()
+        self.lane.closed(self)
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        for writer in self._writers:
+            if not writer.done():
+                writer.set_result(None)
+        self._writers.clear()
+
+    async def writable(self) -> None:
+        """Return when what was written has gone far enough, or the client is gone."""
+        while self.write_paused and self._phase != GONE:
+            writer = self.lane.loop.create_future()
+            self._writers.append(writer)
+            await writer
+
+    # Draining (lane.Connection)
+
+    def drain(self) -> None:
+        """Nothing to say yet: the next response carries `Connection: close`."""
+
+    def close_idle(self) -> None:
+        if self._phase == HEAD:
+            self._close()
+
+    def abort(self) -> None:
+        self.transport.abort()
+        if self._exchange is not None and self._exchange.task is not None:
+            self._exchange.task.cancel()
+
+    # Reading
+
+    def _read_head(self, data: bytes) -> None:
+        ahead = self._ahead
+        if ahead:
+            start = len(ahead)
+            ahead += data
+            end = ahead.find(b"\r\n\r\n", max(0, start - 3))
+            if end >= 0:
+                data = bytes(ahead)
+                ahead.clear()
+        else:
+            start = 0
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                ahead += data
+        lane = self.lane
+        if end < 0:
+            if len(ahead) > lane.incomplete_size:
+                self._refuse(431)
+            elif refuses_early(ahead, start):
+                self._refuse(400)
+            return
+        end += 4
+        if end > lane.incomplete_size:
+            self._refuse(431)
+            return
+        size = len(data)
+        raw = data if size == end else data[:end]
+        if raw == PREFACE:
+            self._hand_over(data)
+            return
+        try:
+            head = self._parser.parse(raw)
+        except RequestRefused as error:
+            self._refuse(error.status)
+            return
+        if head.upgrade:
+            self._hand_over(data)
+            return
+        self._begin(head, data[end:] if size != end else b"")
+
+    def _begin(self, head: Head, rest: bytes) -> None:
+        lane = self.lane
+        self.requests += 1
+        lane.counters.request_started()
+        direct = lane.direct
+        exchange: Exchange
+        if direct is not None and direct.usable():
+            exchange = direct.exchange(self, head)
+        else:
+            exchange = ASGIExchange(self, head)
+        self._exchange = exchange
+        if lane.server_names and head.host.decode("latin1") not in lane.server_names:
+            self._phase = BODY if head.has_body else BUSY
+            exchange.refuse(404)
+            return
+        if not head.has_body:
+            self._phase = BUSY
+            exchange.end_of_body()
+        else:
+            self._phase = BODY
+            self._remaining = head.content_length
+            self._chunked = ChunkedReader(lane.incomplete_size) if head.chunked else None
+        exchange.task = lane.loop.create_task(exchange.run())
+        if head.expect_continue:
+            self.transport.write(continue_response(lane.common.block()))
+        if rest:
+            self.data_received(rest)
+
+    def _read_body(self, data: bytes) -> None:
+        exchange = cast(Exchange, self._exchange)
+        rest = b""
+        if self._chunked is not None:
+            try:
+                data, rest = self._chunked.feed(data)
+            except RequestRefused as error:
+                self._refuse(error.status)
+                return
+            complete = self._chunked.complete
+        else:
+            remaining = self._remaining
+            if len(data) > remaining:
+                rest = data[remaining:]
+                data = data[:remaining]
+            self._remaining = remaining = remaining - len(data)
+            complete = not remaining
+        if data:
+            exchange.feed(data)
+        if complete:
+            self._phase = BUSY
+            exchange.end_of_body()
+            if rest:
+                self.data_received(rest)
+        elif exchange.buffered() > READ_AHEAD:
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused and not self.transport.is_closing():
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading if it was paused; the app took what it had been given."""
+        if self._read_paused and not self.transport.is_closing():
+            self._read_paused = False
+            self.transport.resume_reading()
+            self._last_read = self.lane.loop.time()
+
+    # The ends of things
+
+    def response_done(self, exchange: Exchange) -> None:
+        """The exchange's response is complete, or as complete as it will get."""
+        if self._exchange is not exchange:
+            return
+        self._exchange = None
+        if self._phase in (LINGER, GONE):
+            return
+        if not exchange.keep_alive or self._phase != BUSY or self.lane.closing:
+            # Also the early response: with some of the body unread nobody could tell where the next request starts.
+            self._close(linger=self._phase == BODY or bool(self._ahead))
+            return
+        self._phase = HEAD
+        self._idle_since = self.lane.loop.time()
+        if self._ahead:
+            data = bytes(self._ahead)
+            self._ahead.clear()
+            self.resume_reading()
+            self._read_head(data)
+        if self._eof:
+            self._after_eof()
+
+    def _after_eof(self) -> None:
+        """See the requests through that came before the client closed its sending side."""
+        if self._exchange is None or self._phase == BODY:
+            self._close()
+        elif not self._ahead:
+            self.lane.loop.call_later(EOF_GRACE_S, self._give_up_on, self._exchange)
+
+    def _refuse(self, status: int) -> None:
+        """Answer what cannot be read as a request, as far as an answer is still possible, and close."""
+        exchange = self._exchange
+        if exchange is None:
+            self.transport.write(error_response(status, self.lane.common.block()))
+        else:
+            if exchange.state is REQUEST:
+                exchange.status = status
+                keep_alive = exchange.head.keep_alive
+                self.transport.write(error_response(status, self.lane.common.block(), keep_alive))
+            exchange.disconnect()
+        self._close(linger=True)
+
+    def _give_up_on(self, exchange: Exchange) -> None:
+        if self._exchange is exchange:
+            exchange.disconnect()
+
+    def _close(self, linger: bool = False) -> None:
+        self._ahead.clear()
+        if linger and self._phase != LINGER and not self._eof and self.transport.can_write_eof():
+            self._phase = LINGER
+            self.transport.write_eof()
+            self.resume_reading()
+            self.lane.loop.call_later(LINGER_S, self.transport.abort)
+            return
+        self._phase = LINGER
+        self.transport.close()
+        # A peer that reads nothing would keep what is left to write, and the connection, for ever.
+        if self.write_paused:
+            self.lane.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _hand_over(self, data: bytes) -> None:
+        self._phase = GONE
+        for timer in (self._timer, self._read_timer):
+            if timer is not None:
+                timer.cancel()
+        self.resume_reading()
+        self.lane.hand_over(self.transport, self, data)
+
+    def _idle_check(self) -> None:
+        """Close a connection that has waited too long for a request, complete head included, as Hypercorn does.
+
+        The timer is not moved for every request: it fires at most once per timeout and looks how long is left.
+        """
+        lane = self.lane
+        left = lane.keep_alive_timeout
+        if self._phase == HEAD:
+            left += self._idle_since - lane.loop.time()
+            if left <= 0:
+                self._close()
+                return
+        self._timer = lane.loop.call_later(left, self._idle_check)
+
+    def _read_check(self) -> None:
+        """Close a connection whose next bytes are due and do not come (read_timeout)."""
+        lane = self.lane
+        left = timeout = cast(float, lane.read_timeout)
+        if self._phase in (HEAD, BODY) and not self._read_paused:
+            left += max(self._last_read, self._idle_since) - lane.loop.time()
+            if left <= 0:
+                if self._exchange is not None:
+                    self._exchange.disconnect()
+                self._close()
+                return
+        self._read_timer = lane.loop.call_later(min(left, timeout), self._read_check)
+
+    def log_later(self, access: Coroutine[Any, Any, None]) -> None:
+        """Run an access log call that nobody can wait for."""
+        if self._logging is None:
+            self._logging = set()
+        task = self.lane.loop.create_task(access)
+        self._logging.add(task)
+        task.add_done_callback(self._logging.discard)
+
+
+def http1_protocol_factory(lane: Lane) -> Callable[[], HTTP1Connection]:
+    """Return the factory for `loop.connect_accepted_socket` or `loop.create_server`."""
+
+    def make() -> HTTP1Connection:
+        return HTTP1Connection(lane)
+
+    return make

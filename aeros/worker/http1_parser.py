@@ -1,0 +1,340 @@
+"""HTTP/1.x request heads and chunked bodies, parsed strictly.
+
+llhttp (through httptools) parses every head. It is handed exactly one complete head at a time, so that it never runs
+ahead into a pipelined request and the raw bytes are at hand for the checks it does not make. Bodies never pass
+through it: a counted body needs no parser, and a chunked one needs to know at which byte it ended, which httptools
+does not tell.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import httptools
+
+MAX_HEADERS = 256
+"""More header fields than this in one head are answered with 431."""
+
+MAX_CHUNK_LINE = 4096
+"""Bytes of one chunk-size line with its extensions; longer is an error (as nothing sane sends any extension)."""
+
+Headers = list[tuple[bytes, bytes]]
+
+_METHOD = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
+_HOST = re.compile(rb"(?:[-A-Za-z0-9._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
+
+# Names whose values decide about the connection; everything else is only passed on.
+_FRAMING = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect")
+)
+
+
+class RequestRefused(Exception):  # noqa: N818 - reads as the fact it is
+    """The bytes are no request this server takes; answer `status` and close the connection."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Head:
+    """One parsed request head. Not changed after parsing, so it may be shared by equal requests."""
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "expect_continue",
+        "headers",
+        "host",
+        "keep_alive",
+        "method",
+        "path",
+        "query_string",
+        "raw_path",
+        "size",
+        "sized",
+        "text_headers",
+        "upgrade",
+        "version",
+    )
+
+    method: str
+    raw_path: bytes
+    path: str
+    query_string: bytes
+    version: str
+    headers: Headers
+    host: bytes
+    content_length: int  # 0 when the request has no body
+    sized: bool  # a Content-Length was given, if only 0
+    chunked: bool
+    keep_alive: bool
+    expect_continue: bool
+    upgrade: str  # "", "websocket" or "h2c"
+    size: int  # bytes of the head on the wire
+    text_headers: list[tuple[str, str]] | None  # as Quart wants them; made when first wanted
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or self.content_length > 0
+
+
+class HeadParser:
+    """Parses one connection's heads, one complete head (ending in CRLF CRLF) at a time.
+
+    raw_names: keep header names as the client wrote them (Hypercorn's h11_pass_raw_headers).
+    """
+
+    __slots__ = ("_headers", "_last", "_last_bytes", "_parser", "_raw_names", "_seen", "_target")
+
+    def __init__(self, raw_names: bool = False) -> None:
+        self._parser: httptools.HttpRequestParser | None = None
+        self._raw_names = raw_names
+        self._headers: Headers = []
+        self._seen: Headers = []
+        self._target = b""
+        self._last_bytes = b""
+        self._last: Head | None = None
+
+    # Called by httptools.
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # llhttp keeps the white space behind a value, h11 drops it.
+        if value[-1:] in b" \t":
+            value = value.rstrip(b" \t")
+        lower = name.lower()
+        if lower in _FRAMING:
+            self._seen.append((lower, value))
+        self._headers.append((name if self._raw_names else lower, value))
+
+    def parse(self, data: bytes) -> Head:
+        """Return the head in `data`. Raises RequestRefused."""
+        # Clients on one connection often repeat themselves to the byte (pollers, proxies, health checks).
+        if data == self._last_bytes and self._last is not None:
+            return self._last
+        # llhttp skips empty lines before a request; h11 refuses them, and a front end may count them differently.
+        if data[0] < 0x21:
+            raise RequestRefused(400, "illegal request line")
+        method, target, version = self._request_line(data)
+        self._headers = []
+        self._seen = []
+        self._target = b""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(self)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._parser = None
+        except httptools.HttpParserInvalidMethodError as error:
+            self._parser = None
+            raise RequestRefused(501, "method not implemented") from error
+        except httptools.HttpParserError as error:
+            self._parser = None
+            raise RequestRefused(self._status_of_framing(), str(error)) from error
+        if self._target != target:
+            self._parser = None
+            raise RequestRefused(400, "illegal request line")
+        if len(self._headers) > MAX_HEADERS:
+            raise RequestRefused(431, "too many header fields")
+
+        head = Head()
+        head.method = method.decode("ascii")
+        raw_path, _, head.query_string = target.partition(b"?")
+        head.raw_path = raw_path
+        path = raw_path.decode("ascii")
+        head.path = unquote(path) if "%" in path else path
+        head.version = version
+        head.headers = self._headers
+        head.size = len(data)
+        head.text_headers = None
+        self._judge(head)
+        if head.content_length or head.chunked or not head.keep_alive:
+            # llhttp now waits for a body, or for nothing more at all; it gets neither.
+            self._parser = None
+        elif not head.upgrade:
+            self._last_bytes = data
+            self._last = head
+        return head
+
+    def _request_line(self, data: bytes) -> tuple[bytes, bytes, str]:
+        # llhttp takes several spaces between the parts, RTSP and ICE, and versions 0.9 and 2.0.
+        parts = data[: data.find(b"\r\n")].split(b" ")
+        if len(parts) != 3:
+            raise RequestRefused(400, "illegal request line")
+        method, target, protocol = parts
+        if protocol == b"HTTP/1.1":
+            version = "1.1"
+        elif protocol == b"HTTP/1.0":
+            version = "1.0"
+        else:
+            raise RequestRefused(400, "unknown protocol version")
+        if _METHOD.fullmatch(method) is None:
+            raise RequestRefused(400, "illegal method")
+        return method, target, version
+
+    def _status_of_framing(self) -> int:
+        """Return 501 for a transfer coding that is merely unknown, 400 for everything else llhttp refused."""
+        names = [name for name, _ in self._seen]
+        if b"content-length" not in names:
+            for name, value in self._seen:
+                if name == b"transfer-encoding" and value.lower() != b"chunked":
+                    return 501
+        return 400
+
+    def _judge(self, head: Head) -> None:
+        """Read what the headers say about body and connection; refuse what two readers could read differently."""
+        head.chunked = head.expect_continue = head.sized = False
+        head.content_length = 0
+        head.keep_alive = head.version == "1.1"
+        head.upgrade = ""
+        host: bytes | None = None
+        length: bytes | None = None
+        connection = upgrade = b""
+        for name, value in self._seen:
+            if name == b"host":
+                if host is not None:
+                    raise RequestRefused(400, "several Host headers")
+                host = value
+                if _HOST.fullmatch(value) is None:
+                    raise RequestRefused(400, "invalid Host header")
+            elif name == b"content-length":
+                if length is not None or not value.isdigit() or len(value) > 18:
+                    raise RequestRefused(400, "bad Content-Length")
+                length = value
+            elif name == b"transfer-encoding":
+                if head.chunked:
+                    raise RequestRefused(501, "several Transfer-Encoding headers")
+                if value.lower() != b"chunked":
+                    raise RequestRefused(501, "unknown transfer coding")
+                head.chunked = True
+            elif name == b"connection":
+                connection += b"," + value.lower()
+            elif name == b"upgrade":
+                upgrade = value.lower()
+            elif head.version == "1.1" and b"100-continue" in _tokens(value.lower()):
+                head.expect_continue = True
+        if host is None and head.version == "1.1":
+            raise RequestRefused(400, "missing Host header")
+        head.host = host or b""
+        if head.chunked and (length is not None or head.version == "1.0"):
+            raise RequestRefused(400, "ambiguous body length")
+        if length is not None:
+            head.content_length = int(length)
+            head.sized = True
+        if connection:
+            tokens = _tokens(connection)
+            if b"close" in tokens:
+                head.keep_alive = False
+            if upgrade == b"websocket" and b"upgrade" in tokens and head.method == "GET":
+                head.upgrade = "websocket"
+        if upgrade == b"h2c" and length is None and not head.chunked:
+            # With a body Hypercorn stays with HTTP/1.1 too.
+            head.upgrade = "h2c"
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    return [token.strip() for token in value.split(b",")]
+
+
+def refuses_early(data: bytes | bytearray, start: int = 0) -> bool:
+    """Tell whether an incomplete head can already be seen never to become a good one.
+
+    start: everything before it was looked at already.
+    Without this a client that ends its lines with LF alone would be waited for in vain.
+    """
+    if data[0] < 0x21:
+        return True
+    index = data.find(b"\n", start)
+    while index != -1:
+        if index == 0 or data[index - 1] != 0x0D:
+            return True
+        index = data.find(b"\n", index + 1)
+    return False
+
+
+class ChunkedReader:
+    """Decodes one chunked request body, byte by byte if need be, and knows where it ends.
+
+    limit: bytes all trailer fields may take together. Trailers are checked and dropped, as Hypercorn drops them.
+    """
+
+    __slots__ = ("_limit", "_need_crlf", "_pending", "_remaining", "_trailer_size", "_trailers", "complete")
+
+    def __init__(self, limit: int) -> None:
+        self.complete = False
+        self._limit = limit
+        self._pending = b""  # the beginning of a line, or of the CRLF behind a chunk
+        self._remaining = 0
+        self._need_crlf = False
+        self._trailers = False
+        self._trailer_size = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return (body bytes decoded, bytes behind the end of the body). Raises RequestRefused.
+
+        The second is empty until `complete` is true. What is left of an unfinished line is kept here.
+        """
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        pieces: list[bytes] = []
+        position = 0
+        size = len(data)
+        while position < size:
+            if self._remaining:
+                piece = data[position : position + self._remaining]
+                position += len(piece)
+                self._remaining -= len(piece)
+                pieces.append(piece)
+                self._need_crlf = not self._remaining
+                continue
+            if self._need_crlf:
+                if data[position : position + 2] == b"\r\n":
+                    position += 2
+                    self._need_crlf = False
+                    continue
+                if size - position == 1 and data[position] == 0x0D:
+                    self._pending = data[position:]
+                    break
+                raise RequestRefused(400, "malformed chunk end")
+            end = data.find(b"\n", position)
+            if end == -1:
+                self._pending = data[position:]
+                if len(self._pending) > (self._limit if self._trailers else MAX_CHUNK_LINE):
+                    raise RequestRefused(431 if self._trailers else 400, "chunk line too long")
+                break
+            line = data[position : end + 1]
+            position = end + 1
+            if self._trailers:
+                if self._end_of_trailers(line):
+                    return b"".join(pieces), data[position:]
+            else:
+                self._start_chunk(line)
+        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), b""
+
+    def _start_chunk(self, line: bytes) -> None:
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None or len(line) > MAX_CHUNK_LINE:
+            raise RequestRefused(400, "illegal chunk size")
+        self._remaining = int(match[1], 16)
+        self._trailers = not self._remaining
+
+    def _end_of_trailers(self, line: bytes) -> bool:
+        if line == b"\r\n":
+            self.complete = True
+            return True
+        self._trailer_size += len(line)
+        if self._trailer_size > self._limit:
+            raise RequestRefused(431, "trailers too long")
+        if _TRAILER.fullmatch(line) is None:
+            raise RequestRefused(400, "illegal trailer")
+        return False

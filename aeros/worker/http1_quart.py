@@ -1,0 +1,319 @@
+"""The direct path from the fast lane into a Quart app: no ASGI messages, no second task.
+
+What quart.asgi.ASGIHTTPConnection does between an ASGI server and `Quart.handle_request` is done here between the
+connection and `handle_request`; see that class for each step. An app that could notice (its `asgi_app` wrapped, its
+`asgi_http_class` replaced) is served by ASGI messages instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlparse
+
+import quart.app
+import quart.asgi
+from quart import Quart
+from quart.asgi import ASGIHTTPConnection
+from quart.wrappers import Request, Response
+from quart.wrappers.request import Body
+from quart.wrappers.response import DataBody
+from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from .http1_exchange import Exchange
+
+if TYPE_CHECKING:
+    from .http1 import HTTP1Connection
+    from .http1_parser import Head
+    from .lane import Lane
+
+_TITLES_MAX = 1024
+_titles: dict[bytes, str] = {}
+
+
+def _title(name: bytes) -> str:
+    """Return the header name as Quart spells it. Remembered, within bounds: clients choose the names."""
+    title = _titles.get(name)
+    if title is None:
+        title = name.decode("latin1").title()
+        if len(_titles) < _TITLES_MAX:
+            _titles[name] = title
+    return title
+
+
+class LaneBody(Body):
+    """Quart's request body, which also tells the connection when the handler wants more of it.
+
+    While nobody reads, or somebody iterates slower than the client sends, reading from the client stops at
+    READ_AHEAD bytes. Awaiting the whole body takes that limit away: then MAX_CONTENT_LENGTH is the bound, as in Quart.
+    """
+
+    def __init__(self, connection: HTTP1Connection, expected: int | None, maximum: int | None) -> None:
+        super().__init__(expected, maximum)
+        self._connection = connection
+        self._wanted_whole = False
+
+    async def __anext__(self) -> bytes:
+        if not self._data:
+            self._connection.resume_reading()
+        data = await super().__anext__()
+        self._connection.resume_reading()
+        return data
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self._wanted_whole = True
+        self._connection.resume_reading()
+        return super().__await__()
+
+    def buffered(self) -> int:
+        # After an error Quart's Body drops what comes; the client may go on sending it.
+        return 0 if self._wanted_whole or self._must_raise is not None else len(self._data)
+
+
+class DirectPath:
+    """Serves one Quart app. `usable()` is asked before each request, as an app may be wrapped at any time."""
+
+    __slots__ = ("_attributes", "app", "lane", "plain_requests")
+
+    def __init__(self, lane: Lane, app: Quart) -> None:
+        self.lane = lane
+        self.app = app
+        self._attributes = vars(app)
+        # Only the class that is known to be what its constructor makes of the arguments is built without it.
+        self.plain_requests = _request_can_be_built(app)
+
+    def usable(self) -> bool:
+        return "asgi_app" not in self._attributes and "asgi_http_class" not in self._attributes
+
+    def exchange(self, connection: HTTP1Connection, head: Head) -> Exchange:
+        return QuartExchange(connection, head, self)
+
+
+def direct_path(lane: Lane) -> DirectPath | None:
+    """Return the direct path for the lane's app, or None where it must be served by ASGI messages.
+
+    Compared by where the code stands and not by identity: tracing tools replace methods of the class Quart itself.
+    """
+    app = lane.app
+    if not isinstance(app, Quart):
+        return None
+    kind = type(app)
+    if kind.asgi_http_class is not ASGIHTTPConnection:
+        return None
+    for method in (kind.__call__, kind.asgi_app):
+        if getattr(getattr(method, "__code__", None), "co_filename", None) != quart.app.__file__:
+            return None
+    for name in ("__call__", "_create_request_from_scope", "handle_request", "handle_messages", "_send_response"):
+        code = getattr(getattr(ASGIHTTPConnection, name, None), "__code__", None)
+        if code is None or code.co_filename != quart.asgi.__file__:
+            return None
+    return DirectPath(lane, app)
+
+
+async def _no_push(path: str, headers: Headers) -> None:
+    """HTTP/1 has no server push; Quart's own does nothing either without the extension."""
+
+
+def _normalised_path(path: str, root_path: str) -> str:
+    if path == root_path or not path.startswith(root_path):
+        return " "  # never matches: 404, as Quart does it
+    return path.removeprefix(root_path)
+
+
+class QuartExchange(Exchange):
+    """An exchange with a Quart app, by a Request object and a Response object."""
+
+    __slots__ = ("_body", "_direct", "_request")
+
+    def __init__(self, connection: HTTP1Connection, head: Head, direct: DirectPath) -> None:
+        super().__init__(connection, head)
+        self._direct = direct
+        self._body: Any = None
+        self._request = self._make_request()
+
+    def _make_request(self) -> Request:
+        head = self.head
+        connection = self.connection
+        app = self._direct.app
+        text = head.text_headers
+        if text is None:
+            text = head.text_headers = [(_title(name), value.decode("latin1")) for name, value in head.headers]
+        headers = Headers()
+        client = connection.client
+        headers._list = [("Remote-Addr", client[0] if client else "<local>"), *text]
+        if head.version == "1.0":
+            headers.setdefault("Host", app.config["SERVER_NAME"] or "")
+        path = head.path
+        if path[0] != "/":
+            path = str(urlparse(path).path)
+        root_path = self.scope["root_path"]
+        if root_path:
+            path = _normalised_path(path, root_path)
+        kind = app.request_class
+        config = app.config
+        maximum = config["MAX_CONTENT_LENGTH"]
+        if kind is Request and self._direct.plain_requests:
+            return self._build(path, headers, root_path, maximum)
+        request = kind(
+            head.method,
+            connection.scheme,
+            path,
+            head.query_string,
+            headers,
+            root_path,
+            head.version,
+            max_content_length=maximum,
+            body_timeout=config["BODY_TIMEOUT"],
+            send_push_promise=_no_push,
+            scope=cast(Any, self.scope),
+        )
+        if type(request.body) is Body:
+            request.body = LaneBody(connection, request.content_length, maximum)
+        self._body = request.body
+        return request
+
+    def _build(self, path: str, headers: Headers, root_path: str, maximum: int | None) -> Request:
+        """Make what `Request(...)` would, attribute by attribute; _request_can_be_built keeps the two the same."""
+        head = self.head
+        length = head.content_length if head.sized else None
+        body = self._body = LaneBody(self.connection, length, maximum)
+        request = Request.__new__(Request)
+        request.__dict__ = {
+            "method": head.method,
+            "scheme": self.connection.scheme,
+            "server": self.connection.server,
+            "root_path": root_path,
+            "path": "/" + path.lstrip("/"),
+            "query_string": head.query_string,
+            "headers": headers,
+            "remote_addr": headers._list[0][1],
+            "http_version": head.version,
+            "scope": self.scope,
+            "body_timeout": self._direct.app.config["BODY_TIMEOUT"],
+            "content_length": length,
+            "body": body,
+            "_cached_json": {False: Ellipsis, True: Ellipsis},
+            "_form": None,
+            "_files": None,
+            "_parsing_lock": asyncio.Lock(),
+            "_send_push_promise": _no_push,
+        }
+        return request
+
+    # The request body
+
+    def feed(self, data: bytes) -> None:
+        self.bytes_in += len(data)
+        self._body.append(data)
+
+    def end_of_body(self) -> None:
+        self._body.set_complete()
+
+    def buffered(self) -> int:
+        # A body class of the app's own may keep what it gets wherever it likes; it is fed without limit, as by Quart.
+        return self._body.buffered() if type(self._body) is LaneBody else 0
+
+    def disconnect(self) -> None:
+        if not self.disconnected:
+            self.disconnected = True
+            if self.task is not None:
+                self.task.cancel()
+
+    # The response
+
+    async def serve(self) -> None:
+        app = self._direct.app
+        try:
+            response: Any = await app.handle_request(self._request)
+        except Exception as error:
+            response = await quart.asgi._handle_exception(app, error)
+        if isinstance(response, Response) and response.timeout != Ellipsis:
+            timeout = cast("float | None", response.timeout)
+        else:
+            timeout = app.config["RESPONSE_TIMEOUT"]
+        body = response.response
+        headers = [(key.lower().encode(), value.encode()) for key, value in response.headers]
+        if type(body) is DataBody:
+            self.start_response(response.status_code, headers)
+            data = body.data
+            if body.begin or body.end != len(data):
+                data = data[body.begin : body.end]
+            self.send_body(data, False)
+            if self.connection.write_paused:
+                try:
+                    async with asyncio.timeout(timeout):
+                        await self.connection.writable()
+                except TimeoutError:
+                    return
+        else:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._stream(response, headers)
+            except TimeoutError:
+                return
+        if not self.disconnected:
+            await self.end()
+
+    async def _stream(self, response: Any, headers: list[tuple[bytes, bytes]]) -> None:
+        connection = self.connection
+        self.start_response(response.status_code, headers)
+        # The head waits for the first of the body, but not beyond this turn of the loop.
+        connection.lane.loop.call_soon(self.flush)
+        if isinstance(response, WerkzeugResponse):
+            for data in response.response:
+                self.send_body(data.encode() if isinstance(data, str) else data, True)
+                if connection.write_paused:
+                    await connection.writable()
+        else:
+            async with response.response as response_body:
+                async for data in cast("AsyncIterator[str | bytes]", response_body):
+                    self.send_body(data.encode() if isinstance(data, str) else data, True)
+                    if connection.write_paused:
+                        await connection.writable()
+        self.send_body(b"", False)
+
+
+def _request_can_be_built(app: Quart) -> bool:
+    """Tell whether QuartExchange._build makes what this Quart and Werkzeug make, by comparing the two once."""
+    from .http1_parser import HeadParser
+
+    class Probe:
+        scheme, client, server, lane = "http", ("127.0.0.1", 1), ("127.0.0.1", 2), None
+
+    exchange = QuartExchange.__new__(QuartExchange)
+    exchange.head = HeadParser().parse(b"POST //a%20b?c=d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
+    exchange.connection = cast(Any, Probe())
+    exchange._direct = DirectPath.__new__(DirectPath)
+    exchange._direct.app = app
+    exchange.scope = {"server": Probe.server}
+    headers = Headers([("Remote-Addr", "127.0.0.1"), ("Host", "x"), ("Content-Length", "3")])
+    built = vars(exchange._build(exchange.head.path, headers, "/r", 5))
+    made = vars(
+        Request(
+            "POST",
+            "http",
+            exchange.head.path,
+            b"c=d",
+            headers,
+            "/r",
+            "1.1",
+            max_content_length=5,
+            body_timeout=app.config["BODY_TIMEOUT"],
+            send_push_promise=_no_push,
+            scope=cast(Any, exchange.scope),
+        )
+    )
+    loose = {"body", "_parsing_lock"}  # objects without equality; their classes are what counts
+    return (
+        built.keys() == made.keys()
+        and all(built[key] == made[key] for key in made.keys() - loose)
+        and type(made["body"]) is Body
+        and type(made["_parsing_lock"]) is asyncio.Lock
+        and vars(made["body"]).keys() <= vars(built["body"]).keys()
+        and vars(made["body"])["_max_content_length"] == vars(built["body"])["_max_content_length"]
+    )
+
+
+__all__ = ["DirectPath", "LaneBody", "QuartExchange", "direct_path"]

@@ -1,0 +1,216 @@
+"""What all connections of one worker share, and how they are drained.
+
+The lane knows nothing of any protocol: a connection registers itself, and is told to drain or to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from .access import Access, access_logger
+from .http1_response import CommonHeaders
+
+if TYPE_CHECKING:
+    from hypercorn.config import Config
+
+    from .http1_quart import DirectPath
+
+DrainReason = Literal["reload", "stop"]
+
+IDLE_GRACE_S = 0.1
+"""When stopping, how long an idle connection may still send a request that was already under way."""
+
+CLOSE_CODES: dict[DrainReason, int] = {"reload": 1012, "stop": 1001}
+"""WebSocket close codes: 1012 service restart, 1001 going away (RFC 6455 section 7.4 and the IANA registry)."""
+
+
+class Counters(Protocol):
+    """What the worker counts. Called on the loop, once or twice per request: each call must cost well under 1 us."""
+
+    def connection_opened(self) -> None: ...
+    def connection_closed(self) -> None: ...
+    def request_started(self) -> None: ...
+
+    def request_finished(self, status: int, bytes_in: int, bytes_out: int, seconds: float) -> None:
+        """status: 0 where no response was sent. Bytes are those of heads and bodies, without TLS."""
+
+    def websocket_opened(self) -> None: ...
+    def websocket_closed(self) -> None: ...
+
+
+class NullCounters:
+    """Counts nothing."""
+
+    def connection_opened(self) -> None:
+        pass
+
+    def connection_closed(self) -> None:
+        pass
+
+    def request_started(self) -> None:
+        pass
+
+    def request_finished(self, status: int, bytes_in: int, bytes_out: int, seconds: float) -> None:
+        pass
+
+    def websocket_opened(self) -> None:
+        pass
+
+    def websocket_closed(self) -> None:
+        pass
+
+
+class Connection(Protocol):
+    """One client connection, whoever serves it."""
+
+    def drain(self) -> None:
+        """The lane began to drain (`lane.draining`, `lane.reason`): say so to the client where the protocol can."""
+
+    def close_idle(self) -> None:
+        """Close if nothing is in flight, else as soon as nothing is. Called when stopping, after the grace."""
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+
+
+class Lane:
+    """One worker's connections and what they all need. Made after the fork, on the worker's loop.
+
+    app: the ASGI app. config: Hypercorn's, complete. state: the lifespan state, filled by lifespan startup.
+    hand_over(transport, protocol, data): takes a connection that is not plain HTTP/1.x over from `protocol`, with all
+    bytes read so far; by default aeros.worker.handover.hand_over.
+    """
+
+    __slots__ = (
+        "_drained",
+        "_grace",
+        "access",
+        "app",
+        "closing",
+        "common",
+        "config",
+        "connections",
+        "counters",
+        "direct",
+        "draining",
+        "hand_over",
+        "incomplete_size",
+        "keep_alive_max_requests",
+        "keep_alive_timeout",
+        "loop",
+        "read_timeout",
+        "reason",
+        "root_path",
+        "server_names",
+        "state",
+        "websockets",
+    )
+
+    def __init__(
+        self,
+        app: Any,
+        config: Config,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        state: dict[str, Any] | None = None,
+        counters: Counters | None = None,
+        hand_over: Callable[[asyncio.Transport, asyncio.Protocol, bytes], None] | None = None,
+    ) -> None:
+        self.app = app
+        self.config = config
+        self.loop = loop
+        self.state: dict[str, Any] = {} if state is None else state
+        self.counters: Counters = NullCounters() if counters is None else counters
+        self.draining = False
+        self.closing = False
+        self.reason: DrainReason = "stop"
+        self.connections: set[Connection] = set()
+        self.websockets: set[Any] = set()
+        self._drained: list[asyncio.Future[None]] = []
+        self._grace: asyncio.TimerHandle | None = None
+        # Read once: none of these can change while a worker runs, and each is a look-up per request otherwise.
+        self.access: Access | None = access_logger(config)
+        self.common = CommonHeaders(config)
+        self.incomplete_size: int = config.h11_max_incomplete_size
+        self.keep_alive_max_requests: int = config.keep_alive_max_requests
+        self.keep_alive_timeout: float = config.keep_alive_timeout
+        self.read_timeout: float | None = config.read_timeout
+        self.root_path: str = config.root_path
+        self.server_names: list[str] = config.server_names
+        if hand_over is None:
+            from .handover import hand_over as default
+
+            def hand_over(transport: asyncio.Transport, protocol: asyncio.Protocol, data: bytes) -> None:
+                default(self, transport, protocol, data)
+
+        self.hand_over = hand_over
+        self.direct: DirectPath | None = None
+        if "quart" in sys.modules:  # a plain ASGI app must not need Quart
+            from .http1_quart import direct_path
+
+            self.direct = direct_path(self)
+
+    @property
+    def connections_open(self) -> int:
+        return len(self.connections)
+
+    def opened(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self.counters.connection_opened()
+
+    def closed(self, connection: Connection) -> None:
+        """Forget the connection. Harmless when called twice, as happens around a hand-over."""
+        if connection not in self.connections:
+            return
+        self.connections.discard(connection)
+        self.counters.connection_closed()
+        if self._drained and not self.connections:
+            self._wake_drained()
+
+    def replaced(self, old: Connection, new: Connection) -> None:
+        """`new` serves the connection from now on; it stays one connection."""
+        self.connections.discard(old)
+        self.connections.add(new)
+        if self.draining:
+            new.drain()
+
+    def begin_drain(self, reason: DrainReason) -> None:
+        """Tell every connection to finish. May be called again to turn a reload's drain into a stop's."""
+        self.draining = True
+        self.reason = reason
+        for connection in list(self.connections):
+            connection.drain()
+        if reason == "stop" and self._grace is None:
+            self._grace = self.loop.call_later(IDLE_GRACE_S, self._close_idle)
+        from .websocket import drain_websockets
+
+        drain_websockets(self)
+
+    def _close_idle(self) -> None:
+        self.closing = True
+        for connection in list(self.connections):
+            connection.close_idle()
+
+    async def drained(self) -> None:
+        """Return when the last connection is gone. Bound the wait with the drain deadline, then call abort()."""
+        if not self.connections:
+            return
+        future = self.loop.create_future()
+        self._drained.append(future)
+        await future
+
+    def _wake_drained(self) -> None:
+        for future in self._drained:
+            if not future.done():
+                future.set_result(None)
+        self._drained.clear()
+
+    def abort(self) -> int:
+        """Drop every connection that is left and return how many there were."""
+        left = list(self.connections)
+        for connection in left:
+            connection.abort()
+        return len(left)

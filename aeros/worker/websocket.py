@@ -1,0 +1,161 @@
+"""WebSockets that end politely when their worker drains.
+
+An ASGI wrapper around the app. At a drain the client is sent close code 1012 (reload) or 1001 (stop) and has
+CLOSE_WAIT_S to answer; then the app receives `websocket.disconnect` with that code, as if the client had closed. One
+that is not accepted yet is answered with 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from .lane import CLOSE_CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .lane import Lane
+
+    Receive = Callable[[], Awaitable[dict[str, Any]]]
+    Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+CLOSE_WAIT_S = 2.0
+"""How long a client may take to answer a close frame."""
+
+SPREAD_FROM = 20
+SPREAD_PER_SOCKET_S = 0.002
+SPREAD_MAX_S = 2.0
+"""More than SPREAD_FROM sockets are closed over a window that grows with their number, in random order.
+
+They all come back at once otherwise, to the workers that just became ready.
+"""
+
+
+class State(Enum):
+    CONNECTING = 1
+    OPEN = 2
+    CLOSED = 3
+
+
+class WebSocketSession:
+    """One WebSocket as the app sees it, with a close from our side put in at a drain."""
+
+    __slots__ = ("_closing", "_code", "_lane", "_receive", "_send", "_sending", "drop", "opened", "state")
+
+    def __init__(self, lane: Lane, receive: Receive, send: Send, drop: Callable[[], None] | None) -> None:
+        self._lane = lane
+        self._receive = receive
+        self._send = send
+        self._sending = asyncio.Lock()  # our close must not land between the parts of an app's rejection
+        self._code: int | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self.drop = drop
+        self.opened = False
+        self.state = State.CONNECTING
+
+    async def receive(self) -> dict[str, Any]:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self.state = State.CLOSED
+            if self._code is not None:
+                return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
+        return message
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if self._code is not None:
+            return  # closed by us: as after any disconnect, what the app still sends goes nowhere
+        kind = message["type"]
+        if kind == "websocket.send" and not self._sending.locked():
+            await self._send(message)
+            return
+        async with self._sending:
+            if self._code is not None:
+                return
+            if kind == "websocket.accept":
+                await self._send(message)
+                self.state = State.OPEN
+                self.opened = True
+                self._lane.counters.websocket_opened()
+                return
+            if kind != "websocket.send":
+                self.state = State.CLOSED
+            await self._send(message)
+
+    def begin_close(self, delay: float) -> None:
+        """Close with the lane's reason after `delay` seconds."""
+        if self._closing is None and self.state is not State.CLOSED:
+            self._closing = self._lane.loop.create_task(self._close(delay))
+
+    def done(self) -> None:
+        """The app has returned."""
+        if self._closing is not None:
+            self._closing.cancel()
+
+    async def _close(self, delay: float) -> None:
+        if delay:
+            await asyncio.sleep(delay)
+        code = CLOSE_CODES[self._lane.reason]
+        async with self._sending:
+            if self.state is State.CLOSED:
+                return
+            self._code = code
+            if self.state is State.CONNECTING:
+                await reject(self._send)
+                self._wake(code)
+                return
+            await self._send({"type": "websocket.close", "code": code, "reason": ""})
+        # The client's answer makes Hypercorn tell the app; only a client that does not answer is dropped.
+        await asyncio.sleep(CLOSE_WAIT_S)
+        self._wake(code)
+        if self.drop is not None:
+            self.drop()
+
+    def _wake(self, code: int) -> None:
+        """Give the app its disconnect, where the protocol below has no reason to."""
+        queue = getattr(self._receive, "__self__", None)
+        if isinstance(queue, asyncio.Queue):
+            if queue.full():  # messages the app did not take in all this time are worth less than an end
+                queue.get_nowait()
+            queue.put_nowait({"type": "websocket.disconnect", "code": code})
+
+
+async def reject(send: Send) -> None:
+    """Answer a handshake with an empty 503 that may be retried at once."""
+    headers = [(b"content-length", b"0"), (b"connection", b"close"), (b"retry-after", b"0")]
+    await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b"", "more_body": False})
+
+
+async def serve_websocket(
+    lane: Lane,
+    scope: dict[str, Any],
+    receive: Receive,
+    send: Send,
+    drop: Callable[[], None] | None = None,
+) -> None:
+    """Run the lane's app for one WebSocket. drop: ends its connection, where it has one of its own."""
+    if lane.draining:
+        await reject(send)
+        return
+    session = WebSocketSession(lane, receive, send, drop)
+    lane.websockets.add(session)
+    try:
+        await lane.app(scope, session.receive, session.send)
+    finally:
+        lane.websockets.discard(session)
+        if session.opened:
+            lane.counters.websocket_closed()
+        session.done()
+
+
+def drain_websockets(lane: Lane) -> None:
+    """Begin to close every WebSocket of the lane."""
+    sessions = list(lane.websockets)
+    window = 0.0
+    if len(sessions) > SPREAD_FROM:
+        window = min(SPREAD_MAX_S, len(sessions) * SPREAD_PER_SOCKET_S)
+    for session in sessions:
+        session.begin_close(random.uniform(0, window) if window else 0.0)
