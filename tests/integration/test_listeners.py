@@ -111,7 +111,7 @@ if __name__ == "__main__":
 
 def test_a_unix_socket_has_its_mode_from_the_start_and_is_removed(serve: Serve, tmp_path: Path) -> None:
     path = socket_path(tmp_path)
-    server = serve("full", "-w", "2", "-m", "117", bind=f"unix:{path}").ready(2)
+    server = serve("full", "-w", "2", "-m", str(0o117), bind=f"unix:{path}").ready(2)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert get(str(path)).status == 200
     with Load(str(path), (KeepAliveGet, NewConnectionGet)) as tally:
