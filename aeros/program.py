@@ -29,6 +29,14 @@ class AppProgram:
         hooks = getattr(app, "hooks", None)
         self._hooks = hooks if isinstance(hooks, Hooks) else Hooks()
 
+    def preload(self) -> None:
+        """Import what every worker needs, where it is still shared: in the zygote."""
+        import importlib
+
+        importlib.import_module("aeros.worker.main")
+        if self._options.worker_class == "uvloop":
+            importlib.import_module("uvloop")
+
     def run_worker(self, seed: WorkerSeed) -> int:
         """Be a worker; return its exit code."""
         from .worker.main import run_worker

@@ -94,6 +94,11 @@ OPTIONS: tuple[Option, ...] = (
         "N|auto", field="workers", hypercorn="workers", flags=("-w", "--workers"),
     ),
     Option(
+        "http", FLEET, values.one_of("lane", "hypercorn"), "lane",
+        "Who speaks HTTP/1.1: the fast lane, or hypercorn as for every other protocol.",
+        "PATH", field="http",
+    ),
+    Option(
         "worker_class", FLEET, values.worker_class, _default_worker_class,
         "The event loop of the workers: uvloop or asyncio.",
         "LOOP", field="worker_class", hypercorn="worker_class", flags=("-k", "--worker-class"),

@@ -52,6 +52,9 @@ _LAST_REAP_S = 1.0
 class Program(Protocol):
     """The app as the zygote sees it: what a worker does, and the user's hooks."""
 
+    def preload(self) -> None:
+        """Import what every worker will need."""
+
     def run_worker(self, seed: WorkerSeed) -> int:
         """Be a worker; return its exit code."""
 
@@ -113,6 +116,7 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         self.channel.setblocking(True)
+        self.program.preload()
         # What is here now is shared with every worker; the collector must not write to its pages again.
         gc.collect()
         gc.freeze()

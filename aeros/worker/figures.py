@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..core.scoreboard import (
     BYTES_IN,
     BYTES_OUT,
@@ -9,6 +11,7 @@ from ..core.scoreboard import (
     CONNECTIONS_TOTAL,
     HISTOGRAM,
     IN_FLIGHT,
+    PENDING,
     REQUESTS,
     RESPONSES,
     SECONDS_SUM,
@@ -22,8 +25,11 @@ from ..core.scoreboard import (
 class Figures:
     """The counters of one worker. Each method costs well under a microsecond."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, limit: int | None, on_limit: Callable[[], None]) -> None:
+        """on_limit: called once, when request number `limit` has begun."""
         self._words = cell.words
+        self._limit = limit
+        self._on_limit = on_limit
 
     @property
     def requests(self) -> int:
@@ -42,10 +48,16 @@ class Figures:
     def connection_closed(self) -> None:
         self._words[CONNECTIONS] -= 1
 
+    def connection_pending(self, change: int) -> None:
+        """Count a connection that has been accepted, or (-1) is set up or failed."""
+        self._words[PENDING] += change
+
     def request_started(self) -> None:
         words = self._words
         words[REQUESTS] += 1
         words[IN_FLIGHT] += 1
+        if words[REQUESTS] == self._limit:
+            self._on_limit()
 
     def request_finished(self, status: int, bytes_in: int, bytes_out: int, seconds: float) -> None:
         """status: of the response, 0 when none was begun. seconds: from the request's first byte to its end."""

@@ -22,8 +22,14 @@ from ..core.messages import Failed, clip
 from ..core.process import DUMP_SIGNAL, ignore_politely, reset_signals
 from ..core.scoreboard import Scoreboard
 from . import context
+from .fairness import Turn
 from .figures import Figures
+from .handover import hypercorn_protocol_factory
 from .heartbeat import Heartbeat
+from .http1 import http1_protocol_factory
+from .lane import Lane
+from .logs import WorkerLogs
+from .serving import Serving
 
 if TYPE_CHECKING:
     from ..core.listener import Listener
@@ -59,24 +65,28 @@ def run_worker(
         return _report(channel, "after_fork", error)
 
     async def serve() -> int:
-        from .connections import Connections
-        from .serving import Serving
-
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(options.threads, thread_name_prefix="aeros"))
         config = options.hypercorn_config()
-        figures = Figures(cell)
+        lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation)
+        figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
+        lane = Lane(app, config, loop=loop, counters=figures)
+        factory = http1_protocol_factory if options.http == "lane" else hypercorn_protocol_factory
         serving = Serving(
             app,
             config,
             listeners,
             channel,
-            Connections(app, config, figures),
+            lane,
+            factory(lane),
+            Turn(scoreboard, seed.cell),
+            figures,
             Heartbeat(loop, cell),
             log,
             identity=(pid, seed.generation, seed.nonce),
             on_ready=on_ready,
             startup_failure=startup_failure,
+            reopen_logs=lines.reopen,
             born_at=born_at,
         )
         # Somebody may know only our pid. Ask to be replaced first, then end: nothing is lost that way.
@@ -87,6 +97,13 @@ def run_worker(
         return _run(serve(), options.worker_class, debug=bool(options.hypercorn.get("debug")))
     except Exception as error:
         return _report(channel, "serving", error)
+
+
+def _request_limit(options: Options) -> int | None:
+    """Return the number of requests after which this worker asks to be replaced."""
+    if options.max_requests is None:
+        return None
+    return options.max_requests + random.randint(0, options.max_requests_jitter)
 
 
 def _settle(seed: WorkerSeed) -> None:

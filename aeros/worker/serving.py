@@ -21,8 +21,10 @@ from ..core.clock import monotonic, show_duration
 from ..core.logs import LineLog
 from ..core.messages import Accepting, Failed, Go, Goodbye, Message, Ready, ReopenLogs, Retire, WantsRetirement, clip
 from .accept import Acceptor
-from .connections import Connections
+from .fairness import Turn
+from .figures import Figures
 from .heartbeat import Heartbeat
+from .lane import Lane
 from .stacks import all_await_stacks
 
 if TYPE_CHECKING:
@@ -43,13 +45,17 @@ class Serving:
         config: Config,
         listeners: list[Listener],
         channel: Channel,
-        connections: Connections,
+        lane: Lane,
+        make_protocol: Callable[[], asyncio.Protocol],
+        turn: Turn,
+        figures: Figures,
         heartbeat: Heartbeat,
         log: LineLog,
         *,
         identity: tuple[int, int, str],
         on_ready: Callable[[], Awaitable[None]],
         startup_failure: Callable[[], tuple[str, str, bool] | None],
+        reopen_logs: Callable[[], None],
         born_at: float,
     ) -> None:
         """identity: pid, generation and nonce. startup_failure: what the app knows of why it did not start:
@@ -58,12 +64,17 @@ class Serving:
         self._config = config
         self._listeners = listeners
         self._channel = channel
-        self._connections = connections
+        self._lane = lane
+        self._make_protocol = make_protocol
+        self._turn = turn
+        self._figures = figures
+        self._cut = 0
         self._heartbeat = heartbeat
         self._log = log
         self._pid, self._generation, self._nonce = identity
         self._on_ready = on_ready
         self._startup_failure = startup_failure
+        self._reopen_logs = reopen_logs
         self._born_at = born_at
         self._go = asyncio.Event()
         self._end = asyncio.Event()
@@ -100,7 +111,7 @@ class Serving:
         finally:
             self._loop.remove_reader(self._channel.fileno())
             self._heartbeat.stop()
-        self._send(Goodbye(self._retire.reason if self._retire else "", self._connections.cut))
+        self._send(Goodbye(self._retire.reason if self._retire else "", self._cut))
         return 0
 
     def request_retirement(self, reason: str) -> None:
@@ -134,7 +145,9 @@ class Serving:
                 for item in self._listeners
                 if item.kind != "quic"
             ],
-            self._connections.make_protocol,
+            self._make_protocol,
+            self._turn,
+            self._figures.connection_pending,
             handshake_timeout_s=self._config.ssl_handshake_timeout,
             on_pause=self._log.warning,
         )
@@ -150,20 +163,23 @@ class Serving:
             await acceptor.take_backlog()
             for item in self._listeners:
                 item.sock.close()
-        self._connections.begin_drain("stop" if stopping else "reload")
+        self._lane.begin_drain("stop" if stopping else "reload")
         deadline = self._loop.time() + bound_s
         try:
             async with asyncio.timeout_at(deadline):
-                await self._connections.drained()
+                await self._lane.drained()
         except TimeoutError:
-            await self._connections.abort(_CANCEL_GRACE_S)
+            self._cut = self._lane.abort()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CANCEL_GRACE_S):
+                    await self._lane.drained()
 
     def _with_state(self, wrapped: Any) -> Any:
-        """Let the connections know the state dict of the lifespan, which Hypercorn keeps to itself."""
+        """Let the connections have the state dict of the lifespan, which Hypercorn keeps to itself."""
 
         async def app(scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
             if scope["type"] == "lifespan":
-                self._connections.state = scope["state"]
+                self._lane.state = scope["state"]
             await wrapped(scope, receive, send, sync_spawn, call_soon)
 
         return app
@@ -203,7 +219,7 @@ class Serving:
             case ReopenLogs():
                 with contextlib.suppress(OSError):
                     self._log.reopen()
-                self._connections.reopen_logs()
+                self._reopen_logs()
             case _:
                 self._log.error(f"the supervisor sent a worker a {type(message).__name__}")
 

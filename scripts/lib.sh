@@ -1,0 +1,38 @@
+# Shared by the scripts: a virtual environment of the project's own, made once and refreshed when setup.cfg changes.
+# shellcheck shell=bash
+
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+# Find a Python that is new enough; AEROS_PYTHON overrides.
+find_python() {
+    local candidate
+    for candidate in "${AEROS_PYTHON:-}" python3.13 python3.12 python3.11 python3 python; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "Aeros needs Python 3.11 or newer; none was found (set AEROS_PYTHON to its path)" >&2
+    return 1
+}
+
+# prepare EXTRAS: make or refresh the environment named by $venv with Aeros and these extras, e.g. "test,check".
+prepare() {
+    local extras=$1 python want stamp
+    python=$(find_python)
+    venv=${AEROS_VENV:-$root/.venv}
+    stamp=$venv/.aeros-$(echo "$extras" | tr ',' '-')
+    want=$("$python" -V; cat setup.cfg pyproject.toml)
+    if [ ! -x "$venv/bin/python" ]; then
+        echo "making a virtual environment in $venv" >&2
+        "$python" -m venv "$venv"
+    fi
+    if [ ! -f "$stamp" ] || [ "$want" != "$(cat "$stamp")" ]; then
+        echo "installing Aeros${extras:+ with $extras} into it" >&2
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
+        printf '%s' "$want" >"$stamp"
+    fi
+}
