@@ -33,13 +33,11 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_broken_code_keeps_the_old_workers_and_tells_why(serve: Serve, tmp_path: Path, kind: str) -> None:
     server = serve("full", "-w", "2", "--boot-timeout", "3").ready(2)
-    server.expect(
-        "reload", "generation", "gen=2", "gen=3", "Traceback", "zygote", "Error", "lifespan", "boot"
-    )
+    server.expect("reload", "generation", "gen=2", "gen=3", "Traceback", "zygote", "Error", "lifespan", "boot")
     text, told = BROKEN[kind]
     program = tmp_path / "app.py"
     before = server.ready_pids()
-    size = len(server.family)
+    size = len(server.at_rest())
     with Load(server.address, MIXED) as tally:
         replace(program, text)
         server.send_signal(signal.SIGHUP)

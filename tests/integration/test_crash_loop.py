@@ -16,9 +16,7 @@ EXPECTED = (r"worker slot=\d", "(?i)slot", "(?i)crash", "(?i)back", "(?i)failed"
 
 
 def deaths(server: ServerProcess) -> int:
-    return sum(worker["restarts"] for worker in server.status().to_dict()["workers"]) or server.log.count(
-        "code 23"
-    )
+    return sum(worker["restarts"] for worker in server.status().to_dict()["workers"]) or server.log.count("code 23")
 
 
 def is_failed(server: ServerProcess) -> bool:

@@ -123,9 +123,7 @@ def cycles_change_nothing(place: str, times: int) -> None:
     before = host_state()
     took = run(app, times)
     assert len(took) == times
-    after = eventually(
-        lambda: host_state() if not differences(before, host_state()) else None, 3, "as it was"
-    )
+    after = eventually(lambda: host_state() if not differences(before, host_state()) else None, 3, "as it was")
     assert differences(before, after) == {}
     assert statistics.median(took) < 1.0, sorted(took)
     assert max(took) < 3.0, sorted(took)
@@ -170,9 +168,7 @@ def test_the_handle_tells_and_does_everything() -> None:
         (old,) = server.status().workers
         server.restart(slot=0)
         eventually(
-            lambda: (
-                [worker.pid for worker in server.status().workers if worker.state == "ready"] != [old.pid]
-            ),
+            lambda: [worker.pid for worker in server.status().workers if worker.state == "ready"] != [old.pid],
             10,
         )
         assert get(address).status == 200
@@ -273,9 +269,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(
-    "how", ["pass", "os._exit(9)", "os.kill(os.getpid(), signal.SIGKILL)", "raise SystemExit(4)"]
-)
+@pytest.mark.parametrize("how", ["pass", "os._exit(9)", "os.kill(os.getpid(), signal.SIGKILL)", "raise SystemExit(4)"])
 def test_a_host_that_ends_without_stopping_leaves_nothing(serve: Serve, how: str) -> None:
     server = serve(HOST.replace("HOW", how), bind=None)
     server.expect("host", "supervisor")
@@ -285,12 +279,8 @@ def test_a_host_that_ends_without_stopping_leaves_nothing(serve: Serve, how: str
 
 
 def test_live_threads_at_the_fork_are_named_in_one_warning(serve: Serve) -> None:
-    busy = (
-        'threading.Thread(target=time.sleep, args=(600,), name="metrics-pusher", daemon=True).start()\n    '
-    )
-    server = serve(
-        HOST.replace("    server =", "    " + busy + "server =").replace("HOW", "server.stop()"), bind=None
-    )
+    busy = 'threading.Thread(target=time.sleep, args=(600,), name="metrics-pusher", daemon=True).start()\n    '
+    server = serve(HOST.replace("    server =", "    " + busy + "server =").replace("HOW", "server.stop()"), bind=None)
     server.expect("metrics-pusher")
     assert server.wait_exit(30) == 0
     assert server.log.count("metrics-pusher") == 1, server.log

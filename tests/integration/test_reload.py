@@ -69,9 +69,7 @@ def test_reload_with_the_plain_asyncio_loop(serve: Serve, tmp_path: Path) -> Non
     assert server.stop() == 0
 
 
-def test_a_draining_worker_answers_keep_alive_connections_and_says_close(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_a_draining_worker_answers_keep_alive_connections_and_says_close(serve: Serve, tmp_path: Path) -> None:
     server = serve("full", "-w", "1", "--drain-timeout", "20").ready(1)
     with Connection(server.address) as connection:
         old = connection.request("GET", "/").json()["pid"]
@@ -110,9 +108,7 @@ def test_what_is_under_way_ends_on_the_worker_it_began_on(serve: Serve, tmp_path
             connection.send(connection.head("GET", "/slow?s=3"))
         else:
             connection.send(connection.head("POST", "/upload", 1000) + b"x" * 500)
-        eventually(
-            lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5, "the request in flight"
-        )
+        eventually(lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5, "the request in flight")
         deploy(tmp_path / "app.py", version="v2")
         server.send_signal(signal.SIGHUP)
         eventually(lambda: server.get().json()["version"] == "v2", 30, "the new code answers")
@@ -252,9 +248,7 @@ def test_reloads_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
             deploy(program, version=f"v{number}")
             assert server.command("reload", str(server.pid)).returncode == 0
     server.settled()
-    eventually(
-        lambda: footprint(server) == before, 10, f"the footprint {before} again, not {footprint(server)}"
-    )
+    eventually(lambda: footprint(server) == before, 10, f"the footprint {before} again, not {footprint(server)}")
     assert proc.zombies(server.family) == set()
     assert server.stop() == 0
 

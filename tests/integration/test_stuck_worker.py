@@ -48,9 +48,7 @@ def test_a_stopped_process_is_replaced(serve: Serve) -> None:
     before = server.ready_pids()
     victim = min(before)
     os.kill(victim, signal.SIGSTOP)
-    eventually(
-        lambda: victim not in server.ready_pids() and len(server.ready_pids()) == 2, 15, "a replacement"
-    )
+    eventually(lambda: victim not in server.ready_pids() and len(server.ready_pids()) == 2, 15, "a replacement")
     eventually(lambda: victim not in server.family, 5, "the stopped one gone")
     assert server.stop() == 0
 
