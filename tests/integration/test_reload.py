@@ -150,7 +150,7 @@ def test_the_newest_request_wins_over_a_reload_under_way(serve: Serve, tmp_path:
     server = serve("full", "-w", "1").ready(1)
     program = tmp_path / "app.py"
     replace(program, "import time\ntime.sleep(600)\n" + source_of("full", "v2"))
-    alone = len(server.family)
+    alone = len(server.at_rest())
     server.send_signal(signal.SIGHUP)
     eventually(lambda: len(server.family) > alone, 10, "the new program under way")
     deploy(program, version="v3")
@@ -168,7 +168,7 @@ def test_a_stop_in_the_middle_of_a_reload_wins(serve: Serve, tmp_path: Path, pha
         "loading": "import time\ntime.sleep(600)\n" + source_of("full", "v2"),
         "starting": source_of("full", "v2").replace('note("before_serving")', "await asyncio.Event().wait()"),
     }[phase]
-    alone = len(server.family)
+    alone = len(server.at_rest())
     replace(tmp_path / "app.py", hold)
     server.send_signal(signal.SIGHUP)
     if phase == "loading":
@@ -179,6 +179,15 @@ def test_a_stop_in_the_middle_of_a_reload_wins(serve: Serve, tmp_path: Path, pha
     assert server.stop() == 0
     assert time.monotonic() - begun < 6
     server.family_gone(1)
+
+
+def test_what_is_asked_after_reload_returned_is_answered_by_the_new_code(serve: Serve, tmp_path: Path) -> None:
+    server = serve("full", "-w", "3").ready(3)
+    for number in range(2, 6):
+        deploy(tmp_path / "app.py", version=f"v{number}")
+        server.handle().reload(timeout=30)
+        assert {server.get().json()["version"] for _ in range(30)} == {f"v{number}"}
+    assert server.stop() == 0
 
 
 def test_surge_bounds_the_extra_workers(serve: Serve, tmp_path: Path) -> None:
@@ -239,6 +248,7 @@ def test_reloads_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
     program = tmp_path / "app.py"
     server.handle().reload(timeout=30)
     server.settled()
+    server.at_rest()
     before = footprint(server)
     for number in range(6):
         if number % 3 == 2:

@@ -77,6 +77,7 @@ def test_ctrl_c_during_the_imports_is_no_page_of_tracebacks(serve: Serve) -> Non
             bind=None,
         )
         server.shown_in(terminal)
+        server.expect("Traceback")
         eventually(lambda: "importing" in terminal.shown, 20)
         terminal.press(CTRL_C)
         server.wait_exit(10)
