@@ -86,9 +86,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 def test_imports_point_downward(path: Path) -> None:
     part = part_of(path)
     if part not in ALLOWED:
-        assert part in TOP or (PACKAGE / part).is_dir(), (
-            f"a new top-level module: say here what it may import: {part}"
-        )
+        assert part in TOP or (PACKAGE / part).is_dir(), f"a new top-level module: say here what it may import: {part}"
         return
     for line, name, only_types in imported(path):
         root, *rest = name.split(".")
