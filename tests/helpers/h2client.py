@@ -7,7 +7,9 @@ answers to streams the server still finishes, as it has promised to.
 from __future__ import annotations
 
 import ssl
+import struct
 import time
+from dataclasses import dataclass
 
 import h2.config
 import h2.connection
