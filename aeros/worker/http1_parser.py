@@ -24,6 +24,7 @@ Headers = list[tuple[bytes, bytes]]
 _METHOD = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
 _HOST = re.compile(rb"(?:[-A-Za-z0-9._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_CODING = re.compile(rb"\r\n(?i:transfer-encoding):([\t\x20-\x7e]*)(?=\r\n)")
 _TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
@@ -112,6 +113,8 @@ class HeadParser:
             value = value.rstrip(b" \t")
         lower = name.lower()
         if lower in _FRAMING:
+            if lower == b"transfer-encoding":
+                value = value.lower()  # as h11 passes it on
             self._seen.append((lower, value))
         self._headers.append((name if self._raw_names else lower, value))
 
@@ -139,7 +142,7 @@ class HeadParser:
             raise RequestRefused(501, "method not implemented") from error
         except httptools.HttpParserError as error:
             self._parser = None
-            raise RequestRefused(self._status_of_framing(), str(error)) from error
+            raise RequestRefused(_status_of(data), str(error)) from error
         if self._target != target:
             self._parser = None
             raise RequestRefused(400, "illegal request line")
@@ -181,15 +184,6 @@ class HeadParser:
             raise RequestRefused(400, "illegal method")
         return method, target, version
 
-    def _status_of_framing(self) -> int:
-        """Return 501 for a transfer coding that is merely unknown, 400 for everything else llhttp refused."""
-        names = [name for name, _ in self._seen]
-        if b"content-length" not in names:
-            for name, value in self._seen:
-                if name == b"transfer-encoding" and value.lower() != b"chunked":
-                    return 501
-        return 400
-
     def _judge(self, head: Head) -> None:
         """Read what the headers say about body and connection; refuse what two readers could read differently."""
         head.chunked = head.expect_continue = head.sized = False
@@ -213,7 +207,7 @@ class HeadParser:
             elif name == b"transfer-encoding":
                 if head.chunked:
                     raise RequestRefused(501, "several Transfer-Encoding headers")
-                if value.lower() != b"chunked":
+                if value != b"chunked":
                     raise RequestRefused(501, "unknown transfer coding")
                 head.chunked = True
             elif name == b"connection":
@@ -239,6 +233,14 @@ class HeadParser:
         if upgrade == b"h2c" and length is None and not head.chunked:
             # With a body Hypercorn stays with HTTP/1.1 too.
             head.upgrade = "h2c"
+
+
+def _status_of(data: bytes) -> int:
+    """Return 501 for a head that llhttp refused only for an unknown transfer coding, 400 for any other."""
+    if b"\r\ncontent-length" in data.lower():
+        return 400
+    codings = _CODING.findall(data)
+    return 501 if len(codings) > 1 or any(coding.strip().lower() != b"chunked" for coding in codings) else 400
 
 
 def _tokens(value: bytes) -> list[bytes]:
