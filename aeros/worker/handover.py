@@ -52,7 +52,6 @@ class HandedConnection(TCPServer):
             writer,
         )
         self.lane = lane
-        self.requests_in_flight = 0
         self._going_away: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -66,6 +65,11 @@ class HandedConnection(TCPServer):
         finally:
             if self._going_away is not None:
                 self._going_away.cancel()
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        # The client is gone. Hypercorn would keep the connection until its idle timer ends.
+        await self.idle_task.stop()
 
     @property
     def _http2(self) -> H2Protocol | None:

@@ -47,9 +47,17 @@ class Served:
     def __init__(self, port: int, lane: Lane | None) -> None:
         self.port = port
         self.lane = lane
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def connect(self, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port, **kwargs)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, **kwargs)
+        self._writers.append(writer)
+        return reader, writer
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
 
     async def exchange(self, *parts: bytes, half_close: bool = False, quiet: float = 0.3) -> tuple[bytes, bool]:
         """Send the parts and return (all that came back, whether the server closed)."""
@@ -105,10 +113,12 @@ async def served(
             "hypercorn": hypercorn_protocol_factory,
         }[path](lane)  # type: ignore[operator]
         server = await loop.create_server(factory, "127.0.0.1", 0, ssl=context)
+    running = Served(server.sockets[0].getsockname()[1], lane)
     try:
-        yield Served(server.sockets[0].getsockname()[1], lane)
+        yield running
     finally:
         server.close()
+        await running.close()
         if lane is not None:
             lane.abort()
             with contextlib.suppress(TimeoutError):
