@@ -11,6 +11,7 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
+import httpx
 import pytest
 import websockets
 from apps import LeanApp, asgi_app, make_quart, read_body
@@ -397,6 +398,43 @@ def test_busy_http2_finishes_what_it_began(reason: Any, path: str) -> None:
             assert client.body(crossing) == b"text"
             await asyncio.wait_for(server.lane.drained(), 1.5)
             assert client.goaways()[:2] == [2**31 - 1, crossing]
+
+    run(check())
+
+
+def test_http2_that_never_idles_gets_its_goaway_too() -> None:
+    async def check() -> None:
+        gate = asyncio.Event()
+
+        async def waits(scope: Any, receive: Any, send: Any) -> None:
+            await gate.wait()
+            await asgi_app(scope, receive, send)
+
+        async with served(waits, config=quiet_config(keep_alive_timeout=30)) as server:
+            client = await h2_client(server)
+            stream = client.request("/text")
+            await asyncio.sleep(0.1)
+            assert server.lane is not None
+            server.lane.begin_drain("reload")
+            await eventually(lambda: client.goaways() == [2**31 - 1, stream])
+            assert server.lane.connections_open == 1
+            gate.set()
+            await eventually(lambda: client.ended(stream))
+            assert client.body(stream) == b"text"
+            await asyncio.wait_for(server.lane.drained(), 1)
+
+    run(check())
+
+
+def test_httpx_does_not_notice_a_drain() -> None:
+    async def check() -> None:
+        async with served(slow_app) as server, httpx.AsyncClient(http1=False, http2=True) as client:
+            slow = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/slow"))
+            await asyncio.sleep(0.1)
+            assert server.lane is not None
+            server.lane.begin_drain("reload")
+            assert (await slow).text == "text"
+            await asyncio.wait_for(server.lane.drained(), 2)
 
     run(check())
 
