@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,7 @@ class LeanRequestContext(RequestContext):
             await app_ctx.push()
         else:
             app_ctx = None
-        self._cv_tokens.append((token, app_ctx))  # type: ignore[arg-type]
+        self._cv_tokens.append((token, app_ctx))
         if self.session is None:
             interface = app.session_interface
             if type(interface) is SecureCookieSessionInterface and not app.secret_key:
@@ -122,11 +122,6 @@ class LeanRequestContext(RequestContext):
                 raise AssertionError(f"Popped wrong request context. ({ctx!r} instead of {self!r})")
 
 
-def _names(context: RequestContext) -> Iterable[str | None]:
-    """Return the keys of the hooks that concern the request, its innermost blueprint first."""
-    return [*context.request.blueprints, None]
-
-
 if TYPE_CHECKING:
     _Base = Quart
 else:
@@ -139,18 +134,11 @@ class _Lean(_Base):
     json_provider_class = LeanJSONProvider
     url_map_class = LeanMap
 
-    def ensure_async(self, func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:  # type: ignore[override]
+    def ensure_async(self, func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         """As Quart.ensure_async."""
         if _is_coroutine_function(func):
             return func
         return super().ensure_async(func)
-
-    def _ensured(self, function: Any) -> Callable[..., Awaitable[Any]]:
-        """Return ensure_async(function), remembered: for what was registered with the app and lives as long as it."""
-        if _is_coroutine_function(function) and type(self).ensure_async is _Lean.ensure_async:
-            if "ensure_async" not in self.__dict__:
-                return function  # type: ignore[no-any-return]
-        return self.ensure_async(function)
 
     def app_context(self) -> AppContext:
         """As Quart.app_context."""
@@ -192,7 +180,7 @@ class _Lean(_Base):
                 return await self.handle_exception(error)
             finally:
                 if request.scope.get("_quart._preserve_context", False):
-                    self._preserved_context = request_context.copy()  # type: ignore[assignment]
+                    self._preserved_context = request_context.copy()
 
     async def full_dispatch_request(self, request_context: RequestContext | None = None) -> Any:
         """As Quart.full_dispatch_request."""

@@ -31,7 +31,7 @@ def data_response(data: str | bytes, mimetype: str | None = None) -> Response:
     attributes = response.__dict__
     attributes.update(template)
     headers = attributes["headers"] = Headers()
-    headers._list = [*template["headers"], ("Content-Length", str(len(body)))]  # type: ignore[arg-type]
+    headers._list = [*template["headers"], ("Content-Length", str(len(body)))]
     attributes["response"] = DataBody(body)  # type: ignore[arg-type]
     return response
 
@@ -64,19 +64,15 @@ class LeanJSONProvider(DefaultJSONProvider):
         app = self._app
         kind = type(self)
         if (
-            app.response_class is not Response  # type: ignore[comparison-overlap]
+            app.response_class is not Response
             or len(args) != 1
             or kwargs
-            or kind.dumps is not LeanJSONProvider.dumps
+            or kind.dumps is not DefaultJSONProvider.dumps
             or self.compact is False
             or (self.compact is None and app.debug)
         ):
             return super().response(*args, **kwargs)
         return data_response(f"{self._encode(args[0])}\n", self.mimetype)
-
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
-        """As DefaultJSONProvider.dumps."""
-        return super().dumps(obj, **kwargs)
 
     def _encode(self, value: Any) -> str:
         settings = (self.default, self.ensure_ascii, self.sort_keys)

@@ -7,7 +7,6 @@ declared. Adding a rule, or setting anything on the map, forgets everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from quart.routing import QuartMap
@@ -29,10 +28,17 @@ class LeanAdapter(MapAdapter):
 
     map: LeanMap
 
-    def match(self, path_info=None, method=None, return_rule=False, query_args=None, websocket=None):  # type: ignore[no-untyped-def,override]
+    def match(
+        self,
+        path_info: str | None = None,
+        method: str | None = None,
+        return_rule: bool = False,
+        query_args: Any = None,
+        websocket: bool | None = None,
+    ) -> tuple[Any, Any]:
         """As MapAdapter.match."""
         if path_info is not None or method is not None or query_args is not None or websocket is not None:
-            return super().match(path_info, method, return_rule, query_args, websocket)  # type: ignore[call-overload]
+            return super().match(path_info, method, return_rule, query_args, websocket)  # type: ignore[call-overload,no-any-return]
         rules = self.map
         domain = self.server_name if rules.host_matching or self.subdomain is None else self.subdomain
         key = (self.path_info, self.default_method, domain, self.websocket)
@@ -95,6 +101,3 @@ class LeanMap(QuartMap):
             request.method,
             request.query_string.decode(),
         )
-
-
-__all__ = ["LeanAdapter", "LeanMap", "Mapping"]

@@ -57,7 +57,7 @@ if factory == "asgi":
 async def main():
     loop = asyncio.get_running_loop()
     lane = Lane(app, Config(), loop=loop)
-    make = {"http1": http1_protocol_factory, "asgi": http1_protocol_factory, "hyper": hypercorn_protocol_factory}[factory]
+    make = hypercorn_protocol_factory if factory == "hyper" else http1_protocol_factory
     server = await loop.create_server(make(lane), "127.0.0.1", port, backlog=1000)
     await server.serve_forever()
 uvloop.run(main())
@@ -151,11 +151,15 @@ def main() -> None:
             process.wait()
         shutil.rmtree(folder)
     medians = {name: statistics.median(cpu for cpu, _ in rows) for name, rows in results.items()}
-    print(f"{'':16}{'us/request':>12}{'min':>8}{'max':>8}{'req/s':>9}" + "".join(f"{'/' + n:>12}" for n in ("uvicorn", "hypercorn") if n in medians))
+    print(
+        f"{'':16}{'us/request':>12}{'min':>8}{'max':>8}{'req/s':>9}"
+        + "".join(f"{'/' + n:>12}" for n in ("uvicorn", "hypercorn") if n in medians)
+    )
     for name, rows in results.items():
         cpus = [cpu for cpu, _ in rows]
         ratios = "".join(f"{medians[name] / medians[n]:12.3f}" for n in ("uvicorn", "hypercorn") if n in medians)
-        print(f"{name:16}{medians[name]:12.1f}{min(cpus):8.1f}{max(cpus):8.1f}{statistics.median(r for _, r in rows):9.0f}{ratios}")
+        rate = statistics.median(rate for _, rate in rows)
+        print(f"{name:16}{medians[name]:12.1f}{min(cpus):8.1f}{max(cpus):8.1f}{rate:9.0f}{ratios}")
 
 
 if __name__ == "__main__":

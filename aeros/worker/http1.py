@@ -132,9 +132,7 @@ class HTTP1Connection(asyncio.Protocol):
         """Return whether to leave the sending side open, which TLS cannot."""
         phase = self._phase
         exchange = self._exchange
-        if phase == HEAD and self._ahead:
-            self._refuse(400)
-        elif phase == BODY:
+        if (phase == HEAD and self._ahead) or phase == BODY:
             self._refuse(400)
         elif phase == BUSY and exchange is not None:
             self._eof = True
@@ -233,11 +231,8 @@ class HTTP1Connection(asyncio.Protocol):
         self.requests += 1
         lane.counters.request_started()
         direct = lane.direct
-        exchange: Exchange
-        if direct is not None and direct.usable():
-            exchange = direct.exchange(self, head)
-        else:
-            exchange = ASGIExchange(self, head)
+        usable = direct is not None and direct.usable()
+        exchange: Exchange = direct.exchange(self, head) if usable else ASGIExchange(self, head)  # type: ignore[union-attr]
         self._exchange = exchange
         if lane.server_names and head.host.decode("latin1") not in lane.server_names:
             self._phase = BODY if head.has_body else BUSY

@@ -59,7 +59,7 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] != "websocket.disconnect":
             await send({"type": "websocket.send", "text": message.get("text"), "bytes": message.get("bytes")})
-        return
+        return None
 
     async def answer(status: int, headers: list[tuple[bytes, bytes]], *bodies: bytes) -> None:
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -1,5 +1,7 @@
 """Raw HTTP/1.x exchanges, good, odd and hostile. Each is a name, the bytes a client sends, and what it does then."""
 
+# ruff: noqa: E501 - an exchange reads best on one line
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -146,7 +148,10 @@ add("300 fields", get(headers=HOST + b"".join(b"x%d: y\r\n" % i for i in range(3
 # Sizes.
 add("head of 16000", get(headers=HOST + b"X: " + b"v" * 15900 + b"\r\n"))
 add("head of 20000 at once", get(headers=HOST + b"X: " + b"v" * 20000 + b"\r\n"), differs="head-size")
-add("head of 20000 in parts", *(get(headers=HOST + b"X: " + b"v" * 20000 + b"\r\n")[i : i + 5000] for i in range(0, 20100, 5000)))
+add(
+    "head of 20000 in parts",
+    *(get(headers=HOST + b"X: " + b"v" * 20000 + b"\r\n")[i : i + 5000] for i in range(0, 20100, 5000)),
+)
 add("target of 20000 in parts", b"GET /" + b"x" * 9000, b"x" * 9000, b"x" * 2000)
 add("endless request line", b"G" * 17000)
 add("endless field", b"GET / HTTP/1.1\r\nX: " + b"a" * 17000)
@@ -155,9 +160,28 @@ add("endless field", b"GET / HTTP/1.1\r\nX: " + b"a" * 17000)
 for length, body in ((b"0", b""), (b"1", b"a"), (b"5", b"hello"), (b"005", b"hello"), (b"00", b""), (b"3", b"\0\xff\n"),
                      (b"5 ", b"hello"), (b"\t5", b"hello")):  # fmt: skip
     add(f"content-length {length!r}", get(b"/", HOST + b"Content-Length: " + length + b"\r\n", b"POST") + body)
-for length in (b"-1", b"+5", b"5a", b"0x5", b"5.0", b"1e3", b"", b"five", b"5,6", b"\xb2", b"9" * 30, b"5 5", b"_5", b"5_0"):
+for length in (
+    b"-1",
+    b"+5",
+    b"5a",
+    b"0x5",
+    b"5.0",
+    b"1e3",
+    b"",
+    b"five",
+    b"5,6",
+    b"\xb2",
+    b"9" * 30,
+    b"5 5",
+    b"_5",
+    b"5_0",
+):
     add(f"content-length bad {length!r}", get(b"/", HOST + b"Content-Length: " + length + b"\r\n", b"POST") + b"hello")
-add("content-length list same", get(b"/", HOST + b"Content-Length: 5, 5\r\n", b"POST") + b"hello", differs="length-twice")
+add(
+    "content-length list same",
+    get(b"/", HOST + b"Content-Length: 5, 5\r\n", b"POST") + b"hello",
+    differs="length-twice",
+)
 add("content-length twice same", get(b"/", HOST + b"Content-Length: 5\r\nContent-Length: 5\r\n", b"POST") + b"hello",
     differs="length-twice")  # fmt: skip
 add("content-length twice", get(b"/", HOST + b"Content-Length: 5\r\nContent-Length: 6\r\n", b"POST") + b"hello!")
@@ -172,7 +196,10 @@ add("both lengths reversed", get(b"/", HOST + b"Transfer-Encoding: chunked\r\nCo
     differs="length-and-te")  # fmt: skip
 for coding in (b"gzip", b"identity", b"gzip, chunked", b"chunked, gzip", b"chunked, chunked", b"xchunked", b"chunked;q=1",
                b"", b"chunke", b"\"chunked\""):  # fmt: skip
-    add(f"transfer-encoding {coding!r}", get(b"/", HOST + b"Transfer-Encoding: " + coding + b"\r\n", b"POST") + b"0\r\n\r\n")
+    add(
+        f"transfer-encoding {coding!r}",
+        get(b"/", HOST + b"Transfer-Encoding: " + coding + b"\r\n", b"POST") + b"0\r\n\r\n",
+    )
 add("transfer-encoding CHUNKED", get(b"/", HOST + b"Transfer-Encoding: CHUNKED\r\n", b"POST") + b"1\r\na\r\n0\r\n\r\n")
 add("transfer-encoding space", get(b"/", HOST + b"Transfer-Encoding:  chunked \r\n", b"POST") + b"1\r\na\r\n0\r\n\r\n")
 add("transfer-encoding twice", get(b"/", HOST + b"Transfer-Encoding: chunked\r\n" * 2, b"POST") + b"0\r\n\r\n")
@@ -266,7 +293,10 @@ add("early response", get(b"/early", HOST + b"Content-Length: 10\r\n", b"POST") 
 add("early response chunked", chunked(b"5\r\nhello\r\n", b"/early", b""))
 
 # Other protocols.
-add("h2c upgrade with body", get(b"/", HOST + b"Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n", b"POST") + b"hi")
+add(
+    "h2c upgrade with body",
+    get(b"/", HOST + b"Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n", b"POST") + b"hi",
+)
 add("upgrade unknown", get(b"/", HOST + b"Upgrade: foo\r\nConnection: Upgrade\r\n"))
 add("upgrade unknown then next", get(b"/", HOST + b"Upgrade: foo\r\nConnection: Upgrade\r\n"), get(b"/2"))
 add("upgrade without connection", get(b"/", HOST + b"Upgrade: websocket\r\n"))

@@ -270,7 +270,9 @@ def test_a_quart_handler_that_awaits_the_body_gets_all_of_it() -> None:
             data, _ = await server.exchange(large, quiet=3)
             assert data.startswith(b"HTTP/1.1 413")
             pieces = b"".join(b"100000\r\n" + bytes(1 << 20) + b"\r\n" for _ in range(18))
-            data, _ = await server.exchange(head + b"Transfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n", quiet=3)
+            data, _ = await server.exchange(
+                head + b"Transfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n", quiet=3
+            )
             assert data.startswith(b"HTTP/1.1 413")
 
     run(check())
@@ -480,29 +482,29 @@ def test_headers_of_a_stream_do_not_wait_for_its_first_piece() -> None:
     run(check())
 
 
-def test_head_and_body_go_out_in_one_write() -> None:
+@pytest.mark.parametrize("app", [asgi_app, make_quart(LeanApp)], ids=["asgi", "quart"])
+def test_head_and_body_go_out_in_one_write(app: Any) -> None:
     async def check() -> None:
-        for app in (asgi_app, make_quart(LeanApp)):
-            async with served(app) as server:
-                writes = []
-                reader, writer = await server.connect()
-                await eventually(lambda: server.lane.connections_open == 1)  # type: ignore[union-attr]
-                (connection,) = server.lane.connections  # type: ignore[union-attr]
-                transport = connection.transport  # type: ignore[attr-defined]
+        async with served(app) as server:
+            writes = []
+            reader, writer = await server.connect()
+            await eventually(lambda: server.lane.connections_open == 1)  # type: ignore[union-attr]
+            (connection,) = server.lane.connections  # type: ignore[union-attr]
+            transport = connection.transport  # type: ignore[attr-defined]
 
-                class Watched:
-                    def __getattr__(self, name: str) -> Any:
-                        return getattr(transport, name)
+            class Watched:
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(transport, name)
 
-                    def write(self, data: bytes) -> None:
-                        writes.append(data)
-                        transport.write(data)
+                def write(self, data: bytes) -> None:
+                    writes.append(data)
+                    transport.write(data)
 
-                connection.transport = Watched()  # type: ignore[attr-defined]
-                writer.write(get("/text"))
-                await reader.readuntil(b"text")
-                assert len(writes) == 1
-                writer.close()
+            connection.transport = Watched()  # type: ignore[attr-defined]
+            writer.write(get("/text"))
+            await reader.readuntil(b"text")
+            assert len(writes) == 1
+            writer.close()
 
     run(check())
 
