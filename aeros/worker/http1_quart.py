@@ -36,11 +36,9 @@ _titles: dict[bytes, str] = {}
 
 def _title(name: bytes) -> str:
     """Return the header name as Quart spells it. Remembered, within bounds: clients choose the names."""
-    title = _titles.get(name)
-    if title is None:
-        title = name.decode("latin1").title()
-        if len(_titles) < _TITLES_MAX:
-            _titles[name] = title
+    title = name.decode("latin1").title()
+    if len(_titles) < _TITLES_MAX:
+        _titles[name] = title
     return title
 
 
@@ -172,7 +170,9 @@ class QuartExchange(Exchange):
         app = self._direct.app
         text = head.text_headers
         if text is None:
-            text = head.text_headers = [(_title(name), value.decode("latin1")) for name, value in head.headers]
+            text = head.text_headers = [
+                (_titles.get(name) or _title(name), value.decode("latin1")) for name, value in head.headers
+            ]
         headers = Headers()
         client = connection.client
         headers._list = [("Remote-Addr", client[0] if client else "<local>"), *text]

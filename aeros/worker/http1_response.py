@@ -74,7 +74,8 @@ def response_head(
 ) -> tuple[bytes, int, bool]:
     """Return (head, remaining, keep_alive) for a final response.
 
-    headers: the app's; text is taken for names as Quart keeps them and sent in lower case and UTF-8. common: see CommonHeaders. keep_alive: whether the request leaves the connection open.
+    headers: the app's; pairs of str are Quart's, sent in lower case and UTF-8. common: see CommonHeaders.
+    keep_alive: whether the request leaves the connection open.
     last: this is the last response this connection may carry (keep_alive_max_requests, draining).
     remaining: how many body bytes must follow, or CHUNKED, or UNTIL_CLOSE; 0 where the body is not sent at all.
     Raises ResponseError.

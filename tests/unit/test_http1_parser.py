@@ -209,3 +209,35 @@ def test_lines_without_end_are_bounded() -> None:
         for index in range(200):
             reader.feed(b"x-%d: yyyyyyyy\r\n" % index)
     assert error.value.status == 431
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.one_of(HEAD_BYTES, st.sampled_from([GOOD, GOOD.replace(b"/a", b"/b"), GOOD.replace(b"1.1", b"1.0")])),
+        max_size=4,
+    )
+)
+def test_a_parser_has_no_memory_that_shows(heads: list[bytes]) -> None:
+    """Remembering equal heads and equal fields changes nothing."""
+
+    def facts(parser: HeadParser, data: bytes) -> object:
+        try:
+            head = parser.parse(data)
+        except RequestRefused as error:
+            return error.status
+        return [getattr(head, name) for name in Head.__slots__ if name != "text_headers"]
+
+    parser = HeadParser()
+    for data in heads:
+        end = data.find(b"\r\n\r\n")
+        if end >= 0:
+            data = data[: end + 4]  # noqa: PLW2901
+            assert facts(parser, data) == facts(HeadParser(), data)
+
+
+def test_the_method_decides_about_an_upgrade_each_time() -> None:
+    parser = HeadParser()
+    fields = b"Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert parser.parse(b"POST / HTTP/1.1\r\n" + fields).upgrade == ""
+    assert parser.parse(b"GET / HTTP/1.1\r\n" + fields).upgrade == "websocket"
