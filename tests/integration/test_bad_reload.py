@@ -32,7 +32,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_broken_code_keeps_the_old_workers_and_tells_why(serve: Serve, tmp_path: Path, kind: str) -> None:
-    server = serve("full", "-w", "2", "--boot-timeout", "3").ready(2)
+    server = serve("full", "-w", "2", "--boot-timeout", "2").ready(2)
     server.expect(
         "reload", "generation", "gen=2", "gen=3", "Traceback", "zygote", "Error", "lifespan", "boot", "ended", "Fatal"
     )
