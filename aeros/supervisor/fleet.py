@@ -103,6 +103,18 @@ class Fleet:
     slots: dict[int, Slot] = field(default_factory=dict)
     workers: dict[int, Worker] = field(default_factory=dict)
 
+    def set_slots(self, target: Target) -> None:
+        """Make the slots that `target` asks for; those beyond it empty themselves (see `reconcile`)."""
+        for index in range(target.workers):
+            if index not in self.slots:
+                self.slots[index] = Slot(index, target.committed)
+
+    def settle_on(self, target: Target, generation: int) -> None:
+        """A reload is decided: every slot serves `generation` from now on, and no candidate is left."""
+        target.committed, target.candidate = generation, None
+        for slot in self.slots.values():
+            slot.generation = generation
+
     def in_slot(self, index: int) -> list[Worker]:
         """Return the workers of a slot, oldest first."""
         return [worker for worker in self.workers.values() if worker.slot == index]
