@@ -21,7 +21,7 @@ async def echo() -> None:
         while True:
             await websocket.send(await websocket.receive())
     except asyncio.CancelledError:
-        app.logger.info("a WebSocket has ended")
+        print("a WebSocket has ended", flush=True)
         raise
 
 
