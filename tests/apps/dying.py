@@ -15,9 +15,7 @@ app = WebServer(__name__)
 @app.before_serving
 async def fall_ill() -> None:
     if Path(os.environ["TESTAPP_SICK"]).exists():
-        asyncio.get_running_loop().call_later(
-            float(os.environ.get("TESTAPP_DIES_AFTER", "0.05")), os._exit, 23
-        )
+        asyncio.get_running_loop().call_later(float(os.environ.get("TESTAPP_DIES_AFTER", "0.05")), os._exit, 23)
 
 
 @app.get("/")

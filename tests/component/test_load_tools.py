@@ -19,10 +19,7 @@ GOOD = json.dumps({"pid": 1, "generation": 1, "version": "v1"}).encode()
 
 
 def response(body: bytes = GOOD, status: str = "200 OK", connection: str = "keep-alive") -> bytes:
-    return (
-        f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: {connection}\r\n\r\n".encode()
-        + body
-    )
+    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: {connection}\r\n\r\n".encode() + body
 
 
 def reset(client: socket.socket) -> None:

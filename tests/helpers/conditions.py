@@ -13,9 +13,7 @@ T = TypeVar("T")
 SOON_S = 15.0
 
 
-def eventually(
-    check: Callable[[], T], deadline_s: float = SOON_S, what: str = "", pause_s: float = 0.02
-) -> T:
+def eventually(check: Callable[[], T], deadline_s: float = SOON_S, what: str = "", pause_s: float = 0.02) -> T:
     """Return the first truthy value of check(), or fail with the last value seen once deadline_s is over.
 
     An AssertionError, OSError or LookupError inside check means not yet; other errors are faults of the test.

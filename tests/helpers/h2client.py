@@ -19,9 +19,7 @@ class H2Connection:
         self.socket = Connection(address, timeout_s, context).socket
         assert isinstance(self.socket, ssl.SSLSocket)
         self.protocol = self.socket.selected_alpn_protocol()
-        self._h2 = h2.connection.H2Connection(
-            h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
-        )
+        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.events: list[h2.events.Event] = []
         self.ended = False
         self._h2.initiate_connection()
@@ -71,9 +69,7 @@ class H2Connection:
 
     def finish(self, stream: int, timeout_s: float = 10.0) -> Answer:
         begun = time.monotonic()
-        while not any(
-            isinstance(event, h2.events.StreamEnded) and event.stream_id == stream for event in self.events
-        ):
+        while not any(isinstance(event, h2.events.StreamEnded) and event.stream_id == stream for event in self.events):
             if time.monotonic() - begun > timeout_s:
                 raise TimedOut(f"stream {stream}")
             if not self.pump(timeout_s) and self.ended:

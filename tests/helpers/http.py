@@ -121,16 +121,12 @@ class Connection:
         finally:
             self.socket.settimeout(timeout)
 
-    def request(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         begun = time.monotonic()
         self.send(self.head(method, path, len(body), headers) + body)
         return self.read_answer(begun)
 
-    def head(
-        self, method: str, path: str, length: int = 0, headers: Mapping[str, str] | None = None
-    ) -> bytes:
+    def head(self, method: str, path: str, length: int = 0, headers: Mapping[str, str] | None = None) -> bytes:
         lines = [f"{method} {path} HTTP/1.1", "host: localhost"]
         if length or method == "POST":
             lines.append(f"content-length: {length}")
@@ -162,9 +158,7 @@ class Connection:
             self._buffer += self._more(self._buffer)
         raw, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *lines = raw.decode("latin-1").split("\r\n")
-        headers = {
-            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-        }
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return int(first.split()[1]), headers, raw
 
     def read_some(self) -> bytes:

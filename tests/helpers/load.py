@@ -80,18 +80,14 @@ class Tally:
         return {who.pid for who in self.seen(since)}
 
     def first_answer_of(self, pid: int) -> float | None:
-        return min(
-            (record.ended for record in self.records if record.who and record.who.pid == pid), default=None
-        )
+        return min((record.ended for record in self.records if record.who and record.who.pid == pid), default=None)
 
     def slowest_s(self) -> float:
         return max((record.ended - record.begun for record in self.records), default=0.0)
 
     def summary(self) -> str:
         counts = collections.Counter((record.client, record.outcome.value) for record in self.records)
-        return ", ".join(
-            f"{client} {outcome}: {count}" for (client, outcome), count in sorted(counts.items())
-        )
+        return ", ".join(f"{client} {outcome}: {count}" for (client, outcome), count in sorted(counts.items()))
 
     def assert_nothing_failed(self, at_least: int = 1) -> None:
         """Every request was answered, and there were enough of them to mean something."""
@@ -106,9 +102,7 @@ class Client(threading.Thread):
 
     label = "client"
 
-    def __init__(
-        self, address: Address, tally: Tally, pause_s: float = 0.005, timeout_s: float = 20.0
-    ) -> None:
+    def __init__(self, address: Address, tally: Tally, pause_s: float = 0.005, timeout_s: float = 20.0) -> None:
         super().__init__(daemon=True, name=self.label)
         self.address = address
         self.tally = tally
@@ -233,9 +227,7 @@ class SlowUpload(Client):
             return connection.read_answer()
 
     def wrong(self, body: dict[str, object]) -> str:
-        return (
-            "" if body.get("digest") == self._digest else f"digest {body.get('digest')} is not {self._digest}"
-        )
+        return "" if body.get("digest") == self._digest else f"digest {body.get('digest')} is not {self._digest}"
 
 
 MIXED: tuple[type[Client], ...] = (KeepAliveGet, NewConnectionGet, SlowGet, SlowUpload)

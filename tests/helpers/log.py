@@ -33,11 +33,7 @@ def is_loud(line: str) -> bool:
 def unexpected(text: str, expected: Iterable[str]) -> list[str]:
     """Lines at warning or above (and stray tracebacks) which none of the expected patterns matches."""
     patterns = [re.compile(pattern) for pattern in expected]
-    return [
-        line
-        for line in text.splitlines()
-        if is_loud(line) and not any(known.search(line) for known in patterns)
-    ]
+    return [line for line in text.splitlines() if is_loud(line) and not any(known.search(line) for known in patterns)]
 
 
 def tracebacks(text: str) -> int:

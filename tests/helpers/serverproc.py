@@ -40,8 +40,7 @@ def environment(runtime_dir: Path, marker: str, extra: Mapping[str, str] | None 
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AEROS", "PYTHON", "TESTAPP"))
-        and name not in ("WEB_CONCURRENCY", "NOTIFY_SOCKET")
+        if not name.startswith(("AEROS", "PYTHON", "TESTAPP")) and name not in ("WEB_CONCURRENCY", "NOTIFY_SOCKET")
     }
     kept |= {
         "PYTHONPATH": str(REPOSITORY),
@@ -135,7 +134,7 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """As the banner prints it; fails while there is none yet."""
-        found = re.search(r"(https?://[^\s,]+|unix:/[^\s,]+)", self.log)
+        found = re.search(r"(https?://[^\s,\"]+|unix:/[^\s,\"]+)", self.log)
         if found is None:
             raise LookupError("no URL in the log yet")
         return found[1].rstrip(".")
@@ -202,14 +201,26 @@ class ServerProcess:
             status = self.status()
             generations = {worker.generation for worker in status.workers}
             states = {worker.state for worker in status.workers}
-            whole = (
-                len(status.workers) == status.target_workers and states == {"ready"} and len(generations) == 1
-            )
+            whole = len(status.workers) == status.target_workers and states == {"ready"} and len(generations) == 1
             return status if whole and (generation is None or generations == {generation}) else None
 
         status = self._waiting(one_generation, deadline_s, f"settled on generation {generation or 'any'}")
         assert status is not None
         return status
+
+    def at_rest(self, deadline_s: float = START_S) -> set[int]:
+        """The family, once nobody has joined or left it for half a second (a spare zygote comes late)."""
+        before, since = self.family, time.monotonic()
+
+        def unchanged() -> set[int] | None:
+            nonlocal before, since
+            now = self.family
+            if now != before:
+                before, since = now, time.monotonic()
+            return now if time.monotonic() - since > 0.5 else None
+
+        found: set[int] = self._waiting(unchanged, deadline_s, "a family at rest")
+        return found
 
     def wait_log(self, pattern: str, deadline_s: float = START_S, count: int = 1) -> re.Match[str]:
         """Wait until the log matches the pattern (that many times); the last match."""
@@ -293,9 +304,7 @@ class ServerProcess:
                 eventually(lambda: not (self.family - self.expected_leftovers), 5.0)
             except AssertionError:
                 left = self.family - self.expected_leftovers
-                problems.append(
-                    "left running: " + "; ".join(f"{pid} {proc.command(pid)}" for pid in sorted(left))
-                )
+                problems.append("left running: " + "; ".join(f"{pid} {proc.command(pid)}" for pid in sorted(left)))
         finally:
             proc.kill_all(self.family)
             self.popen.wait(10)

@@ -95,10 +95,10 @@ def test_a_pid_that_is_no_server_is_one_sentence_and_exit_1(tmp_path: Path, args
         (("run", "app:app", "-k", "trio"), "trio"),
         (("run", "app:app", "--drain-timeout", "soon"), "soon"),
         (("run", "app:app", "--max-rss", "lots"), "lots"),
-        (("run",), "app"),
+        (("run",), "APP"),
         (("frobnicate",), "frobnicate"),
-        (("scale",), "scale"),
-        (("scale", "many"), "many"),
+        (("scale",), "N"),
+        (("scale", "many"), "number of workers"),
     ],
 )
 def test_wrong_use_is_exit_2_naming_the_option(tmp_path: Path, args: tuple[str, ...], named: str) -> None:

@@ -10,7 +10,7 @@ import struct
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -182,7 +182,8 @@ def test_a_path_of_ones_own(serve: Serve) -> None:
     with tempfile.TemporaryDirectory(prefix="aeros-test-") as folder:
         path = Path(folder) / "mine.sock"
         server = serve("full", "-w", "1", "--control", str(path)).serving()
-        assert aeros.connect(path).status().pid == server.pid
+        with closing(aeros.connect(path)) as handle:
+            assert handle.status().pid == server.pid
         done = server.command("status", str(path))
         assert done.returncode == 0, done.stderr
         assert server.stop() == 0

@@ -46,7 +46,7 @@ def test_an_app_that_cannot_be_imported_by_name(serve: Serve, tmp_path: Path) ->
     server = serve(argv=[sys.executable, "-m", "aeros", "run", "broken:app", "-b", "127.0.0.1:0"])
     assert failed_start(server) == 3
     assert log.tracebacks(server.log) == 1
-    assert server.log.count("ZeroDivisionError") == 1
+    assert "ZeroDivisionError" in server.log
     assert "broken.py" in server.log
 
 

@@ -61,13 +61,11 @@ def test_hooks_run_where_they_are_documented_to(serve: Serve, tmp_path: Path) ->
 
 @pytest.mark.parametrize("hook", ["before_fork", "after_fork", "worker_ready", "worker_exit"])
 def test_a_hook_that_raises_is_told_and_harms_no_other(serve: Serve, tmp_path: Path, hook: str) -> None:
-    broken = source_of("hooks").replace(
-        f'    note("{hook}")', '    raise LookupError("hook broken on purpose")'
-    )
+    broken = source_of("hooks").replace(f'    note("{hook}")', '    raise LookupError("hook broken on purpose")')
     events = tmp_path / "events"
     server = serve(broken, "-w", "1", "--boot-timeout", "5", env={"TESTAPP_EVENTS": str(events)})
     server.expect("")
-    if hook in ("worker_ready", "worker_exit"):
+    if hook == "worker_exit":
         server.ready(1)
         assert server.get().status == 200
         server.stop()

@@ -111,7 +111,7 @@ if __name__ == "__main__":
 
 def test_a_unix_socket_has_its_mode_from_the_start_and_is_removed(serve: Serve, tmp_path: Path) -> None:
     path = socket_path(tmp_path)
-    server = serve("full", "-w", "2", "-m", "117", bind=f"unix:{path}").ready(2)
+    server = serve("full", "-w", "2", "-m", str(0o117), bind=f"unix:{path}").ready(2)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert get(str(path)).status == 200
     with Load(str(path), (KeepAliveGet, NewConnectionGet)) as tally:
@@ -164,9 +164,7 @@ def test_a_socket_of_another_in_its_place_is_left_at_exit(serve: Serve, tmp_path
 def test_an_inherited_descriptor(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)
-        server = serve(
-            "full", "-w", "2", bind=f"fd://{listener.fileno()}", pass_fds=[listener.fileno()]
-        ).ready(2)
+        server = serve("full", "-w", "2", bind=f"fd://{listener.fileno()}", pass_fds=[listener.fileno()]).ready(2)
         address = listener.getsockname()[:2]
         assert get(address).status == 200
         with Load(address, (KeepAliveGet, NewConnectionGet)) as tally:
@@ -222,9 +220,7 @@ def test_a_full_backlog_is_kept_by_the_supervisor(serve: Serve) -> None:
     """Each worker's loop calls listen() again; the queue must stay as long as --backlog says."""
     server = serve("full", "-w", "2", "--backlog", "321").ready(2)
     port = server.address[1]
-    shown = subprocess.run(
-        ["ss", "-ltn", f"sport = :{port}"], capture_output=True, text=True, timeout=10, check=False
-    )
+    shown = subprocess.run(["ss", "-ltn", f"sport = :{port}"], capture_output=True, text=True, timeout=10, check=False)
     if shown.returncode != 0:
         pytest.skip("needs ss")
     assert shown.stdout.splitlines()[-1].split()[2] == "321", shown.stdout
@@ -256,9 +252,7 @@ def test_two_servers_started_at_once_on_one_port(serve: Serve) -> None:
     servers: list[ServerProcess] = [serve("full", "-w", "1", bind=f"127.0.0.1:{port}") for _ in range(2)]
     for server in servers:
         server.expect("")
-    eventually(
-        lambda: sum(server.popen.poll() is not None for server in servers) == 1, 20, "one has given up"
-    )
+    eventually(lambda: sum(server.popen.poll() is not None for server in servers) == 1, 20, "one has given up")
     loser = next(server for server in servers if server.popen.poll() is not None)
     winner = next(server for server in servers if server is not loser)
     assert loser.popen.returncode == 4

@@ -46,9 +46,9 @@ def test_every_line_is_json_when_asked_for(serve: Serve, tmp_path: Path) -> None
 def test_the_access_log_has_every_request_once_and_whole(serve: Serve, tmp_path: Path) -> None:
     """Four writers on one file, through reloads."""
     path = tmp_path / "access.log"
-    server = serve(
-        "full", "-w", "4", "--access-logfile", str(path), "--access-logformat", "<%(m)s %(U)s %(s)s>"
-    ).ready(4)
+    server = serve("full", "-w", "4", "--access-logfile", str(path), "--access-logformat", "<%(m)s %(U)s %(s)s>").ready(
+        4
+    )
     with Load(server.address, (KeepAliveGet,) * 3 + (NewConnectionGet,) * 3, pause_s=0) as tally:
         eventually(lambda: tally.ok > 1000, 30)
         server.handle().reload(timeout=30)

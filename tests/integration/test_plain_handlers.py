@@ -13,9 +13,7 @@ from tests.helpers.serverproc import ServerProcess
 
 def at_once(server: ServerProcess, path: str, count: int) -> list[Answer]:
     answers: list[Answer] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(get(server.address, path, 20))) for _ in range(count)
-    ]
+    threads = [threading.Thread(target=lambda: answers.append(get(server.address, path, 20))) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:

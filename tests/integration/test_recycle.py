@@ -70,5 +70,5 @@ def test_max_rss(serve: Serve, amount: str) -> None:
         eventually(lambda: first not in server.ready_pids() and len(server.ready_pids()) == 1, 30, "recycled")
     tally.assert_nothing_failed()
     assert server.workers()[0].rss_bytes < 120 << 20
-    server.wait_log(rf"worker slot=0 gen=1 pid={first}\b.*(rss|memory)", 5)
+    server.wait_log(rf"worker slot=0 gen=1 pid={first}\b.*MiB", 5)
     assert server.stop() == 0

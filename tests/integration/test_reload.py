@@ -69,9 +69,7 @@ def test_reload_with_the_plain_asyncio_loop(serve: Serve, tmp_path: Path) -> Non
     assert server.stop() == 0
 
 
-def test_a_draining_worker_answers_keep_alive_connections_and_says_close(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_a_draining_worker_answers_keep_alive_connections_and_says_close(serve: Serve, tmp_path: Path) -> None:
     server = serve("full", "-w", "1", "--drain-timeout", "20").ready(1)
     with Connection(server.address) as connection:
         old = connection.request("GET", "/").json()["pid"]
@@ -110,9 +108,7 @@ def test_what_is_under_way_ends_on_the_worker_it_began_on(serve: Serve, tmp_path
             connection.send(connection.head("GET", "/slow?s=3"))
         else:
             connection.send(connection.head("POST", "/upload", 1000) + b"x" * 500)
-        eventually(
-            lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5, "the request in flight"
-        )
+        eventually(lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5, "the request in flight")
         deploy(tmp_path / "app.py", version="v2")
         server.send_signal(signal.SIGHUP)
         eventually(lambda: server.get().json()["version"] == "v2", 30, "the new code answers")
@@ -154,7 +150,7 @@ def test_the_newest_request_wins_over_a_reload_under_way(serve: Serve, tmp_path:
     server = serve("full", "-w", "1").ready(1)
     program = tmp_path / "app.py"
     replace(program, "import time\ntime.sleep(600)\n" + source_of("full", "v2"))
-    alone = len(server.family)
+    alone = len(server.at_rest())
     server.send_signal(signal.SIGHUP)
     eventually(lambda: len(server.family) > alone, 10, "the new program under way")
     deploy(program, version="v3")
@@ -172,7 +168,7 @@ def test_a_stop_in_the_middle_of_a_reload_wins(serve: Serve, tmp_path: Path, pha
         "loading": "import time\ntime.sleep(600)\n" + source_of("full", "v2"),
         "starting": source_of("full", "v2").replace('note("before_serving")', "await asyncio.Event().wait()"),
     }[phase]
-    alone = len(server.family)
+    alone = len(server.at_rest())
     replace(tmp_path / "app.py", hold)
     server.send_signal(signal.SIGHUP)
     if phase == "loading":
@@ -183,6 +179,15 @@ def test_a_stop_in_the_middle_of_a_reload_wins(serve: Serve, tmp_path: Path, pha
     assert server.stop() == 0
     assert time.monotonic() - begun < 6
     server.family_gone(1)
+
+
+def test_what_is_asked_after_reload_returned_is_answered_by_the_new_code(serve: Serve, tmp_path: Path) -> None:
+    server = serve("full", "-w", "3").ready(3)
+    for number in range(2, 6):
+        deploy(tmp_path / "app.py", version=f"v{number}")
+        server.handle().reload(timeout=30)
+        assert {server.get().json()["version"] for _ in range(30)} == {f"v{number}"}
+    assert server.stop() == 0
 
 
 def test_surge_bounds_the_extra_workers(serve: Serve, tmp_path: Path) -> None:
@@ -243,6 +248,7 @@ def test_reloads_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
     program = tmp_path / "app.py"
     server.handle().reload(timeout=30)
     server.settled()
+    server.at_rest()
     before = footprint(server)
     for number in range(6):
         if number % 3 == 2:
@@ -252,9 +258,7 @@ def test_reloads_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
             deploy(program, version=f"v{number}")
             assert server.command("reload", str(server.pid)).returncode == 0
     server.settled()
-    eventually(
-        lambda: footprint(server) == before, 10, f"the footprint {before} again, not {footprint(server)}"
-    )
+    eventually(lambda: footprint(server) == before, 10, f"the footprint {before} again, not {footprint(server)}")
     assert proc.zombies(server.family) == set()
     assert server.stop() == 0
 

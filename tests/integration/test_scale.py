@@ -13,6 +13,7 @@ from tests.helpers.load import MIXED, Load
 
 def test_ttin_and_ttou(serve: Serve) -> None:
     server = serve("full", "-w", "2").ready(2)
+    server.expect("SIGTTOU ignored")
     for number, wanted in [
         (signal.SIGTTIN, 3),
         (signal.SIGTTIN, 4),

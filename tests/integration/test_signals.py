@@ -19,7 +19,7 @@ from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet
 def test_workers_and_zygote_ignore_what_is_the_supervisors_to_decide(serve: Serve, number: int) -> None:
     """`pkill -HUP`, or a terminal's Ctrl+C to the group: only the supervisor acts on it."""
     server = serve("full", "-w", "2").ready(2)
-    before = server.family
+    before = server.at_rest()
     with Load(server.address, (KeepAliveGet, NewConnectionGet)) as tally:
         for pid in before - {server.pid}:
             os.kill(pid, number)
@@ -63,9 +63,7 @@ def test_term_to_one_worker_is_a_worker_that_left(serve: Serve) -> None:
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGPIPE, signal.SIGCHLD, signal.SIGWINCH, signal.SIGURG, signal.SIGCONT]
-)
+@pytest.mark.parametrize("number", [signal.SIGPIPE, signal.SIGCHLD, signal.SIGWINCH, signal.SIGURG, signal.SIGCONT])
 def test_harmless_signals_to_the_supervisor(serve: Serve, number: int) -> None:
     server = serve("full", "-w", "1").ready(1)
     before = server.ready_pids()
@@ -92,9 +90,7 @@ def test_inherited_masks_and_dispositions_are_put_right(serve: Serve) -> None:
     eventually(lambda: len(server.ready_pids() - {victim}) == 2, 10, "its death was noticed")
     assert not proc.zombies(server.family)
     blocked = [
-        line
-        for line in Path(f"/proc/{max(server.ready_pids())}/status").read_text().splitlines()
-        if "SigBlk" in line
+        line for line in Path(f"/proc/{max(server.ready_pids())}/status").read_text().splitlines() if "SigBlk" in line
     ]
     assert int(blocked[0].split()[1], 16) & ((1 << 14) | (1 << 16)) == 0, "TERM or CHLD blocked in a worker"
     assert server.stop() == 0

@@ -61,7 +61,7 @@ START = 'app.start("-w 2 -b 127.0.0.1:0")\n'
 
 def two_workers_answer(server: ServerProcess) -> set[int]:
     """Both workers, and no other process, answer on the one address."""
-    server.ready(2)
+    server.settled()
     seen: set[int] = set()
 
     def both() -> bool:

@@ -207,11 +207,7 @@ def test_last_exit_tells_how_and_when(serve: Serve) -> None:
     eventually(lambda: server.ready_pids() - {old.pid}, 10)
     (fresh,) = server.workers()
     assert fresh.restarts == 1
-    last = (
-        fresh.last_exit.to_dict()
-        if hasattr(fresh.last_exit, "to_dict")
-        else dataclasses.asdict(fresh.last_exit)
-    )
+    last = fresh.last_exit.to_dict() if hasattr(fresh.last_exit, "to_dict") else dataclasses.asdict(fresh.last_exit)
     assert last["pid"] == old.pid
     assert "SIGKILL" in json.dumps(last)
     assert str(time.gmtime(at).tm_year) in json.dumps(last) or any(

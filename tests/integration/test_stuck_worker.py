@@ -31,14 +31,14 @@ def test_a_stuck_loop_is_shown_killed_and_replaced(serve: Serve, path: str, fram
         with Load(server.address, (NewConnectionGet,)) as tally:
             eventually(lambda: server.ready_pids() - set(before.values()), 15, "a replacement")
             took = time.monotonic() - begun
-    assert TIMEOUT_S <= took < TIMEOUT_S + 4
+    assert TIMEOUT_S - 0.5 <= took < TIMEOUT_S + 4, "counted from the last heartbeat, of which there are two a second"
     after = {worker.slot: worker for worker in server.workers()}
     assert after[stuck.slot].pid != stuck.pid
     assert after[1 - stuck.slot].pid == before[1 - stuck.slot]
     tally.assert_nothing_failed()
-    assert frame in server.log, "the stack of what it was doing"
-    assert "app.py" in server.log
-    server.wait_log(rf"worker slot={stuck.slot} gen=1 pid={stuck.pid}\b", 5)
+    server.wait_log(rf"worker slot={stuck.slot} gen=1 pid={stuck.pid}\b.*no progress", 5)
+    server.wait_log(rf'File ".*app.py", line \d+ {frame}\b', 5)
+    eventually(lambda: stuck.pid not in server.family, 5, "the stuck one gone")
     assert server.stop() == 0
 
 
@@ -48,9 +48,7 @@ def test_a_stopped_process_is_replaced(serve: Serve) -> None:
     before = server.ready_pids()
     victim = min(before)
     os.kill(victim, signal.SIGSTOP)
-    eventually(
-        lambda: victim not in server.ready_pids() and len(server.ready_pids()) == 2, 15, "a replacement"
-    )
+    eventually(lambda: victim not in server.ready_pids() and len(server.ready_pids()) == 2, 15, "a replacement")
     eventually(lambda: victim not in server.family, 5, "the stopped one gone")
     assert server.stop() == 0
 

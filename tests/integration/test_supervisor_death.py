@@ -69,7 +69,7 @@ def test_kill_9_during_a_reload(serve: Serve, tmp_path) -> None:
 
     server = serve("full", "-w", "2", "--drain-timeout", str(DRAIN_S), "--shutdown-timeout", "1").ready(2)
     server.expect("supervisor", "Traceback", "Error")
-    alone = len(server.family)
+    alone = len(server.at_rest())
     replace(tmp_path / "app.py", "import time\ntime.sleep(6)\n" + source_of("full", "v2"))
     server.send_signal(signal.SIGHUP)
     eventually(lambda: len(server.family) > alone, 10, "the new program under way")

@@ -56,9 +56,7 @@ def test_ctrl_c_while_it_starts(serve: Serve, times: int) -> None:
     from tests.apps import source_of
 
     with Terminal() as terminal:
-        text = source_of("full").replace(
-            'note("before_serving")', 'print("booting", flush=True); time.sleep(3)'
-        )
+        text = source_of("full").replace('note("before_serving")', 'print("booting", flush=True); time.sleep(3)')
         server = serve(text, "-w", "2", preexec=terminal.preexec())
         server.shown_in(terminal)
         eventually(lambda: "booting" in terminal.shown, 20)
@@ -79,6 +77,7 @@ def test_ctrl_c_during_the_imports_is_no_page_of_tracebacks(serve: Serve) -> Non
             bind=None,
         )
         server.shown_in(terminal)
+        server.expect("Traceback")
         eventually(lambda: "importing" in terminal.shown, 20)
         terminal.press(CTRL_C)
         server.wait_exit(10)

@@ -64,9 +64,7 @@ def test_an_idle_http_2_connection_gets_a_goaway(
 
 
 @LOOPS
-def test_streams_under_way_finish_after_the_goaway(
-    serve: Serve, certificate: tuple[Path, Path], loop: str
-) -> None:
+def test_streams_under_way_finish_after_the_goaway(serve: Serve, certificate: tuple[Path, Path], loop: str) -> None:
     server = tls_server(serve, certificate, "-w", "1", "-k", loop, "--drain-timeout", "15")
     with H2Connection(server.address, client_context(certificate[0], "h2")) as connection:
         old = connection.get("/").json()["pid"]

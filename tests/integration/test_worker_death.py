@@ -37,9 +37,7 @@ def test_every_way_to_die_is_named_and_the_worker_replaced(serve: Serve, query: 
     before = {worker.slot: worker for worker in server.workers()}
     with pytest.raises(ExchangeError):
         server.get(f"/die?{query}")
-    eventually(
-        lambda: server.ready_pids() != {worker.pid for worker in before.values()}, 10, "the dead one missed"
-    )
+    eventually(lambda: server.ready_pids() != {worker.pid for worker in before.values()}, 10, "the dead one missed")
     server.settled()
     after = {worker.slot: worker for worker in server.workers()}
     (slot,) = [slot for slot in after if after[slot].pid != before[slot].pid]
@@ -51,9 +49,7 @@ def test_every_way_to_die_is_named_and_the_worker_replaced(serve: Serve, query: 
     assert server.stop() == 0
 
 
-def kill_workers_under_load(
-    server: ServerProcess, workers: int, kills: int, gap_s: float
-) -> tuple[Tally, list[float]]:
+def kill_workers_under_load(server: ServerProcess, workers: int, kills: int, gap_s: float) -> tuple[Tally, list[float]]:
     """SIGKILL a random worker again and again; the seconds until each replacement first answered."""
     dice = random.Random(4711)
     killed: list[tuple[int, int, float]] = []
