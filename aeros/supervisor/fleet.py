@@ -38,6 +38,8 @@ class Worker:
     #: What it said of its own failure, before it exits with it.
     failure: str = ""
     traceback: str = ""
+    #: How much its loss counts against its slot; see `backoff.weight_of`.
+    loss_weight: float = 1.0
     #: The app has written the traceback to its own log already.
     logged: bool = False
 

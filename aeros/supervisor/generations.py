@@ -310,7 +310,7 @@ class Generations:
     def _begin_rolling(self, generation: int, message: Loaded) -> None:
         now, office = monotonic(), self._office
         if self._loader is not None:
-            self._loader.close()
+            self._loader.succeeded()
             self._loader = None
         self.reload.on("loaded")
         self.reload.deadline = min(self.reload.limit, now + office.policy.boot_timeout_s + _ROLL_MARGIN_S)
@@ -429,9 +429,9 @@ class Generations:
         if status is None:
             return
         self._loader = None
-        reason, said = loader.explain(status)
+        reason, said, logged = loader.explain(status)
         for zygote in [z for z in self._zygotes if z.generation == loader.generation]:
             zygote.retired = True
             self._zygote_gone(zygote)
         if self.reload.generation == loader.generation:
-            self.fail(reason, said, logged=True)
+            self.fail(reason, said, logged=logged)

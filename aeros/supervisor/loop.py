@@ -310,7 +310,7 @@ class Supervisor:
         elif not office.was_ready and not worker.ready_at:
             self._fail_start(what, worker.traceback, logged=worker.logged)
         elif worker.slot < office.target.workers:
-            self.workforce.slot_failed(office.fleet.slots[worker.slot], what, traceback)
+            self.workforce.slot_failed(office.fleet.slots[worker.slot], what, traceback, worker.loss_weight)
         else:
             office.log.warning(what, traceback=traceback)
 

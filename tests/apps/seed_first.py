@@ -16,5 +16,5 @@ async def pid():
     return jsonify({"pid": os.getpid()})
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     app.start("-w 2")  # worker threads (for more arguments see hypercorn documentation)

@@ -35,10 +35,15 @@ def test_max_requests(serve: Serve) -> None:
 
 def test_max_requests_is_about_that_many(serve: Serve) -> None:
     server = serve("full", "-w", "1", "--max-requests", "20").ready(1)
-    pids = [server.get().json()["pid"] for _ in range(100)]
-    counts = [pids.count(pid) for pid in set(pids)]
-    assert len(counts) >= 3
-    assert max(counts) <= 20 + 15, counts  # it serves on until its replacement is ready
+    pids: list[int] = []
+
+    def third_worker() -> bool:
+        pids.append(server.get().json()["pid"])
+        return len(set(pids)) >= 3
+
+    eventually(third_worker, 20, "two workers recycled")
+    # It serves on until its replacement is ready, so more than 20 are fine and fewer are not.
+    assert all(pids.count(pid) >= 20 for pid in set(pids[:-1])), pids
     assert server.stop() == 0
 
 

@@ -6,18 +6,23 @@ from aeros.supervisor.backoff import (
     FREE_FAILURES,
     GIVE_UP_AT,
     HALF_LIFE_S,
+    HEAL_AFTER_S,
     LONGEST_DELAY_S,
     FailureRate,
     delay_before_respawn,
+    weight_of,
 )
 
 
-def fail_every(seconds, times):
+def fail_every(seconds, times, weight=1.0):
+    """Delays of a slot whose worker dies `seconds` after each start."""
     rate, now, delays = FailureRate(), 1000.0, []
     for _ in range(times):
-        rate = rate.failed(now)
+        rate = rate.failed(now, weight)
         delays.append(delay_before_respawn(rate, now))
-        now += seconds
+        if delays[-1] is None:
+            break
+        now += seconds + delays[-1]
     return delays
 
 
@@ -30,6 +35,7 @@ def test_a_crash_loop_waits_longer_each_time_and_is_given_up():
     waits = [delay for delay in delays if delay]
     assert waits == sorted(waits)
     assert waits[0] < 0.3
+    assert sum(waits) < 10, "giving up comes within seconds, not minutes"
     assert max(waits) <= LONGEST_DELAY_S
     assert delays[-1] is None
 
@@ -39,8 +45,21 @@ def test_a_death_a_minute_is_always_replaced_at_once():
 
 
 def test_a_worker_killed_from_outside_once_a_second_costs_no_capacity_worth_naming():
-    # One slot of four, hit a quarter of the time.
-    assert max(fail_every(4.0, 8)) <= 0.5
+    # Even when it is always the same one.
+    delays = fail_every(1.0, 300, weight_of(1.0, sigkill=True))
+    assert None not in delays
+    assert max(delays) < 0.5
+
+
+@pytest.mark.parametrize("served_s", [0.0, 0.5, 1.0, 1.5])
+def test_one_that_dies_soon_after_it_is_ready_is_a_crash_loop(served_s):
+    delays = fail_every(served_s + 0.05, 100, weight_of(served_s, sigkill=False))
+    assert delays[-1] is None
+
+
+def test_the_longer_it_served_the_less_a_death_counts():
+    assert weight_of(None, sigkill=True) == weight_of(0.2, sigkill=False) == 1.0
+    assert weight_of(10.0, sigkill=False) == pytest.approx(0.1)
 
 
 def test_failures_halve_with_time():
@@ -53,4 +72,4 @@ def test_failures_halve_with_time():
 def test_a_given_up_slot_heals_with_time():
     rate = FailureRate(GIVE_UP_AT, 0.0)
     assert delay_before_respawn(rate, 0.0) is None
-    assert delay_before_respawn(rate, 60.0) == 0.0
+    assert delay_before_respawn(rate, HEAL_AFTER_S) == 0.0
