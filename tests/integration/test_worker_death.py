@@ -96,7 +96,9 @@ def test_thirty_seconds_of_kills(serve: Serve) -> None:
     server = serve("full", "-w", "4").ready(4)
     server.expect(DIED)
     tally, took = kill_workers_under_load(server, 4, kills=30, gap_s=1)
-    print(f"median until the replacement answered: {statistics.median(took) * 1000:.0f} ms")
+    median = statistics.median(took)
+    print(f"median until the replacement answered: {median * 1000:.0f} ms")
+    assert median <= 0.1
     assert tally.ok > 1000
     eventually(lambda: not proc.zombies(server.family), 5, "no zombies")
     assert server.status().pid == server.pid
