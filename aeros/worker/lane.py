@@ -104,6 +104,7 @@ class Lane:
         "read_timeout",
         "reason",
         "root_path",
+        "running",
         "server_names",
         "state",
         "websockets",
@@ -129,6 +130,7 @@ class Lane:
         self.reason: DrainReason = "stop"
         self.connections: set[Connection] = set()
         self.websockets: set[Any] = set()
+        self.running = 0  # apps at work, some of them maybe for connections that are gone
         self._drained: list[asyncio.Future[None]] = []
         self._grace: asyncio.TimerHandle | None = None
         # Read once: none of these can change while a worker runs, and each is a look-up per request otherwise.
@@ -167,8 +169,8 @@ class Lane:
             return
         self.connections.discard(connection)
         self.counters.connection_closed()
-        if self._drained and not self.connections:
-            self._wake_drained()
+        if self.draining:
+            self.look_if_drained()
 
     def replaced(self, old: Connection, new: Connection) -> None:
         """`new` serves the connection from now on; it stays one connection."""
@@ -195,14 +197,20 @@ class Lane:
             connection.close_idle()
 
     async def drained(self) -> None:
-        """Return when the last connection is gone. Bound the wait with the drain deadline, then call abort()."""
-        if not self.connections:
+        """Return when the last connection is gone, and the app has finished with it.
+
+        Bound the wait with the drain deadline, then call abort(). Only meaningful once begin_drain() was called.
+        """
+        if not self.connections and not self.running:
             return
         future = self.loop.create_future()
         self._drained.append(future)
         await future
 
-    def _wake_drained(self) -> None:
+    def look_if_drained(self) -> None:
+        """Called when a connection or an app has ended while draining."""
+        if self.connections or self.running:
+            return
         for future in self._drained:
             if not future.done():
                 future.set_result(None)
