@@ -162,6 +162,8 @@ class Lane:
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
         self.counters.connection_opened()
+        if self.draining:
+            self._grant_grace(connection)
 
     def closed(self, connection: Connection) -> None:
         """Forget the connection. Harmless when called twice, as happens around a hand-over."""
@@ -178,6 +180,7 @@ class Lane:
         self.connections.add(new)
         if self.draining:
             new.drain()
+            self._grant_grace(new)
 
     def begin_drain(self, reason: DrainReason) -> None:
         """Tell every connection to finish. May be called again to turn a reload's drain into a stop's."""
@@ -186,15 +189,24 @@ class Lane:
         for connection in list(self.connections):
             connection.drain()
         if reason == "stop" and self._grace is None:
-            self._grace = self.loop.call_later(IDLE_GRACE_S, self._close_idle)
+            self._grace = self.loop.call_later(IDLE_GRACE_S, self._close_idle, list(self.connections))
         from .websocket import drain_websockets
 
         drain_websockets(self)
 
-    def _close_idle(self) -> None:
-        self.closing = True
-        for connection in list(self.connections):
+    def _grant_grace(self, connection: Connection) -> None:
+        """Give a connection that came up while stopping, out of the backlog, the time every other one had."""
+        if self.reason == "stop":
+            self.loop.call_later(IDLE_GRACE_S, self._close_one_idle, connection)
+
+    def _close_one_idle(self, connection: Connection) -> None:
+        if connection in self.connections:
             connection.close_idle()
+
+    def _close_idle(self, connections: list[Connection]) -> None:
+        self.closing = True
+        for connection in connections:
+            self._close_one_idle(connection)
 
     async def drained(self) -> None:
         """Return when the last connection is gone, and the app has finished with it.

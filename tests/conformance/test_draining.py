@@ -539,3 +539,23 @@ def test_a_client_gone_before_the_app_began_is_counted_too(kind: str) -> None:
         assert (counters.started, len(counters.finished), counters.open) == (1, 1, 0)
 
     run(check())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_connection_out_of_the_backlog_is_served_while_stopping(path: str) -> None:
+    async def check() -> None:
+        async with served(slow_app, path, quiet_config(keep_alive_timeout=30)) as server:
+            assert server.lane is not None
+            _, first = await server.connect()
+            first.write(get("/slow"))
+            await asyncio.sleep(0.05)
+            server.lane.begin_drain("stop")
+            await asyncio.sleep(0.08)
+            reader, writer = await server.connect()
+            await asyncio.sleep(0.06)  # the grace of the others is over
+            writer.write(get())
+            assert b"onnection: close" in await read_response(reader)
+            await server.connect()  # and one that never says anything
+            await asyncio.wait_for(server.lane.drained(), 1)
+
+    run(check())
