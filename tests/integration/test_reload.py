@@ -107,7 +107,7 @@ def test_what_is_under_way_ends_on_the_worker_it_began_on(serve: Serve, tmp_path
     (old,) = server.ready_pids()
     with Connection(server.address) as connection:
         if kind == "slow":
-            connection.send(connection.head("GET", "/slow?s=3"))
+            connection.send(connection.head("GET", "/slow?s=2"))
         else:
             connection.send(connection.head("POST", "/upload", 1000) + b"x" * 500)
         eventually(lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5, "the request in flight")

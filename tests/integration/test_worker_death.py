@@ -110,7 +110,7 @@ def test_the_replacement_answers_within_a_tenth_of_a_second(serve: Serve) -> Non
     server = serve("full", "-w", "1").ready(1)
     server.expect(DIED)
     took = []
-    for _ in range(7):
+    for _ in range(5):
         (old,) = server.ready_pids()
         eventually(lambda: server.workers()[0].uptime_s > 0.5, 5)
         at = time.monotonic()
