@@ -46,8 +46,8 @@ class WorkerStatus:
 
     state: starting, ready, draining or killing. started_at: epoch seconds. in_flight, connections, websockets: open
     now. requests, responses, bytes: since this worker started; responses by class ("2xx", …; "none": the client left
-    or the worker died first). loop_lag_s: how late the event loop's timer last fired; loop_lag_max_s: ever. pss_bytes: its
-    share of memory, pages shared with others divided by their number; None where the system does not tell (not
+    or the worker died first). loop_lag_s: how late the event loop's timer last fired; loop_lag_max_s: ever. pss_bytes:
+    its share of memory, pages shared with others divided by their number; None where the system does not tell (not
     Linux, or another user's). cpu_percent: of one core, since the previous status() of this handle (the first
     time: since the worker started). restarts: how often the slot lost a worker unexpectedly.
     """

@@ -29,7 +29,9 @@ _CELL_BYTES = _PAGE
 _WORDS = _CELL_BYTES // 8
 
 # Header words.
-_H_MAGIC, _H_CELLS, _H_SEQUENCE, _H_LENGTH = range(4)
+_H_MAGIC, _H_CELLS, _H_SEQUENCE, _H_LENGTH, _H_ROSTER_VERSION, _H_ROSTER_LENGTH = range(6)
+_H_ROSTER = 16
+_ROSTER_MOST = _PAGE // 8 - _H_ROSTER
 
 # Words of a cell. Times are monotonic nanoseconds, sizes bytes, the rest counts.
 PID, GENERATION, STARTED, HEARTBEAT, LAG, LAG_MAX = range(6)
@@ -37,7 +39,8 @@ CONNECTIONS, IN_FLIGHT, WEBSOCKETS = range(6, 9)
 CONNECTIONS_TOTAL, WEBSOCKETS_TOTAL, REQUESTS = range(9, 12)
 RESPONSES = 12  # …17: 1xx, 2xx, 3xx, 4xx, 5xx, no response
 BYTES_IN, BYTES_OUT, SECONDS_SUM = range(18, 21)
-BUSY = 21
+#: Accepted, but not yet in CONNECTIONS: the event loop (or a TLS handshake) is still setting them up.
+PENDING = 21
 HISTOGRAM = 32
 
 RESPONSE_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
@@ -185,6 +188,26 @@ class Scoreboard:
                     return summary
             time.sleep(0.0005)
         raise RuntimeError("the supervisor ended in the middle of writing its summary")
+
+    def write_roster(self, cells: list[int]) -> None:
+        """Publish the cells of the workers that accept connections. Supervisor only."""
+        cells = cells[:_ROSTER_MOST]
+        if cells == self.read_roster():
+            return
+        for index, cell in enumerate(cells):
+            self._header[_H_ROSTER + index] = cell
+        self._header[_H_ROSTER_LENGTH] = len(cells)
+        self._header[_H_ROSTER_VERSION] += 1
+
+    @property
+    def roster_version(self) -> int:
+        """Return a number that changes with the roster."""
+        return self._header[_H_ROSTER_VERSION]
+
+    def read_roster(self) -> list[int]:
+        """Return the cells of the workers that accept connections. May be a moment old."""
+        length = min(self._header[_H_ROSTER_LENGTH], _ROSTER_MOST)
+        return self._header[_H_ROSTER : _H_ROSTER + length].tolist()
 
     def read_only_fd(self) -> int:
         """Return a new descriptor that cannot write the mapping, to hand to strangers; the caller closes it."""

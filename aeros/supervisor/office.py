@@ -55,6 +55,7 @@ class Office:
         if self.dirty:
             self.dirty = False
             self.scoreboard.write_summary(summary())
+            self.scoreboard.write_roster([worker.cell for worker in self.fleet.serving()])
         answers, self.answers = self.answers, []
         for answer in answers:
             answer()

@@ -8,6 +8,10 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
+from .fairness import Turn
+
+#: A worker whose turn it is not looks again after this long.
+_STEP_BACK_S = 0.001
 #: When descriptors or memory run out, accepting pauses this long instead of spinning.
 _PAUSE_S = 0.25
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -25,13 +29,19 @@ class Acceptor:
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[tuple[socket.socket, ssl.SSLContext | None]],
         factory: Callable[[], asyncio.Protocol],
+        turn: Turn,
+        pending: Callable[[int], None],
         *,
         handshake_timeout_s: float,
         on_pause: Callable[[str], None],
     ) -> None:
+        """turn: asked before each accept. pending: told of connections that are being set up. on_pause: told why
+        accepting stops for a moment."""
         self._loop = loop
         self._listeners = list(listeners)
         self._factory = factory
+        self._turn = turn
+        self._pending = pending
         self._handshake_timeout_s = handshake_timeout_s
         self._on_pause = on_pause
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,9 +72,18 @@ class Acceptor:
             self._loop.add_reader(sock.fileno(), self._on_readable, sock, context)
 
     def _on_readable(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+        if not self._turn.is_mine():
+            # Still readable, so watching it would spin until somebody takes the connection.
+            self._loop.remove_reader(sock.fileno())
+            self._loop.call_later(_STEP_BACK_S, self._look_again, sock, context)
+            return
         connection = self._accept(sock)
         if connection is not None:
             self._adopt(connection, context)
+
+    def _look_again(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+        if self._open and not self._paused:
+            self._loop.add_reader(sock.fileno(), self._on_readable, sock, context)
 
     def _accept(self, sock: socket.socket) -> socket.socket | None:
         try:
@@ -94,6 +113,7 @@ class Acceptor:
             self._watch()
 
     def _adopt(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        self._pending(1)
         task = self._loop.create_task(self._connect(connection, context))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -108,3 +128,5 @@ class Acceptor:
             )
         except (TimeoutError, OSError, ssl.SSLError):
             connection.close()  # a handshake that failed is the client's affair
+        finally:
+            self._pending(-1)

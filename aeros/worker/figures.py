@@ -11,6 +11,7 @@ from ..core.scoreboard import (
     CONNECTIONS_TOTAL,
     HISTOGRAM,
     IN_FLIGHT,
+    PENDING,
     REQUESTS,
     RESPONSES,
     SECONDS_SUM,
@@ -46,6 +47,10 @@ class Figures:
 
     def connection_closed(self) -> None:
         self._words[CONNECTIONS] -= 1
+
+    def connection_pending(self, change: int) -> None:
+        """Count a connection that has been accepted, or (-1) is set up or failed."""
+        self._words[PENDING] += change
 
     def request_started(self) -> None:
         words = self._words

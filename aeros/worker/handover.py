@@ -14,11 +14,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from h2.connection import H2Connection
-from hyperframe.frame import GoAwayFrame
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import RawData
 from hypercorn.protocol.h2 import H2Protocol
+from hyperframe.frame import GoAwayFrame
 
 from .websocket import serve_websocket
 
@@ -171,9 +171,7 @@ class _HandedRequest:
             self._status = self._status or 500
             raise
         finally:
-            counters.request_finished(
-                self._status, self._bytes_in, self._bytes_out, perf_counter() - started
-            )
+            counters.request_finished(self._status, self._bytes_in, self._bytes_out, perf_counter() - started)
 
     async def receive(self) -> Any:
         message = await self._receive()

@@ -132,9 +132,7 @@ class HTTP1Connection(asyncio.Protocol):
         """Return whether to leave the sending side open, which TLS cannot."""
         phase = self._phase
         exchange = self._exchange
-        if phase == HEAD and self._ahead:
-            self._refuse(400)
-        elif phase == BODY:
+        if (phase == HEAD and self._ahead) or phase == BODY:
             self._refuse(400)
         elif phase == BUSY and exchange is not None:
             self._eof = True

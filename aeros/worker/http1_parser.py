@@ -29,9 +29,7 @@ _TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t\x20-\x7e\x80-\xff]*\r\n
 PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
 # Names whose values decide about the connection; everything else is only passed on.
-_FRAMING = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect")
-)
+_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
 
 
 class RequestRefused(Exception):  # noqa: N818 - reads as the fact it is

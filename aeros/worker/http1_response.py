@@ -177,4 +177,3 @@ def error_response(status: int, common: bytes, keep_alive: bool = True) -> bytes
 
 def continue_response(common: bytes) -> bytes:
     return b"%s%s\r\n" % (_STATUS_LINES[100], common)
-

@@ -81,7 +81,10 @@ class WorkerLogs:
             config.logger_class = LeanLogger
         if config.logconfig is not None or config.logconfig_dict is not None:
             return
-        for logger, target in ((config.log.access_logger, config.accesslog), (config.log.error_logger, config.errorlog)):
+        for logger, target in (
+            (config.log.access_logger, config.accesslog),
+            (config.log.error_logger, config.errorlog),
+        ):
             if logger is None or not isinstance(target, str) or len(logger.handlers) != 1:
                 continue
             (theirs,) = logger.handlers
@@ -98,4 +101,3 @@ class WorkerLogs:
                 handler.reopen()
             except OSError as error:
                 print(f"cannot reopen a log file: {error}", file=sys.stderr)  # noqa: T201
-

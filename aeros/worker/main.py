@@ -22,6 +22,7 @@ from ..core.messages import Failed, clip
 from ..core.process import DUMP_SIGNAL, ignore_politely, reset_signals
 from ..core.scoreboard import Scoreboard
 from . import context
+from .fairness import Turn
 from .figures import Figures
 from .handover import hypercorn_protocol_factory
 from .heartbeat import Heartbeat
@@ -78,6 +79,8 @@ def run_worker(
             channel,
             lane,
             factory(lane),
+            Turn(scoreboard, seed.cell),
+            figures,
             Heartbeat(loop, cell),
             log,
             identity=(pid, seed.generation, seed.nonce),

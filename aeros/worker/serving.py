@@ -21,6 +21,8 @@ from ..core.clock import monotonic, show_duration
 from ..core.logs import LineLog
 from ..core.messages import Accepting, Failed, Go, Goodbye, Message, Ready, ReopenLogs, Retire, WantsRetirement, clip
 from .accept import Acceptor
+from .fairness import Turn
+from .figures import Figures
 from .heartbeat import Heartbeat
 from .lane import Lane
 from .stacks import all_await_stacks
@@ -45,6 +47,8 @@ class Serving:
         channel: Channel,
         lane: Lane,
         make_protocol: Callable[[], asyncio.Protocol],
+        turn: Turn,
+        figures: Figures,
         heartbeat: Heartbeat,
         log: LineLog,
         *,
@@ -62,6 +66,8 @@ class Serving:
         self._channel = channel
         self._lane = lane
         self._make_protocol = make_protocol
+        self._turn = turn
+        self._figures = figures
         self._cut = 0
         self._heartbeat = heartbeat
         self._log = log
@@ -140,6 +146,8 @@ class Serving:
                 if item.kind != "quic"
             ],
             self._make_protocol,
+            self._turn,
+            self._figures.connection_pending,
             handshake_timeout_s=self._config.ssl_handshake_timeout,
             on_pause=self._log.warning,
         )

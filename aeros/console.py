@@ -1,0 +1,75 @@
+"""Status as a page of text for a terminal."""
+
+from __future__ import annotations
+
+from .core.clock import iso_time, show_duration
+from .status import ServerStatus
+
+
+def render(status: ServerStatus) -> str:
+    """Return `status` as a page for a terminal."""
+    lines = [
+        f"{status.state}: {status.ready_workers} of {status.target_workers} workers ready, "
+        f"generation {status.generation}, pid {status.pid}, up {show_duration(status.uptime_s)}",
+        f"listening on {', '.join(status.addresses)}",
+    ]
+    last = status.last_reload
+    if last is not None:
+        outcome = (
+            f"generation {last.generation} in {show_duration(last.seconds)}" if last.ok else f"refused: {last.reason}"
+        )
+        lines.append(f"last reload {iso_time(last.at)}: {outcome}")
+    head = (
+        "slot",
+        "pid",
+        "gen",
+        "state",
+        "up",
+        "requests",
+        "5xx",
+        "in flight",
+        "conns",
+        "ws",
+        "lag",
+        "p99",
+        "cpu",
+        "pss",
+        "restarts",
+    )
+    rows = [
+        (
+            str(worker.slot),
+            str(worker.pid),
+            str(worker.generation),
+            worker.state,
+            show_duration(worker.uptime_s),
+            str(worker.requests),
+            str(worker.responses["5xx"]),
+            str(worker.in_flight),
+            str(worker.connections),
+            str(worker.websockets),
+            show_duration(worker.loop_lag_s),
+            "-" if worker.latency_p99_s is None else show_duration(worker.latency_p99_s),
+            "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%",
+            _mebibytes(worker.pss_bytes if worker.pss_bytes is not None else worker.rss_bytes),
+            str(worker.restarts),
+        )
+        for worker in status.workers
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines += [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
+    for slot in status.slots:
+        if slot.last_exit is not None and (slot.state in ("backoff", "failed") or slot.restarts):
+            last_exit = slot.last_exit
+            how = f"pid {last_exit.pid} {last_exit.how} ({last_exit.why})"
+            lines.append(f"slot {slot.slot} {slot.state}, last exit {iso_time(last_exit.at)}: {how}")
+    totals = status.totals
+    answers = ", ".join(f"{count} {name}" for name, count in totals.responses.items() if count) or "none yet"
+    lines.append(f"since start: {totals.requests} requests ({answers}), memory {_mebibytes(status.pss_bytes)}")
+    return "\n".join(lines)
+
+
+def _mebibytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 2**20:.1f}M"
