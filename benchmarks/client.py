@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -205,41 +206,52 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, every_s: float = 0
     return False
 
 
-def first_answer_s(server: Running, connections: int, since: float, timeout_s: float) -> float | None:
-    """Ask for /pid over some connections at once; return the seconds from `since` to the first answer."""
-    import select
-
+def first_answer_s(
+    server: Running, connections: int, since: float, old: set[int], timeout_s: float
+) -> float | None:
+    """Ask for /pid over some connections; return the seconds from `since` until a worker not in `old` answers."""
     lines: list[socket.socket] = []
     try:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            while len(lines) < connections:
-                with suppress(OSError):
+            try:
+                while len(lines) < connections:
                     line = socket.create_connection((HOST, server.port), 1.0)
-                    line.sendall(b"GET /pid HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     lines.append(line)
-                    continue
+                    line.sendall(b"GET /pid HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            except OSError:
                 time.sleep(0.001)
-                if time.monotonic() > deadline:
-                    return None
             ready, _, _ = select.select(lines, [], [], 0.25)
             for line in ready:
-                data = b""
-                with suppress(OSError):
-                    data = line.recv(65536)
-                if b" 200 " in data[:20]:
-                    return time.monotonic() - since
                 lines.remove(line)
-                line.close()
+                with line, suppress(OSError):
+                    if int(_body(line)) not in old:
+                        return time.monotonic() - since
         return None
     finally:
         for line in lines:
             line.close()
 
 
-def pids_answering(server: Running, wanted: Sequence[int] | int, attempts: int = 400) -> set[int]:
-    """Return the worker pids that answer, asking over new connections until there are as many as wanted."""
-    count = wanted if isinstance(wanted, int) else len(wanted)
+def hold(server: Running, pid: int, seconds: float) -> list[socket.socket]:
+    """Have the worker `pid` sit in a blocking handler; return the connections to close afterwards.
+
+    Which worker takes a connection is the server's affair, so connections are opened until `pid` has one.
+    """
+    lines: list[socket.socket] = []
+    for _ in range(200):
+        line = socket.create_connection((HOST, server.port), 5)
+        lines.append(line)
+        line.sendall(b"GET /pid HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        if int(_body(line)) == pid:
+            line.sendall(f"GET /block?seconds={seconds} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            time.sleep(0.03)
+            return lines
+    raise ConnectionError(f"no connection reached worker {pid}")
+
+
+def pids_answering(server: Running, count: int, attempts: int = 400) -> set[int]:
+    """Return the worker pids that answer, asking over new connections until there are `count`."""
     pids: set[int] = set()
     for _ in range(attempts):
         with socket.create_connection((HOST, server.port), 5) as line:
