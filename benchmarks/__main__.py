@@ -29,11 +29,17 @@ def _numbers(text: str) -> list[int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("what", choices=[*_MEASURES, "all", "report"], help="all: everything, then report; report: docs")
+    parser.add_argument(
+        "what", choices=[*_MEASURES, "all", "report"], help="all: everything, then report; report: docs"
+    )
     parser.add_argument("--servers", type=_names(list(KINDS)), help="comma-separated; default: all that make sense")
     parser.add_argument("--rows", type=_names(list(speed.ROWS)), default=list(speed.ROWS), help="speed: which rows")
-    parser.add_argument("--rounds", type=int, help="how often (speed: 5, boot: 10, recovery: 20, reload: 5, balance: 10)")
-    parser.add_argument("--seconds", type=float, help="how long each load lasts (speed: 3), how long idle is watched (20)")
+    parser.add_argument(
+        "--rounds", type=int, help="how often (speed: 5, boot: 10, recovery: 20, reload: 5, balance: 10)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="how long each load lasts (speed: 3), how long idle is watched (20)"
+    )
     parser.add_argument("--workers", type=_numbers, help="memory: which numbers of workers; idle: how many")
     parser.add_argument("--requests", type=int, default=memory.REQUESTS, help="memory: how many requests before")
     return parser

@@ -38,7 +38,7 @@ async def hello(name: str, number: int) -> dict[str, Any]:
 
 
 @app.post("/echo")
-async def echo() -> bytes:
+async def echo() -> str | bytes:
     return await request.get_data()
 
 

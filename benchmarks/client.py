@@ -103,7 +103,9 @@ def _body(line: socket.socket) -> bytes:
             raise ConnectionError("closed before the answer was whole")
         data += part
     head, _, body = data.partition(b"\r\n\r\n")
-    length = next(int(v) for k, _, v in (h.partition(b":") for h in head.lower().split(b"\r\n")) if k == b"content-length")
+    length = next(
+        int(v) for k, _, v in (h.partition(b":") for h in head.lower().split(b"\r\n")) if k == b"content-length"
+    )
     while len(body) < length:
         part = line.recv(65536)
         if not part:
@@ -206,9 +208,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, every_s: float = 0
     return False
 
 
-def first_answer_s(
-    server: Running, connections: int, since: float, old: set[int], timeout_s: float
-) -> float | None:
+def first_answer_s(server: Running, connections: int, since: float, old: set[int], timeout_s: float) -> float | None:
     """Ask for /pid over some connections; return the seconds from `since` until a worker not in `old` answers."""
     lines: list[socket.socket] = []
     try:

@@ -128,9 +128,7 @@ def parse_h2load(text: str, log: str, seconds: float) -> Sample:
             failed += 1
     if not times:
         raise LoadError("no request was answered")
-    return Sample(
-        len(times), seconds, failed, percentile(times, 50), percentile(times, 99), percentile(times, 99.9)
-    )
+    return Sample(len(times), seconds, failed, percentile(times, 50), percentile(times, 99), percentile(times, 99.9))
 
 
 def websocket(server: Running, seconds: float, connections: int = 64, size: int = 64) -> Sample:
@@ -173,9 +171,7 @@ def websocket(server: Running, seconds: float, connections: int = 64, size: int 
         line.close()
     if not times:
         raise LoadError("no message came back")
-    return Sample(
-        len(times), took, 0, *(percentile(times, part) * 1e6 for part in (50, 99, 99.9))
-    )
+    return Sample(len(times), took, 0, *(percentile(times, part) * 1e6 for part in (50, 99, 99.9)))
 
 
 def _websocket(server: Running) -> socket.socket:
@@ -194,5 +190,3 @@ def _websocket(server: Running) -> socket.socket:
     if b" 101 " not in head[:20]:
         raise LoadError(f"the server refused the WebSocket: {head[:60]!r}")
     return line
-
-

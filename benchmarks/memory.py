@@ -27,9 +27,8 @@ def _one(kind: str, workers: int, requests: int) -> dict[str, Any]:
     with running(kind, Plan(workers=workers)) as server:
         idle = server.memory()
         reached = client.reach_every_worker(server, workers)
-        sent = 0
-        while sent < requests:
-            sent += client.send_mixed(server, min(1000, requests - sent)).total() and min(1000, requests - sent)
+        for _ in range(0, requests, 1000):
+            client.send_mixed(server, 1000)
         pids = server.pids
         total = proc.memory(pids)
         parts = {pid: proc.memory([pid]).pss for pid in pids}
@@ -55,7 +54,7 @@ def per_worker_kb(rows: Sequence[dict[str, Any]], server: str) -> float | None:
     if len(points) < 2:
         return None
     (few, little), (many, much) = points[0], points[-1]
-    return float(much - little) / (many - few)
+    return float((much - little) / (many - few))
 
 
 def table(data: dict[str, Any]) -> list[str]:

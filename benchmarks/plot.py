@@ -30,7 +30,9 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
                 f'<rect x="{_LEFT}" y="{y}" width="{value * scale:.1f}" height="{_BAR - 1}" '
                 f'fill="{_COLOURS.get(server, "#999")}"><title>{escape(server)} {value:.2f}</title></rect>'
             )
-            parts.append(f'<text class="value" x="{_LEFT + value * scale + 3:.1f}" y="{y + _BAR - 2}">{value:.2f}</text>')
+            parts.append(
+                f'<text class="value" x="{_LEFT + value * scale + 3:.1f}" y="{y + _BAR - 2}">{value:.2f}</text>'
+            )
             y += _BAR
         y += _GAP
     one = _LEFT + scale
@@ -42,7 +44,8 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
         x += 110
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y}" viewBox="0 0 {_WIDTH} {y}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y}" '
+            f'viewBox="0 0 {_WIDTH} {y}" role="img">',
             "<style>text { font: 11px system-ui, sans-serif; fill: #444; } .value { font-size: 8px; }",
             ".title { font-size: 14px; }</style>",
             f'<rect width="{_WIDTH}" height="{y}" fill="#fff"/>',

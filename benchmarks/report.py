@@ -19,6 +19,7 @@ from .statistics import Summary, paired_ratio
 from .tell import note
 
 _RESULTS = ROOT / ".bench" / "results.json"
+_TEMPLATE = Path(__file__).parent / "page.md"
 _PAGE = ROOT / "docs" / "benchmarks.md"
 _PLOT = ROOT / "docs" / "benchmarks.svg"
 _PACKAGES = ("aeros", "quart", "hypercorn", "uvicorn", "gunicorn", "granian", "uvloop", "httptools", "zttp")
@@ -43,9 +44,7 @@ def _load() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "log", "-1", "--format=%h"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["git", "log", "-1", "--format=%h"], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 
@@ -80,7 +79,9 @@ def _boot_table(data: dict[str, Any]) -> list[str]:
     for name, values in data["seconds"].items():
         summary = Summary.of(values)
         shown = '`python -c "import quart, hypercorn, uvloop"`' if name == "imports" else name
-        lines.append(f"| {shown} | {summary.median * 1000:.0f} ms | ±{summary.spread:.0%} | {summary.median / base:.2f} |")
+        lines.append(
+            f"| {shown} | {summary.median * 1000:.0f} ms | ±{summary.spread:.0%} | {summary.median / base:.2f} |"
+        )
     return lines
 
 
@@ -144,76 +145,24 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "idle": _idle_table,
 }
 
-_ABOUT = {
-    "speed": (
-        "Speed",
-        "Two workers each. All servers of a row run at the same time and are loaded one after the other, in another order "
-        "each round, so that what changes on the machine changes for all. CPU per request is the user and system time of all "
-        "processes of the server (from /proc) over the requests answered: it does not depend on how busy the other core is, "
-        "and is the figure to trust. *ratio* is the median over the rounds of Aeros's figure over the peer's in the same "
-        "round; below 1 Aeros needs less. ± is half the range over the rounds. Rate and delay are what 64 connections "
-        "(1 MiB: 16) of one load generator on the same two cores saw: servers and generator compete for them.",
-    ),
-    "memory": (
-        "Memory",
-        "Proportional set size of the whole family in MB (supervisor, zygotes, workers, helpers), one server at a time, after "
-        "every worker has answered every kind of request and 10,000 mixed requests have been sent.",
-    ),
-    "boot": ("Boot", "From the command to the first 200, two workers, files in the disk cache."),
-    "recovery": (
-        "Recovery",
-        "From SIGKILL of one of two workers until its replacement answers; the other worker is held in a blocking handler "
-        "meanwhile, so that nobody else can.",
-    ),
-    "reload": ("Reload under load", "SIGHUP with two workers; four clients keep their connection, four make new ones."),
-    "balance": ("Balance", "64 connections opened in a burst; then each asks which worker holds it. Ten bursts."),
-    "idle": ("Idle", "What supervising costs while nothing happens."),
-}
-
 
 def write() -> None:
     """Write the page and the plot from what has been measured."""
     results = _load()
-    on = results.get("machine", {})
-    lines = [
-        "# Benchmarks",
-        "",
-        "Aeros beside the servers one would use instead, with the same Quart app (`benchmarks/app.py`): on `quart.Quart` for the "
-        "peers, on `WebServer` for Aeros. Everything here is made by `scripts/bench all`, which installs the peers into a "
-        "virtual environment of its own; `scripts/bench --help` shows how to run a part of it. It needs `wrk` and `h2load`.",
-        "",
-        "![CPU per request](benchmarks.svg)",
-        "",
-        "The machine: " + ", ".join(f"{name} {value}" for name, value in on.items()) + ".",
-        "",
-    ]
-    for what, (title, about) in _ABOUT.items():
-        if what not in results:
-            continue
-        kept = results[what]
-        lines += [f"## {title}", "", about, "", *table_of(what, kept["data"]), ""]
-        lines += [f"`{kept['command']}`, {kept['date']}.", ""]
-    lines += ["## Command lines", ""]
-    lines += [f"    {kind.shown(Plan())}" for kind in KINDS.values()]
-    lines += ["", *_NOTES]
+    text = _TEMPLATE.read_text()
+    machine_line = ", ".join(f"{name} {value}" for name, value in results.get("machine", {}).items())
+    text = text.replace("<!-- machine -->", f"The machine of this run: {machine_line}.")
+    text = text.replace("<!-- rows -->", "\n".join(f"- `{row.name}`: {row.about}" for row in speed.ROWS.values()))
+    text = text.replace("<!-- commands -->", "\n".join(f"    {kind.shown(Plan())}" for kind in KINDS.values()))
+    for what in _TABLES:
+        kept = results.get(what)
+        lines = [*table_of(what, kept["data"]), "", f"`{kept['command']}`, {kept['date']}."] if kept else ["Not run."]
+        text = text.replace(f"<!-- table {what} -->", "\n".join(lines))
     _PAGE.parent.mkdir(exist_ok=True)
-    _PAGE.write_text("\n".join(lines).rstrip() + "\n")
+    _PAGE.write_text(text)
     if "speed" in results:
         _PLOT.write_text(_plot(results["speed"]["data"]["rows"]))
     note(f"wrote {_PAGE.relative_to(ROOT)} and {_PLOT.relative_to(ROOT)}")
-
-
-_NOTES = (
-    "## What to make of it",
-    "",
-    "- Two shared cores, the load generator on the same machine, loopback only. Absolute figures change by 20 % from hour to",
-    "  hour; ratios taken within a round change by a few per cent. A difference smaller than the spread is none.",
-    "- The peers run as their documentation suggests, access logs off everywhere (it is on by default in uvicorn), gunicorn",
-    "  with its C parser. HTTP/2 with uvicorn needs its zttp parser, so that row runs with it.",
-    "- *no* in a table: the server cannot do it, or answered wrongly.",
-    "- Most of a request is Quart's and the handler's own work, the same for everybody. A bare ASGI callable would show larger",
-    "  ratios between servers and be nobody's app.",
-)
 
 
 def _plot(rows: dict[str, Any]) -> str:

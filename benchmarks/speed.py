@@ -81,7 +81,8 @@ def measure(kinds: Sequence[str], rows: Sequence[str], rounds: int, seconds: flo
 
 def _expect_sound(server: Running) -> None:
     """Raise ServerFailedError if the server does not give the app's answers."""
-    for path, part in (("/json", b'"response"'), ("/template", b"AEROS &amp; OTHERS"), ("/static/style.css", b".rule-1")):
+    expected = (("/json", b'"response"'), ("/template", b"AEROS &amp; OTHERS"), ("/static/style.css", b".rule-1"))
+    for path, part in expected:
         answer = get(server, path)
         if b" 200 " not in answer[:20] or part not in answer:
             raise ServerFailedError(f"{server.name} answered {path} with {answer[:200]!r}")
@@ -90,9 +91,9 @@ def _expect_sound(server: Running) -> None:
 def _row(row: Row, servers: dict[str, Running], rounds: int, seconds: float) -> dict[str, Any]:
     note(f"{row.name}: {row.about}")
     able, results = list(servers), {name: _columns() for name in servers}
-    for name in servers:
+    for name, server in servers.items():
         try:
-            row.run(servers[name], _WARM_UP_S)
+            row.run(server, _WARM_UP_S)
         except LoadError as error:
             able.remove(name)
             results[name] = {"unable": str(error)}
@@ -132,10 +133,9 @@ def lines_of(row: str, results: dict[str, Any]) -> list[str]:
             lines.append(f"{row:10} {server:10} unable: {columns['unable']}")
             continue
         cpu, rps = Summary.of(columns["cpu_us"]), Summary.of(columns["rps"])
-        delays = " / ".join(f"{Summary.of(columns[name]).median / 1000:.1f}" for name in ("p50_us", "p99_us", "p999_us"))
         line = (
             f"{row:10} {server:10} {cpu.median:8.1f} us CPU +-{cpu.spread:4.0%} {rps.median:9.0f}/s +-{rps.spread:4.0%}"
-            f"  p50/99/99.9 {delays:>20} ms"
+            f"  p50/99/99.9 {_delays(columns):>20} ms"
         )
         if columns["failed"]:
             line += f"  {columns['failed']} FAILED"
@@ -184,5 +184,11 @@ def _ratio(results: dict[str, Any], peer: str, name: str) -> str:
 def _rate(columns: dict[str, Any]) -> str:
     if "unable" in columns:
         return "no"
-    delays = " / ".join(f"{Summary.of(columns[name]).median / 1000:.1f}" for name in ("p50_us", "p99_us", "p999_us"))
-    return f"{Summary.of(columns['rps']).median:.0f}; {delays}"
+    failed = f"; {columns['failed']} failed" if columns["failed"] else ""
+    return f"{Summary.of(columns['rps']).median:.0f}; {_delays(columns)}{failed}"
+
+
+def _delays(columns: dict[str, Any]) -> str:
+    """Return p50 / p99 / p99.9 in milliseconds; wrk cannot tell them for every pipelined load, and says 0."""
+    medians = [Summary.of(columns[name]).median / 1000 for name in ("p50_us", "p99_us", "p999_us")]
+    return " / ".join(f"{value:.1f}" if value else "?" for value in medians)
