@@ -1,32 +1,60 @@
 """Aeros: production serving for Quart apps, straight from Python.
 
-from aeros import WebServer
+    from aeros import WebServer
 
-app = WebServer(__name__)
-...
-app.start("-w 4")
+    app = WebServer(__name__)
+    ...
+    app.start("-w 4")
+
+Names are imported when they are first used, so that `aeros status` does not pay for Quart.
 """
 
 from __future__ import annotations
 
-from .app import WebServer
-from .core.exitcodes import ExitCode
-from .errors import (
-    AerosError,
-    AppLoadError,
-    BindError,
-    ControlError,
-    NotAServerError,
-    OptionsError,
-    ReloadFailed,
-    ServerStopped,
-    StartError,
-    StateError,
-)
-from .hooks import WorkerInfo
-from .server import Server, connect, running_servers
-from .status import LastExit, Reloaded, ServerStatus, SlotStatus, Totals, WorkerStatus
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .app import WebServer
+    from .core.exitcodes import ExitCode
+    from .errors import (
+        AerosError,
+        AppLoadError,
+        BindError,
+        ControlError,
+        NotAServerError,
+        OptionsError,
+        ReloadFailed,
+        ServerStopped,
+        StartError,
+        StateError,
+    )
+    from .hooks import WorkerInfo
+    from .server import Server, connect, running_servers
+    from .status import LastExit, Reloaded, ServerStatus, SlotStatus, Totals, WorkerStatus
+
+_HOMES = {
+    "app": ("WebServer",),
+    "core.exitcodes": ("ExitCode",),
+    "errors": (
+        "AerosError",
+        "AppLoadError",
+        "BindError",
+        "ControlError",
+        "NotAServerError",
+        "OptionsError",
+        "ReloadFailed",
+        "ServerStopped",
+        "StartError",
+        "StateError",
+    ),
+    "hooks": ("WorkerInfo",),
+    "server": ("Server", "connect", "running_servers"),
+    "status": ("LastExit", "Reloaded", "ServerStatus", "SlotStatus", "Totals", "WorkerStatus"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AerosError",
@@ -53,3 +81,16 @@ __all__ = [
     "connect",
     "running_servers",
 ]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'aeros' has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(error.traceback.rstrip("\n"), file=sys.stderr)
         return int(error.exit_code)
     except AerosError as error:
-        print(f"aeros: {error}", file=sys.stderr)
+        text = str(error)
+        print(text if text.startswith("aeros ") else f"aeros: {text}", file=sys.stderr)
         traceback = getattr(error, "traceback", "")
         if traceback:
             print(traceback.rstrip("\n"), file=sys.stderr)
@@ -160,7 +161,8 @@ def _reload(options: argparse.Namespace) -> int:
 def _scale(options: argparse.Namespace) -> int:
     *named, number = options.numbers
     if len(named) > 1 or not number.isdigit():
-        raise OptionsError("aeros scale takes the number of workers, and before it the server if there are several")
+        wrong = number if not number.isdigit() else " ".join(options.numbers)
+        raise OptionsError(f"aeros scale [SERVER] N takes the number of workers, not {wrong!r}")
     _find(named[0] if named else None).scale(int(number))
     print(f"{number} worker{'s' if int(number) != 1 else ''} ready")
     return int(ExitCode.OK)

@@ -162,6 +162,11 @@ class Server:
                 self._channel.close()
             self._lock.notify_all()
 
+    def __del__(self) -> None:
+        # A handle made for one question and dropped is no leak worth a warning.
+        with contextlib.suppress(Exception):
+            self._channel.close()
+
     def __repr__(self) -> str:
         return f"<aeros.Server pid={self.pid} {'running' if self.running else 'stopped'}>"
 

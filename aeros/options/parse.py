@@ -34,7 +34,7 @@ class OptionsParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise OptionsError. argparse comes here for what has no argument to blame."""
-        raise OptionsError(message)
+        raise OptionsError(f"{self.prog}: {message}" if " " in self.prog else message)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as ArgumentParser does, with errors as OptionsError in our words."""

@@ -38,6 +38,8 @@ class Worker:
     #: What it said of its own failure, before it exits with it.
     failure: str = ""
     traceback: str = ""
+    #: How much its loss counts against its slot; see `backoff.weight_of`.
+    loss_weight: float = 1.0
     #: The app has written the traceback to its own log already.
     logged: bool = False
 
@@ -102,6 +104,18 @@ class Fleet:
 
     slots: dict[int, Slot] = field(default_factory=dict)
     workers: dict[int, Worker] = field(default_factory=dict)
+
+    def set_slots(self, target: Target) -> None:
+        """Make the slots that `target` asks for; those beyond it empty themselves (see `reconcile`)."""
+        for index in range(target.workers):
+            if index not in self.slots:
+                self.slots[index] = Slot(index, target.committed)
+
+    def settle_on(self, target: Target, generation: int) -> None:
+        """A reload is decided: every slot serves `generation` from now on, and no candidate is left."""
+        target.committed, target.candidate = generation, None
+        for slot in self.slots.values():
+            slot.generation = generation
 
     def in_slot(self, index: int) -> list[Worker]:
         """Return the workers of a slot, oldest first."""

@@ -35,6 +35,7 @@ from .links import ZygoteLink
 from .loader import Loader
 from .office import Office
 from .policy import Policy
+from .reconcile import rolled
 from .reload import Reload, ReloadRecord, Waiter
 from .workforce import REVERT_S, Workforce
 
@@ -258,7 +259,7 @@ class Generations:
         now, reload = monotonic(), self.reload
         if reload.state in (ReloadState.LOADING, ReloadState.ROLLING) and now >= reload.deadline:
             self._overdue(now)
-        if reload.state is ReloadState.ROLLING and self._rolled():
+        if reload.state is ReloadState.ROLLING and rolled(self._office.fleet, self._office.target):
             self._commit(now)
         if reload.state is ReloadState.REVERTING:
             if not self._leftovers():
@@ -309,7 +310,7 @@ class Generations:
     def _begin_rolling(self, generation: int, message: Loaded) -> None:
         now, office = monotonic(), self._office
         if self._loader is not None:
-            self._loader.close()
+            self._loader.succeeded()
             self._loader = None
         self.reload.on("loaded")
         self.reload.deadline = min(self.reload.limit, now + office.policy.boot_timeout_s + _ROLL_MARGIN_S)
@@ -322,27 +323,18 @@ class Generations:
         office.target.surge = self._candidate_policy.reload_surge
         office.target.pilot_until = now + PILOT_S
 
-    def _rolled(self) -> bool:
-        """Whether every slot is served by the new generation."""
-        office, candidate = self._office, self._office.target.candidate
-        slots = [slot for slot in office.fleet.slots.values() if slot.index < office.target.workers]
-        served = {worker.slot for worker in office.fleet.serving() if worker.generation == candidate}
-        return all(slot.generation == candidate and slot.index in served for slot in slots)
-
     def _commit(self, now: float) -> None:
         office = self._office
         old, new = office.target.committed, self.reload.generation
         self.reload.on("commit")
-        office.target.committed, office.target.candidate = new, None
+        office.fleet.settle_on(office.target, new)
         before, office.policy = office.policy, self._candidate_policy
         wanted = office.policy.workers
         if wanted not in (before.workers, office.target.workers):
             # What was scaled by hand stays, unless the program itself now says something new.
             self._log.info(f"the new program asks for {wanted} workers instead of {office.target.workers}")
             office.target.workers = wanted
-            office.set_slots()
-        for slot in office.fleet.slots.values():
-            slot.generation = new
+            office.fleet.set_slots(office.target)
         for zygote in self._zygotes:
             if zygote.generation == old:
                 self._retire(zygote)
@@ -362,10 +354,8 @@ class Generations:
         office, now, new = self._office, monotonic(), self.reload.generation
         self.reload.on("fail")
         self.reload.deadline = now + REVERT_S + _LAST_CALL_S
-        office.target.candidate = None
+        office.fleet.settle_on(office.target, office.target.committed)
         office.target.surge = office.policy.reload_surge
-        for slot in office.fleet.slots.values():
-            slot.generation = office.target.committed
         if self._loader is not None:
             self._drop_loader(self._loader)
         for zygote in self._zygotes:
@@ -439,9 +429,9 @@ class Generations:
         if status is None:
             return
         self._loader = None
-        reason, said = loader.explain(status)
+        reason, said, logged = loader.explain(status)
         for zygote in [z for z in self._zygotes if z.generation == loader.generation]:
             zygote.retired = True
             self._zygote_gone(zygote)
         if self.reload.generation == loader.generation:
-            self.fail(reason, said, logged=True)
+            self.fail(reason, said, logged=logged)

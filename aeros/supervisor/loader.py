@@ -24,6 +24,8 @@ class Loader:
         self._fd = stderr_fd
         self._tail = bytearray()
         self._aborted = ""
+        # Among JSON lines the program's own text would be garbage; there it is logged as a record at the end.
+        self._passes_through = office.log.log_format == "text"
         os.set_blocking(stderr_fd, False)
         office.loop.add_reader(stderr_fd, self._read)
 
@@ -36,7 +38,8 @@ class Loader:
         if not data:
             self._office.loop.remove_reader(self._fd)
             return 0
-        self._office.log.emit(data.decode("utf-8", "replace"))
+        if self._passes_through:
+            self._office.log.emit(data.decode("utf-8", "replace"))
         self._tail += data
         del self._tail[:-_TAIL_BYTES]
         return len(data)
@@ -66,14 +69,21 @@ class Loader:
             self.close()
         return status
 
-    def explain(self, status: int) -> tuple[str, str]:
-        """Return why it did not become a generation, in a sentence, and what it printed."""
+    def explain(self, status: int) -> tuple[str, str, bool]:
+        """Return why it did not become a generation, in a sentence; what it printed; whether the log has that."""
         said = self._tail.decode("utf-8", "replace")
+        logged = self._passes_through
         if self._aborted:
-            return f"the new program was ended: {self._aborted}", said
+            return f"the new program was ended: {self._aborted}", said, logged
         last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
         reason = f"the new program ended with {describe_exit(status)} before it reached start()"
-        return reason + (f": {last}" if status and last else ""), said
+        return reason + (f": {last}" if status and last else ""), said, logged
+
+    def succeeded(self) -> None:
+        """It has reached start(): its standard error is the server's own from now on."""
+        self.close()
+        if self._tail and not self._passes_through:
+            self._office.log.info("the new program printed", output=self._tail.decode("utf-8", "replace"))
 
     def close(self) -> None:
         """Read what is left, and let go of the pipe."""

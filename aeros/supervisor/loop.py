@@ -80,7 +80,7 @@ class Supervisor:
         if owner is not None:
             self.control.adopt(owner, self._owner_is_gone)
         self.generations.open(self.workforce)
-        office.set_slots()
+        office.fleet.set_slots(office.target)
         office.target.pilot_until = monotonic() + PILOT_S
         try:
             while not self._finished():
@@ -209,7 +209,7 @@ class Supervisor:
         if workers != office.target.workers:
             office.log.info(f"scaling from {office.target.workers} to {workers} workers")
             office.target.workers = workers
-            office.set_slots()
+            office.fleet.set_slots(office.target)
         office.poke()
 
     def restart(self, slot: int | None) -> list[int]:
@@ -310,7 +310,7 @@ class Supervisor:
         elif not office.was_ready and not worker.ready_at:
             self._fail_start(what, worker.traceback, logged=worker.logged)
         elif worker.slot < office.target.workers:
-            self.workforce.slot_failed(office.fleet.slots[worker.slot], what, traceback)
+            self.workforce.slot_failed(office.fleet.slots[worker.slot], what, traceback, worker.loss_weight)
         else:
             office.log.warning(what, traceback=traceback)
 

@@ -14,7 +14,7 @@ from ..core.listener import Listener
 from ..core.logs import LineLog
 from ..core.messages import Message
 from ..core.scoreboard import Scoreboard
-from .fleet import Fleet, Slot, Target
+from .fleet import Fleet, Target
 from .launch import CommandLine
 from .policy import Policy
 
@@ -85,9 +85,3 @@ class Office:
             self.loop.remove_reader(channel.fileno())
             self.loop.remove_writer(channel.fileno())
             channel.close()
-
-    def set_slots(self) -> None:
-        """Make the slots that the target asks for; those beyond it empty themselves (see `reconcile`)."""
-        for index in range(self.target.workers):
-            if index not in self.fleet.slots:
-                self.fleet.slots[index] = Slot(index, self.target.committed)

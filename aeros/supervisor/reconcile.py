@@ -125,6 +125,13 @@ def deadline_of(worker: Worker, policy: Policy) -> tuple[float | None, str]:
     return None, ""
 
 
+def rolled(fleet: Fleet, target: Target) -> bool:
+    """Return whether every slot is served by the candidate generation: the reload can be committed."""
+    served = {worker.slot for worker in fleet.serving() if worker.generation == target.candidate}
+    slots = [slot for slot in fleet.slots.values() if slot.index < target.workers]
+    return all(slot.generation == target.candidate and slot.index in served for slot in slots)
+
+
 def next_wake(fleet: Fleet, target: Target, policy: Policy, now: float) -> float | None:
     """Return when to look again although nothing happens, or None. Monotonic seconds, later than `now`."""
     times = [
@@ -184,17 +191,21 @@ def _fill(
         room = target.surge is None or surplus < target.surge
         if not has_one and room and not _waits_for_pilot(fleet, slot, target, now, candidate):
             yield Spawn(slot.index, candidate)
-    for worker in own:
+    # One that is due for recycling serves as well as any until it is replaced, and so do those it has replaced.
+    right = [worker for worker in workers if worker.generation == generation]
+    for worker in right:
         if worker.state is WorkerState.READY and not worker.told_to_accept:
             yield Admit(worker.ident)
-    replaced = any(worker.serving for worker in own)
+    newest = max((worker.ident for worker in right if worker.serving), default=0)
     for worker in workers:
         if not worker.alive or worker in own or (rolling and worker.generation == candidate and worker.fresh):
             continue
         if worker.state is WorkerState.STARTING:
             yield RetireWorker(worker.ident, "revert" if worker.generation > generation else "reload")
-        elif replaced:
-            yield RetireWorker(worker.ident, "recycle" if worker.generation == generation else "reload")
+        elif worker.generation != generation and newest:
+            yield RetireWorker(worker.ident, "reload")
+        elif worker.generation == generation and newest > worker.ident:
+            yield RetireWorker(worker.ident, "recycle")
 
 
 def _waits_for_pilot(fleet: Fleet, slot: Slot, target: Target, now: float, generation: int | None = None) -> bool:

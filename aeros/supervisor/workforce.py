@@ -30,7 +30,7 @@ from ..core.messages import (
 )
 from ..core.process import DUMP_SIGNAL, describe_exit, reap, send_signal
 from ..core.scoreboard import HEARTBEAT, anonymous_file
-from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn
+from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
 from .fleet import Slot, Worker
 from .ledger import Cells, Totals
 from .lifecycle import SlotState, WorkerState
@@ -38,7 +38,7 @@ from .links import WorkerLink, ZygoteLink
 from .office import Office
 
 #: A supervisor that was itself held up longer than this trusts no heartbeat it has not seen since.
-_OWN_GAP_S = 3.0
+_OWN_GAP_S = 1.5
 #: Time for a stack dump to be written before the process is killed.
 _DUMP_S = 0.3
 #: New workers of a refused reload get this long to end by themselves.
@@ -279,6 +279,8 @@ class Workforce:
         worker.on("exit")
         del self._fleet.workers[worker.ident]
         how = describe_exit(status) if status is not None else "unknown"
+        served_s = monotonic() - worker.ready_at if worker.ready_at else None
+        worker.loss_weight = weight_of(served_s, sigkill=how == "SIGKILL" and not worker.killed)
         why = worker.killed or worker.failure or (worker.recycle or worker.retired if worker.retired else "died")
         self.last_exits[worker.slot] = {
             "how": how,
@@ -305,7 +307,9 @@ class Workforce:
             self._log.error(f"{name_of(worker)} ended with {how}: {reason}", traceback=worker.traceback)
             clean = False
         else:
-            self._log.info(f"{name_of(worker)} ended ({worker.recycle or worker.retired})")
+            # At a stop the one line that says so is enough.
+            level = "debug" if stopping else "info"
+            self._log.write(level, f"{name_of(worker)} ended ({worker.recycle or worker.retired})", {})
             clean = True
         if stopping and not clean:
             self._office.first_error(ExitCode.KILLED)
@@ -324,10 +328,10 @@ class Workforce:
 
     # --- slots -----------------------------------------------------------------------------------------------
 
-    def slot_failed(self, slot: Slot, what: str, traceback: str = "") -> None:
-        """Count a failure of the slot, and say when it will be filled again."""
+    def slot_failed(self, slot: Slot, what: str, traceback: str = "", weight: float = 1.0) -> None:
+        """Count a failure of the slot, and say when it will be filled again. weight: see `backoff.weight_of`."""
         now = monotonic()
-        slot.failures = slot.failures.failed(now)
+        slot.failures = slot.failures.failed(now, weight)
         slot.restarts += 1
         delay = delay_before_respawn(slot.failures, now)
         level = "warning"

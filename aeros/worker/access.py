@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from hypercorn.statsd import StatsdLogger as BaseStatsdLogger
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
-Access = Callable[[Any, Any, float], Awaitable[None]]
+Access = Callable[[Any, Any, float], Coroutine[Any, Any, None]]
 
 
 class Atoms(dict[str, Any]):

@@ -34,6 +34,12 @@ GOAWAY_GRACE_S = 0.2
 What the client sent before it read the first is still served; a round trip is all this needs to cover.
 """
 
+GOAWAY_IDLE_WAIT_S = 1.0
+"""How long a busy HTTP/2 connection is watched for an idle moment before it is sent GOAWAY all the same.
+
+By the RFC a GOAWAY harms no open stream, but clients built on Python's h2 (httpx) give all of them up on it.
+"""
+
 LAST_STREAM_ID = 2**31 - 1
 
 
@@ -52,7 +58,6 @@ class HandedConnection(TCPServer):
             writer,
         )
         self.lane = lane
-        self.requests_in_flight = 0
         self._going_away: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -66,6 +71,11 @@ class HandedConnection(TCPServer):
         finally:
             if self._going_away is not None:
                 self._going_away.cancel()
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        # The client is gone. Hypercorn would keep the connection until its idle timer ends.
+        await self.idle_task.stop()
 
     @property
     def _http2(self) -> H2Protocol | None:
@@ -109,6 +119,9 @@ class HandedConnection(TCPServer):
         protocol = self._http2
         if protocol is None:
             return
+        deadline = self.loop.time() + GOAWAY_IDLE_WAIT_S
+        while not protocol.idle and self.loop.time() < deadline:  # noqa: ASYNC110 - streams end without telling
+            await asyncio.sleep(0.01)
         await self._send_goaway(LAST_STREAM_ID)
         await asyncio.sleep(GOAWAY_GRACE_S)
         connection: H2Connection = protocol.connection

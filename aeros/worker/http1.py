@@ -231,11 +231,8 @@ class HTTP1Connection(asyncio.Protocol):
         self.requests += 1
         lane.counters.request_started()
         direct = lane.direct
-        exchange: Exchange
-        if direct is not None and direct.usable():
-            exchange = direct.exchange(self, head)
-        else:
-            exchange = ASGIExchange(self, head)
+        usable = direct is not None and direct.usable()
+        exchange: Exchange = direct.exchange(self, head) if usable else ASGIExchange(self, head)  # type: ignore[union-attr]
         self._exchange = exchange
         if lane.server_names and head.host.decode("latin1") not in lane.server_names:
             self._phase = BODY if head.has_body else BUSY

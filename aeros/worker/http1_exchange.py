@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypercorn.utils import UnexpectedMessageError
 
-from .http1_response import CHUNKED, UNTIL_CLOSE, ResponseError, error_response, has_no_body, response_head
+from .http1_response import CHUNKED, UNTIL_CLOSE, Pair, ResponseError, error_response, has_no_body, response_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +29,10 @@ class State(Enum):
 
 # As module globals they cost one look-up instead of two.
 REQUEST, RESPONSE, CLOSED = State
+
+
+def _encoded(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+    return pair[0].lower().encode(), pair[1].encode()
 
 
 class Exchange:
@@ -60,7 +64,7 @@ class Exchange:
         self.head = head
         self.state = REQUEST
         self.status = 0
-        self.headers: Iterable[tuple[bytes, bytes]] = ()
+        self.headers: Iterable[Any] = ()
         self.held = b""
         self.remaining = 0
         self.keep_alive = head.keep_alive
@@ -136,7 +140,7 @@ class Exchange:
 
     # The response.
 
-    def start_response(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def start_response(self, status: int, headers: Iterable[Pair]) -> None:
         """Make the head. It is written together with the first of the body, or by `flush`. Raises ResponseError."""
         connection = self.connection
         lane = connection.lane
@@ -209,7 +213,8 @@ class Exchange:
         seconds = perf_counter() - self.started
         lane.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
         if lane.access is not None:
-            response = {"type": "http.response.start", "status": self.status, "headers": self.headers}
+            headers = [pair if isinstance(pair[0], bytes) else _encoded(pair) for pair in self.headers]
+            response = {"type": "http.response.start", "status": self.status, "headers": headers}
             await lane.access(self.scope, response, seconds)
         connection.response_done(self)
 

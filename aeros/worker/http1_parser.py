@@ -24,6 +24,7 @@ Headers = list[tuple[bytes, bytes]]
 _METHOD = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
 _HOST = re.compile(rb"(?:[-A-Za-z0-9._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_CODING = re.compile(rb"\r\n(?i:transfer-encoding):([\t\x20-\x7e]*)(?=\r\n)")
 _TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
@@ -77,6 +78,18 @@ class Head:
     size: int  # bytes of the head on the wire
     text_headers: list[tuple[str, str]] | None  # as Quart wants them; made when first wanted
 
+    def take_fields(self, other: Head) -> None:
+        """Take over what another head's header fields said, for a head whose fields are the same bytes."""
+        self.headers = other.headers
+        self.text_headers = other.text_headers
+        self.host = other.host
+        self.content_length = other.content_length
+        self.sized = other.sized
+        self.chunked = other.chunked
+        self.keep_alive = other.keep_alive
+        self.expect_continue = other.expect_continue
+        self.upgrade = ""
+
     @property
     def has_body(self) -> bool:
         return self.chunked or self.content_length > 0
@@ -88,7 +101,7 @@ class HeadParser:
     raw_names: keep header names as the client wrote them (Hypercorn's h11_pass_raw_headers).
     """
 
-    __slots__ = ("_headers", "_last", "_last_bytes", "_parser", "_raw_names", "_seen", "_target")
+    __slots__ = ("_fields", "_headers", "_last", "_last_bytes", "_parser", "_raw_names", "_seen", "_target")
 
     def __init__(self, raw_names: bool = False) -> None:
         self._parser: httptools.HttpRequestParser | None = None
@@ -98,6 +111,7 @@ class HeadParser:
         self._target = b""
         self._last_bytes = b""
         self._last: Head | None = None
+        self._fields = b""  # of _last: all of its bytes behind the request line
 
     # Called by httptools.
 
@@ -110,6 +124,8 @@ class HeadParser:
             value = value.rstrip(b" \t")
         lower = name.lower()
         if lower in _FRAMING:
+            if lower == b"transfer-encoding":
+                value = value.lower()  # as h11 passes it on
             self._seen.append((lower, value))
         self._headers.append((name if self._raw_names else lower, value))
 
@@ -121,7 +137,45 @@ class HeadParser:
         # llhttp skips empty lines before a request; h11 refuses them, and a front end may count them differently.
         if data[0] < 0x21:
             raise RequestRefused(400, "illegal request line")
-        method, target, version = self._request_line(data)
+        end = data.find(b"\r\n")
+        method, target, version = self._request_line(data[:end])
+        fields = data[end:]
+        known = self._last
+        if known is None or fields != self._fields or version != known.version:
+            known = None
+            self._feed(data, target)
+            if len(self._headers) > MAX_HEADERS:
+                raise RequestRefused(431, "too many header fields")
+        else:
+            # The same fields behind another target, as from any browser: only the request line is new.
+            self._feed(data[:end] + b"\r\n\r\n", target)
+
+        head = Head()
+        head.method = method.decode("ascii")
+        raw_path, _, head.query_string = target.partition(b"?")
+        head.raw_path = raw_path
+        path = raw_path.decode("ascii")
+        head.path = unquote(path) if "%" in path else path
+        head.version = version
+        head.size = len(data)
+        if known is not None:
+            head.take_fields(known)
+        else:
+            head.headers = self._headers
+            head.text_headers = None
+            self._judge(head)
+            if head.has_body or not head.keep_alive:
+                # llhttp now waits for a body, or for nothing more at all; it gets neither.
+                self._parser = None
+        # What an Upgrade header means depends on the method, which the next request may change.
+        if method != b"CONNECT" and all(name != b"upgrade" for name, _ in self._seen):
+            self._last_bytes = data
+            self._last = head
+            self._fields = fields
+        return head
+
+    def _feed(self, data: bytes, target: bytes) -> None:
+        """Have llhttp read one head; the fields go to _headers and _seen. Raises RequestRefused."""
         self._headers = []
         self._seen = []
         self._target = b""
@@ -137,35 +191,14 @@ class HeadParser:
             raise RequestRefused(501, "method not implemented") from error
         except httptools.HttpParserError as error:
             self._parser = None
-            raise RequestRefused(self._status_of_framing(), str(error)) from error
+            raise RequestRefused(_status_of(data), str(error)) from error
         if self._target != target:
             self._parser = None
             raise RequestRefused(400, "illegal request line")
-        if len(self._headers) > MAX_HEADERS:
-            raise RequestRefused(431, "too many header fields")
 
-        head = Head()
-        head.method = method.decode("ascii")
-        raw_path, _, head.query_string = target.partition(b"?")
-        head.raw_path = raw_path
-        path = raw_path.decode("ascii")
-        head.path = unquote(path) if "%" in path else path
-        head.version = version
-        head.headers = self._headers
-        head.size = len(data)
-        head.text_headers = None
-        self._judge(head)
-        if head.content_length or head.chunked or not head.keep_alive:
-            # llhttp now waits for a body, or for nothing more at all; it gets neither.
-            self._parser = None
-        elif not head.upgrade:
-            self._last_bytes = data
-            self._last = head
-        return head
-
-    def _request_line(self, data: bytes) -> tuple[bytes, bytes, str]:
+    def _request_line(self, line: bytes) -> tuple[bytes, bytes, str]:
         # llhttp takes several spaces between the parts, RTSP and ICE, and versions 0.9 and 2.0.
-        parts = data[: data.find(b"\r\n")].split(b" ")
+        parts = line.split(b" ")
         if len(parts) != 3:
             raise RequestRefused(400, "illegal request line")
         method, target, protocol = parts
@@ -178,15 +211,6 @@ class HeadParser:
         if _METHOD.fullmatch(method) is None:
             raise RequestRefused(400, "illegal method")
         return method, target, version
-
-    def _status_of_framing(self) -> int:
-        """Return 501 for a transfer coding that is merely unknown, 400 for everything else llhttp refused."""
-        names = [name for name, _ in self._seen]
-        if b"content-length" not in names:
-            for name, value in self._seen:
-                if name == b"transfer-encoding" and value.lower() != b"chunked":
-                    return 501
-        return 400
 
     def _judge(self, head: Head) -> None:
         """Read what the headers say about body and connection; refuse what two readers could read differently."""
@@ -211,7 +235,7 @@ class HeadParser:
             elif name == b"transfer-encoding":
                 if head.chunked:
                     raise RequestRefused(501, "several Transfer-Encoding headers")
-                if value.lower() != b"chunked":
+                if value != b"chunked":
                     raise RequestRefused(501, "unknown transfer coding")
                 head.chunked = True
             elif name == b"connection":
@@ -237,6 +261,14 @@ class HeadParser:
         if upgrade == b"h2c" and length is None and not head.chunked:
             # With a body Hypercorn stays with HTTP/1.1 too.
             head.upgrade = "h2c"
+
+
+def _status_of(data: bytes) -> int:
+    """Return 501 for a head that llhttp refused only for an unknown transfer coding, 400 for any other."""
+    if b"\r\ncontent-length" in data.lower():
+        return 400
+    codings = _CODING.findall(data)
+    return 501 if len(codings) > 1 or any(coding.strip().lower() != b"chunked" for coding in codings) else 400
 
 
 def _tokens(value: bytes) -> list[bytes]:

@@ -20,6 +20,7 @@ from quart.wrappers import Request, Response
 from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from .http1_exchange import Exchange
@@ -35,12 +36,25 @@ _titles: dict[bytes, str] = {}
 
 def _title(name: bytes) -> str:
     """Return the header name as Quart spells it. Remembered, within bounds: clients choose the names."""
-    title = _titles.get(name)
-    if title is None:
-        title = name.decode("latin1").title()
-        if len(_titles) < _TITLES_MAX:
-            _titles[name] = title
+    title = name.decode("latin1").title()
+    if len(_titles) < _TITLES_MAX:
+        _titles[name] = title
     return title
+
+
+class _LazyEvent:
+    """An asyncio.Event that comes to be when it is first looked at, set if the body has ended by then."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, body: Any, owner: type) -> Any:
+        if body is None:
+            return self
+        event = body.__dict__[self._name] = asyncio.Event()
+        if body._ended:
+            event.set()
+        return event
 
 
 class LaneBody(Body):
@@ -50,10 +64,27 @@ class LaneBody(Body):
     READ_AHEAD bytes. Awaiting the whole body takes that limit away: then MAX_CONTENT_LENGTH is the bound, as in Quart.
     """
 
+    # Body.__init__ makes these two; here they are made when somebody waits, which for most requests is never.
+    _complete: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
+    _has_data: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
+
     def __init__(self, connection: HTTP1Connection, expected: int | None, maximum: int | None) -> None:
-        super().__init__(expected, maximum)
+        self._data = bytearray()
+        self._max_content_length = maximum
+        self._must_raise = None
+        if expected is not None and maximum is not None and expected > maximum:
+            self._must_raise = RequestEntityTooLarge()
         self._connection = connection
         self._wanted_whole = False
+        self._ended = False
+
+    def set_complete(self) -> None:
+        self._ended = True
+        events = self.__dict__
+        if "_complete" in events:
+            self._complete.set()
+        if "_has_data" in events:
+            self._has_data.set()
 
     async def __anext__(self) -> bytes:
         if not self._data:
@@ -139,7 +170,9 @@ class QuartExchange(Exchange):
         app = self._direct.app
         text = head.text_headers
         if text is None:
-            text = head.text_headers = [(_title(name), value.decode("latin1")) for name, value in head.headers]
+            text = head.text_headers = [
+                (_titles.get(name) or _title(name), value.decode("latin1")) for name, value in head.headers
+            ]
         headers = Headers()
         client = connection.client
         headers._list = [("Remote-Addr", client[0] if client else "<local>"), *text]
@@ -234,7 +267,7 @@ class QuartExchange(Exchange):
         else:
             timeout = app.config["RESPONSE_TIMEOUT"]
         body = response.response
-        headers = [(key.lower().encode(), value.encode()) for key, value in response.headers]
+        headers = response.headers._list if type(response.headers) is Headers else list(response.headers)
         if type(body) is DataBody:
             self.start_response(response.status_code, headers)
             data = body.data
@@ -256,7 +289,7 @@ class QuartExchange(Exchange):
         if not self.disconnected:
             await self.end()
 
-    async def _stream(self, response: Any, headers: list[tuple[bytes, bytes]]) -> None:
+    async def _stream(self, response: Any, headers: list[tuple[str, str]]) -> None:
         connection = self.connection
         self.start_response(response.status_code, headers)
         # The head waits for the first of the body, but not beyond this turn of the loop.
@@ -311,8 +344,8 @@ def _request_can_be_built(app: Quart) -> bool:
         and all(built[key] == made[key] for key in made.keys() - loose)
         and type(made["body"]) is Body
         and type(made["_parsing_lock"]) is asyncio.Lock
-        and vars(made["body"]).keys() <= vars(built["body"]).keys()
-        and vars(made["body"])["_max_content_length"] == vars(built["body"])["_max_content_length"]
+        and vars(made["body"]).keys() == {"_data", "_complete", "_has_data", "_max_content_length", "_must_raise"}
+        and made["body"]._max_content_length == built["body"]._max_content_length
     )
 
 

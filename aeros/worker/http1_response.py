@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
 
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-# Names that were found good. The set is small in any sane app; the bound is for the insane one.
-_good_names: set[bytes] = set()
-_GOOD_NAMES_MAX = 1024
+Pair = tuple[bytes, bytes] | tuple[str, str]
+
+# Header lines as they were last written. Most headers of an app's responses are the same few again and again; once
+# they are not, the memory starts anew.
+_lines: dict[Pair, tuple[bytes, bytes, bytes]] = {}
+_LINES_MAX = 1024
+_LINE_LENGTH_MAX = 256
 
 _STATUS_LINES = {code: b"HTTP/1.1 %d \r\n" % code for code in range(100, 1000)}
 _DECIDING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
@@ -60,7 +64,7 @@ def has_no_body(method: str, status: int) -> bool:
 
 def response_head(
     status: int,
-    headers: Iterable[tuple[bytes, bytes]],
+    headers: Iterable[Pair],
     common: bytes,
     *,
     method: str,
@@ -70,7 +74,8 @@ def response_head(
 ) -> tuple[bytes, int, bool]:
     """Return (head, remaining, keep_alive) for a final response.
 
-    headers: the app's. common: see CommonHeaders. keep_alive: whether the request leaves the connection open.
+    headers: the app's; pairs of str are Quart's, sent in lower case and UTF-8. common: see CommonHeaders.
+    keep_alive: whether the request leaves the connection open.
     last: this is the last response this connection may carry (keep_alive_max_requests, draining).
     remaining: how many body bytes must follow, or CHUNKED, or UNTIL_CLOSE; 0 where the body is not sent at all.
     Raises ResponseError.
@@ -79,17 +84,16 @@ def response_head(
         raise ResponseError(f"status {status} is not one of a final response")
     lines = [_STATUS_LINES[status]]
     deciding: list[tuple[bytes, bytes, int]] | None = None
-    for name, value in headers:
-        name = bytes(name).strip()  # noqa: PLW2901 - as hypercorn.utils.build_and_validate_headers does
-        value = bytes(value).strip()  # noqa: PLW2901
-        if name not in _good_names:
-            _check_name(name)
-        lower = name.lower()
-        if lower in _DECIDING:
+    for pair in headers:
+        try:
+            line, decides, value = _lines[pair]
+        except (KeyError, TypeError):  # TypeError: a list or a bytearray, which may do but cannot be looked up
+            line, decides, value = _line(pair)
+        if decides:
             if deciding is None:
                 deciding = []
-            deciding.append((lower, value, len(lines)))
-        lines.append(b"%s: %s\r\n" % (name, value))
+            deciding.append((decides, value, len(lines)))
+        lines.append(line)
 
     length: int | None = None
     connection: set[bytes] = set()
@@ -117,10 +121,6 @@ def response_head(
         for name, _, index in reversed(deciding):
             if name in dropped:
                 del lines[index]
-    head = b"".join(lines)
-    if len(head.translate(None, _FORBIDDEN)) != len(head) - 2 * len(lines):
-        raise ResponseError("a response header contains a line break, NUL or other forbidden character")
-
     tail = common
     if last:
         if keep_alive:
@@ -134,16 +134,34 @@ def response_head(
         tail += b"".join(b"Connection: %s\r\n" % value for value in sorted(connection))
     if method == "HEAD":
         remaining = 0
-    return head + tail + b"\r\n", remaining, b"close" not in connection
+    lines.append(tail)
+    lines.append(b"\r\n")
+    return b"".join(lines), remaining, b"close" not in connection
 
 
-def _check_name(name: bytes) -> None:
-    if name[:1] == b":":
+def _line(pair: Pair) -> tuple[bytes, bytes, bytes]:
+    """Return (header line, its name if it decides about framing or else b"", value). Raises ResponseError."""
+    first, second = pair
+    if isinstance(first, str) and isinstance(second, str):
+        name, value = first.lower().encode(), second.encode()  # as quart.utils.encode_headers does
+    else:
+        name, value = bytes(first), bytes(second)  # type: ignore[arg-type]
+    if name[0] == 0x3A:
         raise ValueError("Pseudo headers are not valid")
+    # As hypercorn.utils.build_and_validate_headers does; what is left must fit into one line.
+    name, value = name.strip(), value.strip()
     if _NAME.fullmatch(name) is None:
         raise ResponseError(f"illegal response header name {name!r}")
-    if len(_good_names) < _GOOD_NAMES_MAX:
-        _good_names.add(name)
+    if len(value.translate(None, _FORBIDDEN)) != len(value):
+        raise ResponseError("a response header contains a line break, NUL or other forbidden character")
+    lower = name.lower()
+    line = b"%s: %s\r\n" % (name, value)
+    known = (line, lower if lower in _DECIDING else b"", value)
+    if type(pair) is tuple and type(second) in (str, bytes) and len(line) < _LINE_LENGTH_MAX:
+        if len(_lines) >= _LINES_MAX:
+            _lines.clear()
+        _lines[pair] = known
+    return known
 
 
 def _read_deciding(headers: list[tuple[bytes, bytes, int]]) -> tuple[int | None, bool, set[bytes]]:

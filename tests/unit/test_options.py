@@ -76,6 +76,7 @@ def test_every_default_is_what_its_own_converter_makes_of_it() -> None:
 
 def test_every_option_can_be_given_in_every_way() -> None:
     samples = {"bind": "127.0.0.1:9", "worker_class": "asyncio", "log_format": "json", "log_level": "DEBUG"}
+    samples["http"] = "hypercorn"
     for option in OPTIONS:
         if option.field is None or option.kind == "switch" or option.name in ("insecure_bind", "quic_bind"):
             continue
@@ -126,9 +127,7 @@ def test_to_dict_is_json_and_secrets_stay_secret() -> None:
     assert plain["keyfile_password"] == "***"
     assert set(FIELDS) <= plain.keys()
     assert "hunter2" not in repr(options)
-    assert repr(of("-w 2 --root-path /x --port 5")) == (
-        "Options(binds=['127.0.0.1:5'], workers=2, root_path='/x')"
-    )
+    assert repr(of("-w 2 --root-path /x --port 5")) == ("Options(binds=['127.0.0.1:5'], workers=2, root_path='/x')")
     other = of(f"{TLS} --keyfile-password hunter3 --verify-mode CERT_REQUIRED -b :80 -b [::]:80")
     assert options.describe_changes(other) == ["keyfile_password: changed"]
     assert "hunter2" not in refused(["--keyfile-password", "hunter2\0"])
@@ -207,13 +206,9 @@ def test_the_config_may_be_named_anywhere(tmp_path: Path) -> None:
 
 
 def test_empty_variables_are_not_set_and_unknown_ones_warn() -> None:
-    options = resolve(
-        environ={"AEROS_WORKERS": " ", "AEROS_WROKERS": "3", "AEROS_INTERNAL_FD": "3", "AEROSMITH": "x"}
-    )
+    options = resolve(environ={"AEROS_WORKERS": " ", "AEROS_WROKERS": "3", "AEROS_INTERNAL_FD": "3", "AEROSMITH": "x"})
     assert options.workers == 1
-    assert options.warnings == (
-        "AEROS_WROKERS is set, but is no option of Aeros; did you mean AEROS_WORKERS?",
-    )
+    assert options.warnings == ("AEROS_WROKERS is set, but is no option of Aeros; did you mean AEROS_WORKERS?",)
 
 
 def test_variables_under_other_names_and_lists() -> None:
@@ -560,9 +555,7 @@ WORDS = st.one_of(
     st.sampled_from(sorted(BY_FLAG)),
     st.sampled_from(sorted(BY_FLAG)).map(lambda flag: flag + "=1"),
     st.sampled_from(["-", "--", "auto", "0", "1", "-1", "30s", "512M", "off", "none", "asyncio", ":80"]),
-    st.sampled_from(
-        ["fd://3", "[::1]:1", "CERT_NONE", "json", "debug", "root", "%(h)s", "a=b", "@x", "-x1", "="]
-    ),
+    st.sampled_from(["fd://3", "[::1]:1", "CERT_NONE", "json", "debug", "root", "%(h)s", "a=b", "@x", "-x1", "="]),
     st.text(max_size=8),
 )
 
@@ -622,9 +615,7 @@ def test_importing_and_resolving_needs_neither_hypercorn_nor_argparse() -> None:
         "print([m for m in ('hypercorn', 'argparse', 'ssl', 'asyncio', 'difflib') if m in sys.modules])"
     )
     root = Path(resolve.__code__.co_filename).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"
 
 

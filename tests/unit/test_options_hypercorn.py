@@ -160,9 +160,7 @@ ON_PURPOSE: Mapping[tuple[str, str], object] = {
 
 
 @pytest.mark.parametrize("line", LINES, ids=" ".join)
-def test_a_command_line_means_what_hypercorn_takes_it_for(
-    line: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_line_means_what_hypercorn_takes_it_for(line: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = attributes(built_by_hypercorn(monkeypatch, line))
     ours = attributes(resolve(line, environ={}).hypercorn_config())
     defaults = attributes(resolve(environ={}).hypercorn_config())
@@ -355,9 +353,7 @@ def test_a_config_class_that_refuses_a_value() -> None:
         options.hypercorn_config()
 
 
-def test_an_attribute_of_a_newer_hypercorn_is_passed_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_attribute_of_a_newer_hypercorn_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Config, "h9_max_streams", 3, raising=False)
     (tmp_path / "a.toml").write_text("h9_max_streams = 7\n")
     for options in (

@@ -1,0 +1,118 @@
+"""The lane and Hypercorn's own path answer the same bytes with the same bytes, or the difference is documented."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apps import LeanApp, asgi_app, make_quart
+from exchanges import EXCHANGES, SPLIT, Sent
+from lane_server import Served, normal, run, served
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "http.md"
+AT_ONCE = 24
+
+Answer = tuple[bytes, bool]
+
+
+async def answers(server: Served, exchanges: list[Sent]) -> list[Answer]:
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(sent: Sent) -> Answer:
+        async with gate:
+            data, closed = await server.exchange(*sent.parts, half_close=sent.half_close)
+            return normal(data), closed
+
+    return await asyncio.gather(*(one(sent) for sent in exchanges))
+
+
+async def both(lane_app: Any, reference_app: Any, exchanges: list[Sent]) -> list[tuple[Sent, Answer, Answer]]:
+    async with served(lane_app, "lane") as lane, served(reference_app, "reference") as reference:
+        ours, theirs = await asyncio.gather(answers(lane, exchanges), answers(reference, exchanges))
+        assert lane.lane is not None
+        return list(zip(exchanges, ours, theirs, strict=True))
+
+
+def told(sent: Sent, ours: Answer, theirs: Answer) -> str:
+    return f"{sent.name}: lane {ours[0][:600]!r} closed={ours[1]}, Hypercorn {theirs[0][:600]!r} closed={theirs[1]}"
+
+
+APPS = {
+    "asgi": (lambda: asgi_app, lambda: asgi_app),
+    "quart": (make_quart, make_quart),
+    "lean": (lambda: make_quart(LeanApp), make_quart),
+}
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("kind", APPS)
+def test_every_difference_is_documented(kind: str, loop: str) -> None:
+    ours, theirs = APPS[kind]
+    results = run(both(ours(), theirs(), list(EXCHANGES)), loop)
+    unexpected = [told(*result) for result in results if not result[0].differs and result[1] != result[2]]
+    assert not unexpected, "\n" + "\n".join(unexpected)
+
+
+def test_every_documented_difference_is_real() -> None:
+    results = run(both(asgi_app, asgi_app, [sent for sent in EXCHANGES if sent.differs]))
+    real = {sent.differs for sent, ours, theirs in results if ours != theirs}
+    assert real == {sent.differs for sent in EXCHANGES if sent.differs}
+
+
+def test_the_list_of_differences_is_in_the_docs() -> None:
+    documented = set(re.findall(r"^\| `([a-z0-9.-]+)` \|", DOCS.read_text(), re.MULTILINE))
+    assert {sent.differs for sent in EXCHANGES if sent.differs} <= documented
+
+
+def test_there_are_enough_exchanges() -> None:
+    assert len(EXCHANGES) >= 300
+    assert len({sent.name for sent in EXCHANGES}) == len(EXCHANGES)
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_split_at_every_byte(name: str) -> None:
+    """However the bytes come, the answer is the same."""
+    sent = next(sent for sent in EXCHANGES if sent.name == name)
+    whole = b"".join(sent.parts)
+
+    async def split() -> None:
+        async with served(asgi_app) as server:
+            expected = normal((await server.exchange(whole))[0])
+            gate = asyncio.Semaphore(AT_ONCE)
+
+            async def one(index: int) -> tuple[int, bytes]:
+                async with gate:
+                    return index, normal((await server.exchange(whole[:index], whole[index:]))[0])
+
+            for index, data in await asyncio.gather(*(one(index) for index in range(1, len(whole)))):
+                assert data == expected, f"split at {index}"
+
+    run(split())
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_byte_by_byte(name: str) -> None:
+    sent = next(sent for sent in EXCHANGES if sent.name == name)
+    whole = b"".join(sent.parts)
+
+    async def drip() -> None:
+        async with served(asgi_app) as server:
+            expected = normal((await server.exchange(whole))[0])
+            reader, writer = await server.connect()
+            received = b""
+            for index in range(len(whole)):
+                writer.write(whole[index : index + 1])
+                await asyncio.sleep(0)
+                await asyncio.sleep(0.0005)
+            try:
+                while data := await asyncio.wait_for(reader.read(1 << 16), 0.3):
+                    received += data
+            except (TimeoutError, ConnectionError):
+                pass
+            writer.close()
+            assert normal(received) == expected
+
+    run(drip())

@@ -1,0 +1,681 @@
+"""What the fast lane promises beyond single exchanges: time, size, order, and what the app sees of a client."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+from apps import LeanApp, asgi_app, make_quart, read_body
+from lane_server import eventually, normal, quiet_config, run, served
+from quart import Quart, Response, request
+
+LOOPS = ["uvloop", "asyncio"]
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def get(path: str, extra: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: a\r\n{extra}\r\n".encode()
+
+
+class Counting:
+    """Counters that remember."""
+
+    def __init__(self) -> None:
+        self.open = self.started = self.sockets = 0
+        self.finished: list[tuple[int, int, int, float]] = []
+
+    def connection_opened(self) -> None:
+        self.open += 1
+
+    def connection_closed(self) -> None:
+        self.open -= 1
+
+    def request_started(self) -> None:
+        self.started += 1
+
+    def request_finished(self, status: int, bytes_in: int, bytes_out: int, seconds: float) -> None:
+        self.finished.append((status, bytes_in, bytes_out, seconds))
+
+    def websocket_opened(self) -> None:
+        self.sockets += 1
+
+    def websocket_closed(self) -> None:
+        self.sockets -= 1
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("path", ["lane", "reference"])
+def test_idle_connection_is_closed_after_the_keep_alive_time(path: str, loop: str) -> None:
+    async def check() -> None:
+        async with served(asgi_app, path, quiet_config(keep_alive_timeout=0.3)) as server:
+            clock = asyncio.get_running_loop()
+            for sent in (b"", b"GET / HT", GET):
+                reader, writer = await server.connect()
+                begun = clock.time()
+                writer.write(sent)
+                data = await asyncio.wait_for(reader.read(-1), 2)
+                assert 0.2 < clock.time() - begun < 1
+                assert data.startswith(b"HTTP/1.1 200") == (sent == GET)
+                writer.close()
+
+    run(check(), loop)
+
+
+def test_bytes_do_not_keep_a_slow_head_alive() -> None:
+    async def check() -> None:
+        async with served(asgi_app, config=quiet_config(keep_alive_timeout=0.3)) as server:
+            reader, writer = await server.connect()
+            begun = asyncio.get_running_loop().time()
+            for _ in range(40):
+                writer.write(b"G")
+                await asyncio.sleep(0.02)
+                if reader.at_eof():
+                    break
+            assert await reader.read(-1) == b""
+            assert asyncio.get_running_loop().time() - begun < 0.8
+            writer.close()
+
+    run(check())
+
+
+def test_a_long_response_outlives_the_keep_alive_time() -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.5)
+        await asgi_app(scope, receive, send)
+
+    async def check() -> None:
+        async with served(slow, config=quiet_config(keep_alive_timeout=0.2)) as server:
+            data, closed = await server.exchange(get("/text"), quiet=1)
+            assert data.endswith(b"text")
+            assert closed
+
+    run(check())
+
+
+def test_read_timeout_ends_a_stalled_body() -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] != "http.disconnect":
+            seen.append(message["body"])
+        seen.append("gone")
+
+    async def check() -> None:
+        async with served(app, config=quiet_config(read_timeout=0.2)) as server:
+            data, closed = await server.exchange(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab", quiet=2)
+            assert (data, closed) == (b"", True)
+            await eventually(lambda: seen == [b"ab", "gone"])
+
+    run(check())
+
+
+@pytest.mark.parametrize("path", ["lane", "reference"])
+def test_keep_alive_max_requests(path: str) -> None:
+    async def check() -> None:
+        async with served(asgi_app, path, quiet_config(keep_alive_max_requests=3)) as server:
+            data, closed = await server.exchange(*[get("/text")] * 4)
+            assert closed
+            assert data.count(b"HTTP/1.1 200") == 3
+            assert data.count(b"connection: close") == 1
+
+    run(check())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"include_date_header": False},
+        {"include_server_header": False},
+        {"alt_svc_headers": ['h3=":443"; ma=3600', 'h3-29=":443"']},
+        {"root_path": "/root"},
+        {"h11_pass_raw_headers": True},
+        {"server_names": ["a"]},
+        {"h11_max_incomplete_size": 200},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+@pytest.mark.parametrize("kind", ["asgi", "quart"])
+def test_settings_mean_what_they_mean_to_hypercorn(kind: str, settings: dict[str, Any]) -> None:
+    app: Any = asgi_app if kind == "asgi" else make_quart()
+    sent = [get("/root/x?y=z", "X-Ab: c\r\n"), get("/x"), get("/", "X: " + "v" * 300 + "\r\n")]
+    if "h11_max_incomplete_size" in settings:
+        sent = [get("/"), b"GET / HTTP/1.1\r\nX: " + b"v" * 300]
+
+    async def check() -> None:
+        answers = []
+        for path in ("lane", "reference"):
+            async with served(app, path, quiet_config(**settings)) as server:
+                answers.append([(normal((await server.exchange(one))[0])) for one in sent])
+        assert answers[0] == answers[1]
+
+    run(check())
+
+
+def test_unknown_server_name_is_answered_and_closed() -> None:
+    async def check() -> None:
+        config = quiet_config(server_names=["b"])
+        async with served(asgi_app, "lane", config) as lane, served(asgi_app, "reference", config) as reference:
+            ours, theirs = await lane.exchange(GET), await reference.exchange(GET)
+            assert normal(ours[0]) == normal(theirs[0])
+            assert ours[0].startswith(b"HTTP/1.1 404")
+            assert ours[1]
+
+    run(check())
+
+
+def test_the_date_is_not_older_than_a_second() -> None:
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            dates = set()
+            for _ in range(4):
+                data, _ = await server.exchange(get("/text", "Connection: close\r\n"))
+                dates.update(re.findall(rb"date: ([^\r]*)", data))
+                await asyncio.sleep(0.5)
+            assert len(dates) >= 2
+
+    run(check())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_asgi_app_that_does_not_read_holds_the_client_back(loop: str) -> None:
+    received: list[int] = []
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        received.append(len(await read_body(receive)))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    size = 64 << 20
+
+    async def check() -> None:
+        async with served(app) as server:
+            reader, writer = await server.connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+            block = bytes(1 << 20)
+
+            async def send() -> None:
+                for _ in range(size >> 20):
+                    writer.write(block)
+                    await writer.drain()
+
+            sending = asyncio.create_task(send())
+            await asyncio.sleep(0.3)
+            assert server.lane is not None
+            (connection,) = server.lane.connections
+            assert connection._exchange.buffered() < (1 << 16) + (1 << 18)  # type: ignore[attr-defined]
+            assert not sending.done()
+            go.set()
+            await asyncio.wait_for(sending, 10)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            assert received == [size]
+            writer.close()
+
+    run(check(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_quart_handler_that_iterates_slowly_holds_the_client_back(loop: str) -> None:
+    app = Quart("slow")
+    app.config["MAX_CONTENT_LENGTH"] = None
+    most = 0
+    total = 0
+
+    @app.post("/")
+    async def upload() -> str:
+        nonlocal most, total
+        await asyncio.sleep(0.1)
+        async for piece in request.body:
+            most = max(most, len(piece))
+            total += len(piece)
+            if total < 1 << 20:
+                await asyncio.sleep(0.01)
+        return "done"
+
+    size = 32 << 20
+
+    async def check() -> None:
+        async with served(app) as server:
+            reader, writer = await server.connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+            for _ in range(size >> 20):
+                writer.write(bytes(1 << 20))
+                await asyncio.wait_for(writer.drain(), 5)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            assert total == size
+            assert most < (1 << 16) + (1 << 18)
+            writer.close()
+
+    run(check(), loop)
+
+
+def test_a_quart_handler_that_awaits_the_body_gets_all_of_it() -> None:
+    app = Quart("whole")
+
+    @app.post("/")
+    async def upload() -> str:
+        await asyncio.sleep(0.1)  # long enough for reading to have paused
+        return str(len(await request.get_data()))
+
+    async def check() -> None:
+        async with served(app) as server:
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+            sized = head + b"Content-Length: 5000000\r\n\r\n" + bytes(5000000)
+            data, _ = await server.exchange(sized, quiet=3)
+            assert data.endswith(b"5000000")
+            large = head + b"Content-Length: 17000000\r\n\r\n" + bytes(17000000)
+            data, _ = await server.exchange(large, quiet=3)
+            assert data.startswith(b"HTTP/1.1 413")
+            pieces = b"".join(b"100000\r\n" + bytes(1 << 20) + b"\r\n" for _ in range(18))
+            data, _ = await server.exchange(
+                head + b"Transfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n", quiet=3
+            )
+            assert data.startswith(b"HTTP/1.1 413")
+
+    run(check())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("kind", ["asgi", "quart"])
+def test_a_client_that_does_not_read_holds_the_app_back(kind: str, loop: str) -> None:
+    produced = 0
+    piece = bytes(1 << 16)
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal produced
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            produced += 1
+        await send({"type": "http.response.body"})
+
+    app = Quart("pieces")
+
+    @app.get("/")
+    async def pieces() -> Any:
+        async def make() -> Any:
+            nonlocal produced
+            for _ in range(1000):
+                yield piece
+                produced += 1
+
+        return make()
+
+    async def check() -> None:
+        async with served(asgi if kind == "asgi" else app) as server:
+            reader, writer = await server.connect(limit=1 << 12)
+            writer.write(get("/", "Connection: close\r\n"))
+            await asyncio.sleep(0.4)
+            held = produced
+            assert held < 400  # the sockets' buffers take some megabytes
+            total = 0
+            while data := await asyncio.wait_for(reader.read(1 << 16), 5):
+                total += len(data)
+            assert produced == 1000
+            assert total > 1000 * len(piece)
+            writer.close()
+
+    run(check(), loop)
+
+
+def test_pipelined_requests_are_answered_in_order_one_at_a_time() -> None:
+    running = 0
+    most = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02 if scope["path"] == "/0" else 0.001)
+        running -= 1
+        body = scope["path"].encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def check() -> None:
+        async with served(app) as server:
+            data, _ = await server.exchange(b"".join(get(f"/{i}") for i in range(50)))
+            assert re.findall(rb"\r\n\r\n/(\d+)", data) == [b"%d" % i for i in range(50)]
+            assert most == 1
+
+    run(check())
+
+
+def test_read_ahead_is_bounded() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(30)
+
+    async def check() -> None:
+        async with served(app) as server:
+            _, writer = await server.connect()
+            writer.write(GET * 100000)
+            await asyncio.sleep(0.3)
+            assert server.lane is not None
+            (connection,) = server.lane.connections
+            assert len(connection._ahead) < (1 << 16) + (1 << 18)  # type: ignore[attr-defined]
+            writer.close()
+
+    run(check())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_asgi_app_sees_the_client_go(loop: str) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            message = await receive()
+            seen.append(message["type"])
+            if message["type"] == "http.disconnect":
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"into the void"})
+        seen.append("returned")
+
+    async def check() -> None:
+        counters = Counting()
+        async with served(app, counters=counters) as server:
+            _, writer = await server.connect()
+            writer.write(GET)
+            await eventually(lambda: seen == ["http.request"])
+            writer.close()
+            await eventually(lambda: seen == ["http.request", "http.disconnect", "returned"])
+            await eventually(lambda: counters.open == 0 and len(counters.finished) == 1)
+
+    run(check(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("when", ["handler", "stream"])
+def test_a_quart_handler_is_cancelled_when_the_client_goes(when: str, loop: str) -> None:
+    app = Quart("cancelled")
+    seen: list[str] = []
+
+    @app.teardown_request
+    async def teardown(error: BaseException | None) -> None:
+        seen.append(f"teardown {type(error).__name__}")
+
+    async def wait() -> None:
+        seen.append("waiting")
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    @app.get("/handler")
+    async def handler() -> str:
+        await wait()
+        return ""
+
+    @app.get("/stream")
+    async def stream() -> Any:
+        async def pieces() -> Any:
+            yield b"one"
+            await wait()
+
+        return pieces()
+
+    async def check() -> None:
+        async with served(app) as server:
+            _, writer = await server.connect()
+            writer.write(get(f"/{when}"))
+            await eventually(lambda: "waiting" in seen)
+            writer.close()
+            await eventually(lambda: "cancelled" in seen)
+            if when == "handler":
+                await eventually(lambda: seen[-1] == "teardown CancelledError")
+            assert server.lane is not None
+            await eventually(lambda: server.lane.connections_open == 0)  # type: ignore[union-attr]
+
+    run(check(), loop)
+
+
+@pytest.mark.parametrize("kind", ["asgi", "quart"])
+def test_a_quick_answer_reaches_a_client_that_closed_its_side(kind: str) -> None:
+    app: Any = asgi_app if kind == "asgi" else make_quart(LeanApp)
+
+    async def check() -> None:
+        async with served(app) as server:
+            for _ in range(50):
+                data, closed = await server.exchange(get("/text"), half_close=True)
+                assert data.endswith(b"text")
+                assert closed
+                reader, writer = await server.connect()
+                writer.write(get("/text") * 3)
+                writer.write_eof()
+                assert (await asyncio.wait_for(reader.read(-1), 2)).count(b"text") >= 3
+                writer.close()
+
+    run(check())
+
+
+def test_headers_of_a_stream_do_not_wait_for_its_first_piece() -> None:
+    app = Quart("late")
+
+    @app.get("/quart")
+    async def quart() -> Any:
+        async def pieces() -> Any:
+            await asyncio.sleep(0.5)
+            yield b"late"
+
+        return pieces()
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.5)
+        await send({"type": "http.response.body", "body": b"late"})
+
+    async def check() -> None:
+        for one, path in ((app, "/quart"), (asgi, "/")):
+            async with served(one) as server:
+                reader, writer = await server.connect()
+                writer.write(get(path))
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 0.3)
+                assert head.startswith(b"HTTP/1.1 200")
+                assert await asyncio.wait_for(reader.readline(), 1) == b"4\r\n"
+                writer.close()
+
+    run(check())
+
+
+@pytest.mark.parametrize("app", [asgi_app, make_quart(LeanApp)], ids=["asgi", "quart"])
+def test_head_and_body_go_out_in_one_write(app: Any) -> None:
+    async def check() -> None:
+        async with served(app) as server:
+            writes = []
+            reader, writer = await server.connect()
+            await eventually(lambda: server.lane.connections_open == 1)  # type: ignore[union-attr]
+            (connection,) = server.lane.connections  # type: ignore[union-attr]
+            transport = connection.transport  # type: ignore[attr-defined]
+
+            class Watched:
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(transport, name)
+
+                def write(self, data: bytes) -> None:
+                    writes.append(data)
+                    transport.write(data)
+
+            connection.transport = Watched()  # type: ignore[attr-defined]
+            writer.write(get("/text"))
+            await reader.readuntil(b"text")
+            assert len(writes) == 1
+            writer.close()
+
+    run(check())
+
+
+def test_an_early_response_survives_a_client_that_still_sends() -> None:
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            reader, writer = await server.connect()
+            writer.write(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n")
+            for _ in range(20):
+                writer.write(bytes(1 << 16))
+                await asyncio.sleep(0.005)
+            assert (await reader.read(-1)).endswith(b"early")
+            writer.close()
+
+    run(check())
+
+
+def test_counters_add_up() -> None:
+    async def check() -> None:
+        counters = Counting()
+        async with served(make_quart(LeanApp), counters=counters) as server:
+            head = get("/text")
+            data, _ = await server.exchange(head, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+            await server.exchange(get("/raises"))
+            await server.exchange(b"rubbish\r\n\r\n")
+            await eventually(lambda: counters.open == 0)
+        assert counters.started == 3
+        assert [status for status, *_ in counters.finished] == [200, 200, 500]
+        assert counters.finished[0][1] == len(head)
+        assert sum(out for _, _, out, _ in counters.finished[:2]) == len(data)
+        assert all(0 < seconds < 1 for *_, seconds in counters.finished)
+
+    run(check())
+
+
+def test_app_errors_are_logged_once_and_answered_with_500() -> None:
+    import logging
+
+    records: list[logging.LogRecord] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger = logging.getLogger("aeros-test-errors")
+    logger.propagate = False
+    logger.addHandler(Keep())
+
+    async def check() -> None:
+        config = quiet_config(errorlog=logger)
+        for app in (asgi_app, make_quart(LeanApp)):
+            records.clear()
+            async with served(app, config=config) as server:
+                data, closed = await server.exchange(get("/raises"))
+                assert data.startswith(b"HTTP/1.1 500")
+                assert closed
+            assert [record.getMessage() for record in records] == ["Error in ASGI Framework"]
+            assert records[0].exc_info
+
+    run(check())
+
+
+def test_response_timeouts_of_quart() -> None:
+    app = Quart("timeouts")
+    app.config["RESPONSE_TIMEOUT"] = 0.2
+    ended: list[str] = []
+
+    async def pieces() -> Any:
+        try:
+            yield b"one"
+            await asyncio.sleep(5)
+            yield b"two"
+        finally:
+            ended.append("ended")
+
+    @app.get("/default")
+    async def default() -> Any:
+        return pieces()
+
+    @app.get("/own")
+    async def own() -> Any:
+        response = Response(pieces())
+        response.timeout = 0.1
+        return response
+
+    async def check() -> None:
+        async with served(app) as server:
+            for path in ("/default", "/own"):
+                ended.clear()
+                data, closed = await server.exchange(get(path), quiet=1)
+                assert closed
+                assert data.endswith(b"3\r\none\r\n")
+                assert ended == ["ended"]
+
+    run(check())
+
+
+def test_body_timeout_of_quart() -> None:
+    app = Quart("bodies")
+    app.config["BODY_TIMEOUT"] = 0.1
+
+    @app.post("/")
+    async def read() -> Any:
+        return await request.get_data()
+
+    async def check() -> None:
+        async with served(app) as server:
+            data, _ = await server.exchange(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", quiet=1)
+            assert data.startswith(b"HTTP/1.1 408")
+
+    run(check())
+
+
+def test_wrapping_asgi_app_takes_effect_at_once() -> None:
+    app = make_quart(LeanApp)
+    seen: list[str] = []
+
+    async def check() -> None:
+        async with served(app) as server:
+            assert server.lane is not None
+            assert server.lane.direct is not None
+            await server.exchange(get("/text"))
+            inner = app.asgi_app
+
+            async def middleware(scope: Any, receive: Any, send: Any) -> None:
+                seen.append(scope["path"])
+                await inner(scope, receive, send)
+
+            app.asgi_app = middleware  # type: ignore[method-assign]
+            data, _ = await server.exchange(get("/text"))
+            assert data.endswith(b"text")
+            assert seen == ["/text"]
+
+    run(check())
+
+
+def test_a_class_with_its_own_call_is_served_by_messages() -> None:
+    class Own(Quart):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().__call__(scope, receive, send)
+
+    async def check() -> None:
+        async with served(make_quart(Own)) as server:
+            assert server.lane is not None
+            assert server.lane.direct is None
+            assert (await server.exchange(get("/text")))[0].endswith(b"text")
+
+    run(check())
+
+
+def test_unix_sockets_have_no_addresses(tmp_path: Any) -> None:
+    from aeros.worker.http1 import http1_protocol_factory
+    from aeros.worker.lane import Lane
+
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["client"], scope["server"]))
+        await asgi_app({**scope, "path": "/text"}, receive, send)
+
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        lane = Lane(app, quiet_config(), loop=loop)
+        path = str(tmp_path / "s")
+        server = await loop.create_unix_server(http1_protocol_factory(lane), path)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(get("/", "Connection: close\r\n"))
+        assert (await reader.read(-1)).endswith(b"text")
+        assert seen == [(None, None)]
+        writer.close()
+        server.close()
+
+    run(check())

@@ -1,0 +1,76 @@
+"""Fixtures: `serve` starts servers and ends them, with every process and log line accounted for."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .apps import source_of
+from .helpers.serverproc import ServerProcess
+
+Serve = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """serve(app, "-w", "2", …) → a ServerProcess of `python app.py -b 127.0.0.1:0 -w 2 …`.
+
+    app: the name of a file in tests/apps, or a program text. Give `argv=` to start something else altogether.
+    """
+    servers: list[ServerProcess] = []
+
+    def start(
+        app: str = "full",
+        *args: str,
+        version: str = "v1",
+        argv: list[str] | None = None,
+        python: str = sys.executable,
+        bind: str | None = "127.0.0.1:0",
+        **how: object,
+    ) -> ServerProcess:
+        if argv is None:
+            program = tmp_path / "app.py"
+            program.write_text(source_of(app, version))
+            bound = ["-b", bind] if bind is not None else []
+            argv = [python, str(program), *bound, *args]
+        server = ServerProcess(argv, tmp_path, **how)  # type: ignore[arg-type]
+        servers.append(server)
+        return server
+
+    yield start
+    problems = [problem for server in reversed(servers) for problem in server.close()]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime directory for servers started inside the test process, in place of the user's own."""
+    import shutil
+    import tempfile
+
+    path = Path(tempfile.mkdtemp(prefix="aeros-test-"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _hung_test_says_where(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that hangs fails with a stack: after `@pytest.mark.limit_s(n)`, else 90 s."""
+    marker = request.node.get_closest_marker("limit_s")
+    limit_s = marker.args[0] if marker else 90
+
+    def too_long(*_: object) -> None:
+        raise AssertionError(f"the test took more than {limit_s} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(limit_s)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

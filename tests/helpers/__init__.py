@@ -1,0 +1,1 @@
+"""What the tests are built with: processes, load, conditions, and readings of /proc."""

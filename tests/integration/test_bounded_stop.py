@@ -1,0 +1,196 @@
+"""Acceptance 7: a stop ends within the configured total, whatever the app does, on every loop and Python."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import Serve
+from tests.helpers import log
+from tests.helpers.conditions import eventually
+from tests.helpers.http import Connection, ExchangeError, Refused
+from tests.helpers.load import Load, NewConnectionGet, SlowGet
+from tests.helpers.serverproc import ServerProcess
+from tests.helpers.wsclient import EchoClient
+
+PYTHONS = [sys.executable, *filter(None, os.environ.get("AEROS_TEST_PYTHONS", "").split(os.pathsep))]
+LOOPS = ["uvloop", "asyncio"]
+
+DRAIN_S, SHUTDOWN_S = 1.0, 1.0
+#: The supervisor's last resort, and what a loaded machine needs beside it.
+SLACK_S = 2.0
+LIMITS = ["--drain-timeout", f"{DRAIN_S:g}", "--shutdown-timeout", f"{SHUTDOWN_S:g}"]
+
+every_python = pytest.mark.parametrize("python", PYTHONS, ids=[f"python{n}" for n in range(len(PYTHONS))])
+every_loop = pytest.mark.parametrize("loop", LOOPS)
+
+
+def stop_in_time(server: ServerProcess) -> tuple[int, float]:
+    """Exit code and seconds of a stop; nothing may be left of the family when the supervisor has ended."""
+    begun = time.monotonic()
+    code = server.stop(signal.SIGTERM, DRAIN_S + SHUTDOWN_S + SLACK_S)
+    took = time.monotonic() - begun
+    server.family_gone(0.5)
+    return code, took
+
+
+def hold(server: ServerProcess, stack: ExitStack, path: str) -> Connection:
+    """A connection with a request under way in some worker."""
+    busy = sum(worker.in_flight for worker in server.workers())
+    connection = stack.enter_context(Connection(server.address))
+    connection.send(connection.head("GET", path))
+    eventually(lambda: sum(worker.in_flight for worker in server.workers()) > busy, 5, "the request in flight")
+    return connection
+
+
+@every_python
+@every_loop
+def test_an_endless_stream(serve: Serve, loop: str, python: str) -> None:
+    server = serve("full", "-w", "1", "-k", loop, *LIMITS, python=python).ready(1)
+    server.expect("drain", "cut", r"worker slot=")
+    with ExitStack() as stack:
+        stream = hold(server, stack, "/sse")
+        stream.read_head()
+        assert stream.read_some()
+        code, _ = stop_in_time(server)
+    assert code == 0, "a stream that is cut at the drain limit is no kill"
+    assert log.tracebacks(server.log) == 0
+
+
+@every_python
+@every_loop
+def test_an_idle_websocket_is_told_and_costs_no_time(serve: Serve, loop: str, python: str) -> None:
+    server = serve("full", "-w", "1", "-k", loop, "--drain-timeout", "10", python=python).ready(1)
+    with EchoClient(server.address, pause_s=0.2) as echo:
+        begun = time.monotonic()
+        assert server.stop() == 0
+        took = time.monotonic() - begun
+        eventually(lambda: echo.codes == [1001], 5, f"1001, not {echo.codes}")
+    assert took < 5, "a WebSocket that answers the close holds nothing up"
+    assert log.tracebacks(server.log) == 0
+
+
+@every_python
+@every_loop
+def test_a_handler_that_blocks_the_loop(serve: Serve, loop: str, python: str) -> None:
+    server = serve("full", "-w", "2", "-k", loop, *LIMITS, python=python).ready(2)
+    server.expect(r"worker slot=\d", "kill", "Fatal Python error")
+    with ExitStack() as stack:
+        hold(server, stack, "/block?s=60")
+        code, _ = stop_in_time(server)
+    assert code == 5, "it had to be killed, and the exit code says so"
+
+
+@every_python
+@every_loop
+@pytest.mark.parametrize("how", ["hang", "block", "raise"])
+def test_an_after_serving_that_fails(serve: Serve, loop: str, python: str, how: str) -> None:
+    server = serve("full", "-w", "2", "-k", loop, *LIMITS, python=python, env={"TESTAPP_AFTER_SERVING": how}).ready(2)
+    server.expect("")
+    code, _ = stop_in_time(server)
+    assert code != 0, "a lifespan shutdown that did not end well is no clean exit"
+    if how == "block":
+        assert code == 5
+    if how == "raise":
+        assert "after_serving is broken on purpose" in server.log
+
+
+@every_python
+@every_loop
+def test_everything_at_once(serve: Serve, loop: str, python: str) -> None:
+    server = serve("full", "-w", "3", "-k", loop, *LIMITS, python=python, env={"TESTAPP_AFTER_SERVING": "hang"}).ready(
+        3
+    )
+    server.expect("")
+    with ExitStack() as stack:
+        stack.enter_context(EchoClient(server.address))
+        hold(server, stack, "/sse")
+        hold(server, stack, "/block?s=60")
+        code, _ = stop_in_time(server)
+    assert code == 5
+
+
+def test_the_outcomes_around_a_stop_come_in_order(serve: Serve) -> None:
+    """Puma's rule: success first, then refused, never mixed, and nothing is reset."""
+    server = serve("full", "-w", "2").ready(2)
+    with Load(server.address, (NewConnectionGet, NewConnectionGet, SlowGet)) as tally:
+        eventually(lambda: tally.ok > 50, 20)
+        assert server.stop() == 0
+        eventually(lambda: any(failure.outcome == "refused" for failure in tally.failures), 5)
+    assert {failure.outcome for failure in tally.failures} == {"refused"}, tally.summary()
+    first_refused = min(failure.begun for failure in tally.failures)
+    last_ok = max(record.begun for record in tally.records if record.outcome == "ok")
+    assert last_ok < first_refused + 0.05
+
+
+def test_what_the_kernel_had_accepted_is_served(serve: Serve) -> None:
+    server = serve("full", "-w", "1", "--drain-timeout", "10").ready(1)
+    with ExitStack() as stack:
+        hold(server, stack, "/block?s=1.5")
+        waiting = [stack.enter_context(Connection(server.address)) for _ in range(5)]
+        for connection in waiting:
+            connection.send(connection.head("GET", "/"))
+        server.send_signal(signal.SIGTERM)
+        answers = [connection.read_answer() for connection in waiting]
+    assert [answer.status for answer in answers] == [200] * 5
+    assert server.wait_exit() == 0
+
+
+def test_new_connections_are_refused_at_once_while_it_drains(serve: Serve) -> None:
+    server = serve("full", "-w", "2", "--drain-timeout", "10").ready(2)
+    address = server.address
+    with ExitStack() as stack:
+        held = hold(server, stack, "/slow?s=2")
+        server.send_signal(signal.SIGTERM)
+
+        def refused() -> bool:
+            try:
+                Connection(address, 1).close()
+            except Refused:
+                return True
+            return False
+
+        eventually(refused, 1.0, "refused while draining")
+        assert server.popen.poll() is None
+        assert held.read_answer().status == 200
+    assert server.wait_exit() == 0
+
+
+def test_a_second_signal_means_now(serve: Serve) -> None:
+    server = serve("full", "-w", "2", "--drain-timeout", "60", "--shutdown-timeout", "60").ready(2)
+    server.expect("")
+    with ExitStack() as stack:
+        hold(server, stack, "/slow?s=60")
+        hold(server, stack, "/block?s=60")
+        server.send_signal(signal.SIGTERM)
+        server.wait_log("stopping")
+        begun = time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        server.wait_exit(5)
+        assert time.monotonic() - begun < 5
+    server.family_gone(0.5)
+
+
+def test_quit_means_now_at_once(serve: Serve) -> None:
+    server = serve("full", "-w", "2", "--drain-timeout", "60").ready(2)
+    server.expect("")
+    with ExitStack() as stack:
+        hold(server, stack, "/slow?s=60")
+        begun = time.monotonic()
+        server.stop(signal.SIGQUIT, 5)
+        assert time.monotonic() - begun < 5
+    server.family_gone(0.5)
+
+
+def test_stop_from_the_command_line_waits_for_the_end(serve: Serve) -> None:
+    server = serve("full", "-w", "2").ready(2)
+    done = server.command("stop", str(server.pid))
+    assert done.returncode == 0, done.stderr
+    assert server.wait_exit(2) == 0
+    with pytest.raises(ExchangeError):
+        Connection(server.address)

@@ -1,0 +1,217 @@
+"""The log: a whole line per event, as text or JSON, through rotation; the app's own logging left alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.apps import deploy
+from tests.conftest import Serve
+from tests.helpers.conditions import eventually
+from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet
+
+WORKER = re.compile(r"worker slot=\d+ gen=\d+ pid=\d+")
+
+
+def test_one_shape_for_a_worker_in_text(serve: Serve) -> None:
+    server = serve("full", "-w", "2").ready(2)
+    for worker in server.workers():
+        server.wait_log(rf"worker slot={worker.slot} gen=1 pid={worker.pid}\b.*ready", 5)
+    assert server.stop() == 0
+    for line in server.log.splitlines():
+        if "slot=" in line:
+            assert WORKER.search(line), line
+
+
+def test_every_line_is_json_when_asked_for(serve: Serve, tmp_path: Path) -> None:
+    server = serve("full", "-w", "2", "--log-format", "json", "--access-logfile", "-").ready(2)
+    server.expect("reload")
+    with Load(server.address, (KeepAliveGet, NewConnectionGet)) as tally:
+        eventually(lambda: tally.ok > 50, 10)
+        (tmp_path / "app.py").write_text("raise LookupError('two\\nlines')\n")
+        server.command("reload", str(server.pid))
+    assert server.stop() == 0
+    records = [json.loads(line) for line in server.log.splitlines()]
+    for record in records:
+        assert {"time", "level"} <= set(record), record
+    assert any("two" in record.get("traceback", "") for record in records)
+    access = [json.loads(line) for line in server.stdout.splitlines()] + records
+    assert len(access) >= len(tally.records), "the access log is there too"
+
+
+def test_the_access_log_has_every_request_once_and_whole(serve: Serve, tmp_path: Path) -> None:
+    """Four writers on one file, through reloads."""
+    path = tmp_path / "access.log"
+    server = serve("full", "-w", "4", "--access-logfile", str(path), "--access-logformat", "<%(m)s %(U)s %(s)s>").ready(
+        4
+    )
+    with Load(server.address, (KeepAliveGet,) * 3 + (NewConnectionGet,) * 3, pause_s=0) as tally:
+        eventually(lambda: tally.ok > 1000, 30)
+        server.handle().reload(timeout=30)
+    server.settled()
+    assert server.stop() == 0
+    tally.assert_nothing_failed(1000)
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if "<GET / 200>" not in line] == []
+    assert len(lines) == len(tally.records)
+
+
+def test_usr1_reopens_after_a_rename_and_loses_nothing(serve: Serve, tmp_path: Path) -> None:
+    access, error = tmp_path / "access.log", tmp_path / "error.log"
+    server = serve("full", "-w", "2", "--access-logfile", str(access), "--error-logfile", str(error))
+    eventually(lambda: error.exists() and "http://" in error.read_text() + server.log, 30, "the URL in a log")
+    match = re.search(r"(http://[\d.]+:\d+)", error.read_text() + server.log)
+    assert match
+    from tests.helpers.http import address_of
+
+    address = address_of(match[1])
+    server.ready_pids()
+    with Load(address, (KeepAliveGet, NewConnectionGet)) as tally:
+        for number in range(3):
+            done = tally.ok
+            eventually(lambda done=done: tally.ok > done + 50, 20)
+            access.rename(tmp_path / f"access.{number}")
+            error.rename(tmp_path / f"error.{number}")
+            server.send_signal(signal.SIGUSR1)
+            eventually(lambda: access.exists() and error.exists(), 5, "both files again")
+            done = tally.ok
+            eventually(lambda done=done: access.exists() and access.read_text().count("\n") > 20, 20)
+    assert server.stop() == 0
+    tally.assert_nothing_failed()
+    lines = sum(path.read_text().count("\n") for path in tmp_path.glob("access.*"))
+    assert lines == len(tally.records)
+
+
+OWN_LOGGING = """
+import logging, logging.config, os, sys
+from aeros import WebServer
+
+logging.config.dictConfig({
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"mine": {"format": "MINE %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "mine", "stream": "ext://sys.stdout"}},
+    "root": {"handlers": ["out"], "level": "INFO"},
+})
+app = WebServer(__name__)
+
+@app.get("/")
+async def home():
+    logging.getLogger("shop").info("sold one")
+    app.logger.info("through the app")
+    root = logging.getLogger()
+    return {"handlers": [type(handler).__name__ for handler in root.handlers], "level": root.level}
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+"""
+
+
+def test_the_apps_own_logging_is_left_alone(serve: Serve) -> None:
+    server = serve(OWN_LOGGING, "-w", "1").ready(1)
+    assert server.get().json() == {"handlers": ["StreamHandler"], "level": 20}
+    assert server.stop() == 0
+    mine = [line for line in server.stdout.splitlines() if line.startswith("MINE")]
+    assert "MINE INFO shop sold one" in mine
+    assert sum("sold one" in line for line in mine) == 1
+    assert "sold one" not in server.log, "nothing is doubled"
+
+
+def test_nothing_of_aeros_goes_to_stdout(serve: Serve) -> None:
+    server = serve("full", "-w", "1").ready(1)
+    server.get()
+    assert server.stop() == 0
+    assert server.stdout == ""
+
+
+def test_a_reload_that_failed_is_one_line_and_one_traceback(serve: Serve, tmp_path: Path) -> None:
+    server = serve("full", "-w", "2").ready(2)
+    server.expect("reload", "ZeroDivisionError", "Traceback")
+    (tmp_path / "app.py").write_text("1 / 0\n")
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: server.status().last_reload, 20)
+    deploy(tmp_path / "app.py", version="v2")
+    assert server.log.count("Traceback (most recent call last)") == 1
+    assert len([line for line in server.log.splitlines() if "[error]" in line]) == 1
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("level", ["debug", "warning"])
+def test_the_level_is_an_option(serve: Serve, level: str) -> None:
+    server = serve("full", "-w", "1", "--log-level", level)
+    eventually(lambda: server.ready_pids() if server.control_path.exists() else None, 30)
+    assert server.stop() == 0
+    if level == "warning":
+        assert "[info]" not in server.log
+
+
+def test_a_log_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    """Catalogue 36: the reader of the log pipe is gone, then one that never reads; the server goes on."""
+    import os
+    import subprocess
+    import sys
+    import uuid
+
+    from tests.apps import source_of
+    from tests.helpers import proc
+    from tests.helpers.http import ExchangeError, get
+    from tests.helpers.serverproc import environment
+
+    program = tmp_path / "app.py"
+    program.write_text(source_of("full"))
+    marker = uuid.uuid4().hex
+    reader, writer = os.pipe()
+    import socket
+    import tempfile
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="aeros-test-") as runtime:
+        command = [
+            sys.executable,
+            str(program),
+            "-w",
+            "1",
+            "-b",
+            f"127.0.0.1:{port}",
+            "--access-logfile",
+            "-",
+        ]
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment(Path(runtime), marker),
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            start_new_session=True,
+        )
+        os.close(writer)
+        try:
+
+            def answers() -> bool:
+                try:
+                    return get(("127.0.0.1", port)).status == 200
+                except ExchangeError:
+                    return False
+
+            eventually(answers, 30)
+            os.close(reader)
+            reader = -1
+            for _ in range(20):
+                assert get(("127.0.0.1", port)).status == 200
+            process.send_signal(signal.SIGHUP)
+            for _ in range(20):
+                assert get(("127.0.0.1", port)).status == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+            eventually(lambda: not proc.family(marker), 3)
+        finally:
+            if reader >= 0:
+                os.close(reader)
+            proc.kill_all(proc.family(marker))
+            process.wait(10)
