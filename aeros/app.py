@@ -15,6 +15,7 @@ from . import startup
 from .awaiting import AwaitingJSONProvider, not_awaited
 from .errors import StateError
 from .hooks import Hooks
+from .lean import LeanQuart
 from .server import Server
 from .worker import context
 from .worker.context import WorkerContext
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class WebServer(Quart):
+class WebServer(LeanQuart, Quart):
     """A Quart app with a production server behind its `start`.
 
     Everything of Quart works unchanged. host and port are the default address; any option of the reference may

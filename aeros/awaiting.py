@@ -7,6 +7,8 @@ from typing import Any
 
 from quart.json.provider import DefaultJSONProvider
 
+from .lean_response import LeanJSONProvider
+
 
 class NotAwaitedError(TypeError):
     """A handler returned, or put into its answer, a call that it did not await."""
@@ -28,7 +30,7 @@ def _name_of(coroutine: Any) -> str:
     return str(name)
 
 
-class AwaitingJSONProvider(DefaultJSONProvider):
+class AwaitingJSONProvider(LeanJSONProvider):
     """Quart's JSON, with an error that helps where a coroutine stands in the data."""
 
     @staticmethod

@@ -105,7 +105,10 @@ def _steering(commands: Any, name: str, text: str, run: Callable[[argparse.Names
 def _seconds(text: str) -> float:
     from .options.units import parse_duration
 
-    return parse_duration(text)
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None
 
 
 def _whole(text: str) -> int:
@@ -153,7 +156,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _reload(options: argparse.Namespace) -> int:
     done = _find(options.server).reload(timeout=options.timeout)
-    same = "" if done.how == "rerun" else " (the same code: its program cannot be run again)"
+    same = "" if done.how == "rerun" else f" (the same code: {done.reason})"
     print(f"reloaded: generation {done.generation} serves after {show_duration(done.seconds)}{same}")
     return int(ExitCode.OK)
 

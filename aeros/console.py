@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .core.clock import iso_time, show_duration
+from .core.clock import local_time, show_duration
 from .status import ServerStatus
 
 
@@ -18,7 +18,7 @@ def render(status: ServerStatus) -> str:
         outcome = (
             f"generation {last.generation} in {show_duration(last.seconds)}" if last.ok else f"refused: {last.reason}"
         )
-        lines.append(f"last reload {iso_time(last.at)}: {outcome}")
+        lines.append(f"last reload {local_time(last.at)}: {outcome}")
     head = (
         "slot",
         "pid",
@@ -61,10 +61,11 @@ def render(status: ServerStatus) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
     ]
     for slot in status.slots:
-        if slot.last_exit is not None and (slot.state in ("backoff", "failed") or slot.restarts):
+        ill = slot.state in ("backoff", "failed")
+        if slot.last_exit is not None and (ill or (slot.restarts and slot.last_exit.how != "exit code 0")):
             last_exit = slot.last_exit
             how = f"pid {last_exit.pid} {last_exit.how} ({last_exit.why})"
-            lines.append(f"slot {slot.slot} {slot.state}, last exit {iso_time(last_exit.at)}: {how}")
+            lines.append(f"slot {slot.slot} {slot.state}, last exit {local_time(last_exit.at)}: {how}")
     totals = status.totals
     answers = ", ".join(f"{count} {name}" for name, count in totals.responses.items() if count) or "none yet"
     lines.append(f"since start: {totals.requests} requests ({answers}), memory {_mebibytes(status.pss_bytes)}")

@@ -35,7 +35,7 @@ def load_app(name: str) -> Any:
     if attribute.endswith("()"):
         return _call(found, name)
     if not attribute and not callable(found):
-        raise AppLoadError(f"{module_name}.app is a {type(found).__name__}, not an app")
+        raise AppLoadError(f"{module_name}.app is of type {type(found).__name__}, not an app")
     return found
 
 

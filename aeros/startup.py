@@ -42,6 +42,11 @@ if TYPE_CHECKING:
 
     from .supervisor.loop import Supervisor
 
+_TLS_REASONS = {
+    "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
+    "NO_CIPHER_MATCH": "none of the ciphers is known",
+    "BAD_DECRYPT": "the password of the key is wrong",
+}
 #: How long a new generation waits for the supervisor to say what it is to be.
 _WELCOME_TIMEOUT_S = 10.0
 
@@ -122,7 +127,8 @@ def _can_supervise() -> bool:
 
 
 def _warn_of_threads(log: LineLog) -> None:
-    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    mine = (threading.current_thread(), threading.main_thread())
+    others = [thread for thread in threading.enumerate() if thread not in mine]
     if others:
         names = ", ".join(sorted(thread.name for thread in others))
         log.warning(
@@ -187,8 +193,8 @@ class _Preparation:
         plural = "s" if workers != 1 else ""
         self.log.info(f"Aeros {__version__} serves {name} at {places}", addresses=supervisor.addresses)
         self.log.info(f"{workers} worker{plural} on {self.options.worker_class}, supervisor pid {pid}")
-        steer = f"aeros reload {pid}" if supervisor.control.path else f"kill -HUP {pid}"
-        self.log.info(f"reload: {steer} (or SIGHUP); stop: Ctrl+C or SIGTERM")
+        steer = f"aeros reload {pid}, or SIGHUP" if supervisor.control.path else f"kill -HUP {pid}"
+        self.log.info(f"reload: {steer}; stop: Ctrl+C or SIGTERM")
 
 
 def _supervise_here(app: Any, options: Options) -> int:
@@ -286,7 +292,7 @@ def _check_tls(options: Options) -> None:
     try:
         config.create_ssl_context()
     except ssl.SSLError as error:
-        why = f"{error.reason or error}".replace("_", " ").lower()
+        why = _TLS_REASONS.get(error.reason or "", "") or "one of them is not a PEM file as OpenSSL reads it"
         raise BindError(f"cannot use certificate {config.certfile} with key {config.keyfile}: {why}") from None
     except OSError as error:
         raise BindError(

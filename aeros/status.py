@@ -28,7 +28,8 @@ class LastExit:
 class Reloaded:
     """The outcome of the last reload. ok: the new generation serves. at: epoch seconds, seconds: how long it took.
 
-    how: "rerun" (the program was run again: new code) or "refork" (new workers of the same code).
+    how: "rerun" (the program was run again: new code) or "refork" (new workers of the same code). reason: why it was
+    refused, or why the code is the same.
     """
 
     ok: bool

@@ -1,7 +1,7 @@
 """The demo app: every kind of route there is, served by `scripts/run`.
 
-    python examples/demo.py               # the embedded defaults: 2 workers on http://127.0.0.1:8000
-    python examples/demo.py -w 4 --port 9000
+$ python examples/demo.py               # the embedded defaults: 2 workers on http://127.0.0.1:8000
+$ python examples/demo.py -w 4 --port 9000
 """
 
 import asyncio

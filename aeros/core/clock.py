@@ -19,6 +19,11 @@ def iso_time(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def local_time(epoch_s: float) -> str:
+    """Return `epoch_s` as the log writes it: local time, 2026-11-23 07:35:49."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_s))
+
+
 def show_duration(seconds: float) -> str:
     """Return a duration as a person would say it: 45 ms, 3.2 s, 4 min 10 s, 2 h 5 min, 3 d 4 h."""
     if seconds < 0:

@@ -198,6 +198,11 @@ class Accepting(Message):
 
 
 @dataclass(frozen=True)
+class Draining(Message):
+    """The listeners are no longer read: no new connection will meet this worker."""
+
+
+@dataclass(frozen=True)
 class Failed(Message):
     """The worker cannot be brought up or broke down; it exits after this. logged: the app has logged it already."""
 

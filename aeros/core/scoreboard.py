@@ -15,7 +15,6 @@ import contextlib
 import json
 import mmap
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +48,8 @@ HISTOGRAM_BUCKETS = 160
 
 #: How many workers, old and new together, one server can have at a time. Pages that are never used cost nothing.
 MAX_CELLS = 1024
+#: So many workers leave room for a reload, which needs two cells per slot, and for old ones that still drain.
+MAX_WORKERS = 400
 
 
 def bucket_of(microseconds: int) -> int:
@@ -229,6 +230,8 @@ def anonymous_file(name: str) -> int:
     """Return the descriptor of a new file without a name; it is gone when the last descriptor is closed."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name, os.MFD_CLOEXEC)
+    import tempfile
+
     fd, path = tempfile.mkstemp(prefix=name)
     os.unlink(path)  # noqa: PTH108 - pathlib is not otherwise needed before the fork
     return fd

@@ -96,7 +96,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "http", FLEET, values.one_of("lane", "hypercorn"), "lane",
         "Who speaks HTTP/1.1: the fast lane, or hypercorn as for every other protocol.",
-        "PATH", field="http",
+        "lane|hypercorn", field="http",
     ),
     Option(
         "worker_class", FLEET, values.worker_class, _default_worker_class,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from ..core.scoreboard import MAX_WORKERS
 from .units import BadValueError, Converter, whole
 
 DEFAULT_PORT = 8000
@@ -97,9 +98,9 @@ def workers(value: object) -> object:
     if isinstance(value, str) and value.strip().lower() == AUTO:
         return AUTO
     try:
-        return max(1, int(str(whole(0, 1024)(value))))
+        return max(1, int(str(whole(0, MAX_WORKERS)(value))))
     except BadValueError:
-        raise BadValueError("must be a whole number from 1 to 1024, or auto") from None
+        raise BadValueError(f"must be a whole number from 1 to {MAX_WORKERS}, or auto") from None
 
 
 def worker_class(value: object) -> str:

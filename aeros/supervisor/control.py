@@ -78,6 +78,7 @@ class ControlLine:
         try:
             if where == "auto":
                 _private_directory(path.parent)
+                _clear_stale(path.parent)
             self._listen(path)
         except OSError as error:
             self._log.info(
@@ -212,6 +213,18 @@ def _private_directory(path: Path) -> None:
         raise OSError(errno.EPERM, "the directory belongs to somebody else")
     if stat.S_IMODE(found.st_mode) & 0o077:
         path.chmod(0o700)
+
+
+def _clear_stale(folder: Path) -> None:
+    """Remove sockets of supervisors that were killed before they could."""
+    for entry in folder.glob("*.sock"):
+        if entry.stem.isdigit():
+            try:
+                os.kill(int(entry.stem), 0)
+            except ProcessLookupError:
+                entry.unlink(missing_ok=True)
+            except PermissionError:
+                pass
 
 
 def _peer_uid(connection: socket.socket) -> int:

@@ -21,6 +21,8 @@ class Worker:
     state: WorkerState = WorkerState.STARTING
     pid: int = 0
     ready_at: float = 0.0
+    #: What it used when it was ready; measured only where memory has a limit.
+    ready_rss_bytes: int = 0
     #: Told to accept connections.
     told_to_accept: bool = False
     #: Says that it accepts connections.
@@ -31,6 +33,7 @@ class Worker:
     recycle: str = ""
     #: Why it was told to end; "" while it was not.
     retired: str = ""
+    retired_at: float = 0.0
     drain_deadline: float = 0.0
     #: Why it was killed by us; "" while it was not.
     killed: str = ""

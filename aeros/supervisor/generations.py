@@ -259,7 +259,7 @@ class Generations:
         now, reload = monotonic(), self.reload
         if reload.state in (ReloadState.LOADING, ReloadState.ROLLING) and now >= reload.deadline:
             self._overdue(now)
-        if reload.state is ReloadState.ROLLING and rolled(self._office.fleet, self._office.target):
+        if reload.state is ReloadState.ROLLING and rolled(self._office.fleet, self._office.target, now):
             self._commit(now)
         if reload.state is ReloadState.REVERTING:
             if not self._leftovers():
@@ -339,8 +339,9 @@ class Generations:
             if zygote.generation == old:
                 self._retire(zygote)
         self.counts["ok"] += 1
-        record = ReloadRecord(True, new, self.reload.how, round(now - self.reload.started_at, 3), wall_time())
-        same = "" if record.how == "rerun" else f" (the same code: {office.command.why_not})"
+        seconds, why_same = round(now - self.reload.started_at, 3), office.command.why_not
+        record = ReloadRecord(True, new, self.reload.how, seconds, wall_time(), why_same)
+        same = f" (the same code: {why_same})" if why_same else ""
         self._log.info(f"reloaded: generation {new} serves after {show_duration(record.seconds)}{same}")
         self._finish(record)
 

@@ -16,6 +16,7 @@ from typing import Any
 from ..core.channel import Channel
 from ..core.clock import monotonic, wall_time
 from ..core.exitcodes import ExitCode
+from ..core.scoreboard import MAX_WORKERS
 from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError
 from .control import ControlLine
 from .fleet import Worker
@@ -203,9 +204,8 @@ class Supervisor:
         """Change the number of workers. Raises OptionsError when it is not sensible."""
         self._refuse_when_stopping()
         office = self.office
-        most = office.scoreboard.cells // 4
-        if not 1 <= workers <= most:
-            raise OptionsError(f"workers must be from 1 to {most}, not {workers}")
+        if not 1 <= workers <= MAX_WORKERS:
+            raise OptionsError(f"workers must be from 1 to {MAX_WORKERS}, not {workers}")
         if workers != office.target.workers:
             office.log.info(f"scaling from {office.target.workers} to {workers} workers")
             office.target.workers = workers
@@ -264,6 +264,8 @@ class Supervisor:
                     self.scale(self.office.target.workers - 1)
                 case signal.SIGUSR1:
                     self.reopen_logs()
+                case signal.SIGUSR2:
+                    self.office.log.warning("SIGUSR2 ignored: this version cannot replace its supervisor")
                 case signal.SIGCHLD:
                     self._reap()
         except AerosError as error:

@@ -24,6 +24,8 @@ from .fleet import Fleet, Slot, Target, Worker
 from .lifecycle import SlotState, WorkerState
 from .policy import Policy
 
+#: How long a reload waits for an old worker to say that it accepts no more.
+LAST_ACCEPT_S = 1.0
 #: A worker's own start-up timeout comes first: it can tell which await it hangs in.
 BOOT_MARGIN_S = 1.0
 #: A killed process that is still there after this long (uninterruptible sleep) is killed again, and reported.
@@ -125,8 +127,16 @@ def deadline_of(worker: Worker, policy: Policy) -> tuple[float | None, str]:
     return None, ""
 
 
-def rolled(fleet: Fleet, target: Target) -> bool:
-    """Return whether every slot is served by the candidate generation: the reload can be committed."""
+def rolled(fleet: Fleet, target: Target, now: float) -> bool:
+    """Return whether every slot is served by the candidate generation, and by no other: the reload can be committed.
+
+    An old worker that was told to end and does not answer (its loop is blocked) is not waited for longer than
+    LAST_ACCEPT_S.
+    """
+    for worker in fleet.workers.values():
+        told = worker.retired and now >= worker.retired_at + LAST_ACCEPT_S
+        if worker.generation != target.candidate and worker.admitted and not told:
+            return False
     served = {worker.slot for worker in fleet.serving() if worker.generation == target.candidate}
     slots = [slot for slot in fleet.slots.values() if slot.index < target.workers]
     return all(slot.generation == target.candidate and slot.index in served for slot in slots)

@@ -15,6 +15,7 @@ from ..core.exitcodes import ExitCode
 from ..core.logs import worker_name
 from ..core.messages import (
     Accepting,
+    Draining,
     Failed,
     Fork,
     Forked,
@@ -65,6 +66,7 @@ class Workforce:
         self._last_tick = monotonic()
         self._heartbeat_floor = 0.0
         self._next_rss = 0.0
+        self._rss_warned = False
         self.totals = Totals()
         self.last_exits: dict[int, dict[str, Any]] = {}
         self.exit_counts: dict[str, int] = {}
@@ -103,16 +105,16 @@ class Workforce:
         """Tell it to drain and end."""
         policy = self._office.policy
         worker.on("retire")
-        worker.retired = reason
+        worker.retired, worker.retired_at = reason, monotonic()
         total = REVERT_S if reason == "revert" else policy.total_timeout_s
         worker.drain_deadline = monotonic() + total
         self._office.tell(self._links[worker.ident].channel, Retire(reason, min(policy.drain_timeout_s, total), total))
-        self._log.debug(f"{name_of(worker)} drains: {worker.recycle or reason}")
+        self._log.debug(f"{name_of(worker)} drains: {worker.recycle or reason}", **facts_of(worker))
 
     def recycle(self, worker: Worker, reason: str) -> None:
         """Have it replaced by one of the same generation, when it is its turn."""
         worker.recycle = reason
-        self._log.info(f"{name_of(worker)} is to be replaced: {reason}")
+        self._log.info(f"{name_of(worker)} is to be replaced: {reason}", **facts_of(worker))
         self._office.poke()
 
     def kill(self, worker: Worker, reason: str, *, dump: bool) -> None:
@@ -121,7 +123,10 @@ class Workforce:
         worker.on("kill")
         worker.killed, worker.killed_at = reason, monotonic()
         if again:
-            self._log.error(f"{name_of(worker)} is still there after SIGKILL; the system holds it (uninterruptible?)")
+            self._log.error(
+                f"{name_of(worker)} is still there after SIGKILL; the system holds it (uninterruptible?)",
+                **facts_of(worker),
+            )
         if not worker.pid:
             return  # not forked yet: its zygote's answer or its zygote's own deadline decides
         if dump and not again and self._office.target.stopping != "now":
@@ -140,7 +145,7 @@ class Workforce:
         worker.traceback = stacks = self._links[worker.ident].read_dump()
         worker.logged = True
         silent = "" if stacks else "; it could not say where it was (stopped?)"
-        self._log.error(f"{name_of(worker)} is killed: {worker.killed}{silent}", traceback=stacks)
+        self._log.error(f"{name_of(worker)} is killed: {worker.killed}{silent}", traceback=stacks, **facts_of(worker))
         self._signal(worker, signal.SIGKILL)
 
     def _signal(self, worker: Worker, signum: int) -> None:
@@ -168,8 +173,18 @@ class Workforce:
             if policy.max_lifetime_s and now - worker.ready_at > self._lifetime_of(worker):
                 self.recycle(worker, f"older than {show_duration(policy.max_lifetime_s)}")
             elif measure and policy.max_rss_bytes and (rss := _rss_bytes(worker.pid)) > policy.max_rss_bytes:
-                limit = policy.max_rss_bytes / 2**20
-                self.recycle(worker, f"uses {rss / 2**20:.0f} MiB, more than {limit:.0f} MiB")
+                self._too_big(worker, rss, policy.max_rss_bytes)
+
+    def _too_big(self, worker: Worker, rss: int, limit: int) -> None:
+        uses = f"uses {rss / 2**20:.0f} MiB, more than {limit / 2**20:.0f} MiB"
+        if worker.ready_rss_bytes <= limit:
+            self.recycle(worker, uses)
+        elif not self._rss_warned:
+            # Replacing it would only bring one more like it, and so on for ever.
+            self._rss_warned = True
+            self._log.warning(
+                f"{name_of(worker)} {uses} and did so from its start: --max-rss is too low", **facts_of(worker)
+            )
 
     def _lifetime_of(self, worker: Worker) -> float:
         # Spread by up to a tenth, by slot, so that workers born together do not age out together.
@@ -191,7 +206,7 @@ class Workforce:
             # Its exit is reported by its zygote. Until then there is nothing more to read here.
             self._office.loop.remove_reader(channel.fileno())
         except ProtocolError as error:
-            self._log.error(f"{name_of(worker)}: {error}")
+            self._log.error(f"{name_of(worker)}: {error}", **facts_of(worker))
             self.kill(worker, "it sent garbage", dump=False)
 
     def _hear(self, worker: Worker, message: Message) -> None:
@@ -202,9 +217,13 @@ class Workforce:
                     raise ProtocolError("it claims to be another worker")
                 worker.on("ready")
                 worker.ready_at = worker.heartbeat_at = monotonic()
-                self._log.info(f"{name_of(worker)} ready in {show_duration(message.boot_s)}")
+                if self._office.policy.max_rss_bytes:
+                    worker.ready_rss_bytes = _rss_bytes(worker.pid)
+                self._log.info(f"{name_of(worker)} ready in {show_duration(message.boot_s)}", **facts_of(worker))
             case Accepting():
                 worker.admitted = True
+            case Draining():
+                worker.admitted = False
             case Failed():
                 worker.failure = message.reason if message.stage == "serving" else f"{message.stage}: {message.reason}"
                 worker.traceback, worker.logged = message.traceback, message.logged
@@ -214,7 +233,7 @@ class Workforce:
             case Goodbye():
                 if message.cut:
                     cut = f"{message.cut} connection{'s' if message.cut != 1 else ''}"
-                    self._log.info(f"{name_of(worker)} cut {cut} when its time to drain was over")
+                    self._log.info(f"{name_of(worker)} cut {cut} when its time to drain was over", **facts_of(worker))
             case _:
                 raise ProtocolError(f"it sent a {type(message).__name__}")
 
@@ -237,7 +256,7 @@ class Workforce:
         """The zygote could not make it: the system refused, or a before_fork hook did."""
         worker = self._fleet.workers.get(message.worker)
         if worker is not None:
-            worker.failure = f"cannot fork: {message.reason}"
+            worker.failure = message.reason if message.errno else f"a before_fork hook raised {message.reason}"
             worker.traceback = "" if message.errno else message.traceback
             self.ended(worker, None)
 
@@ -300,16 +319,18 @@ class Workforce:
     def _ended_as_told(self, worker: Worker, how: str, status: int | None, phase: WorkerState) -> None:
         stopping = self._office.target.stopping
         if worker.killed and stopping != "now":
-            self._log.warning(f"{name_of(worker)} was killed: {worker.killed}")
+            self._log.warning(f"{name_of(worker)} was killed: {worker.killed}", **facts_of(worker))
             clean = False
         elif status and phase is not WorkerState.KILLING:
             reason = worker.failure or "no reason given"
-            self._log.error(f"{name_of(worker)} ended with {how}: {reason}", traceback=worker.traceback)
+            self._log.error(
+                f"{name_of(worker)} ended with {how}: {reason}", traceback=worker.traceback, **facts_of(worker)
+            )
             clean = False
         else:
             # At a stop the one line that says so is enough.
             level = "debug" if stopping else "info"
-            self._log.write(level, f"{name_of(worker)} ended ({worker.recycle or worker.retired})", {})
+            self._log.write(level, f"{name_of(worker)} ended ({worker.recycle or worker.retired})", facts_of(worker))
             clean = True
         if stopping and not clean:
             self._office.first_error(ExitCode.KILLED)
@@ -322,6 +343,10 @@ class Workforce:
         when = f"{age} after it was ready" if worker.ready_at else f"{age} after its fork, before it was ready"
         if worker.killed:
             what = f"{name_of(worker)} was killed: {worker.killed}"
+        elif not worker.pid:
+            what = f"{name_of(worker)} could not be made: {worker.failure}"
+        elif worker.failure and not worker.ready_at:
+            what = f"{worker.failure} ({name_of(worker)}, {age} after its fork)"
         else:
             what = f"{name_of(worker)} died: {how}, {when}" + (f": {worker.failure}" if worker.failure else "")
         self._on_loss(worker, what)
@@ -346,7 +371,8 @@ class Workforce:
             slot.on("failure")
             slot.retry_at = now + delay
             then = f"replaced in {show_duration(delay)}" if delay else "replaced at once"
-        self._log.write(level, f"{what}; {then}", {"traceback": traceback})
+        facts = {"slot": slot.index, "state": slot.state.value, "restarts": slot.restarts, "traceback": traceback}
+        self._log.write(level, f"{what}; {then}", facts)
 
     def heal(self, slot: Slot) -> None:
         """Forgive the slot's failures: new code, or somebody's explicit wish."""
@@ -359,6 +385,11 @@ class Workforce:
 def name_of(worker: Worker) -> str:
     """Return the worker as every log line writes it."""
     return worker_name(worker.slot, worker.generation, worker.pid)
+
+
+def facts_of(worker: Worker) -> dict[str, Any]:
+    """Return what a line about the worker has as keys of its own when the log is JSON."""
+    return {"slot": worker.slot, "generation": worker.generation, "worker_pid": worker.pid}
 
 
 def _kind_of_exit(worker: Worker, status: int | None) -> str:

@@ -34,7 +34,7 @@ GOAWAY_GRACE_S = 0.2
 What the client sent before it read the first is still served; a round trip is all this needs to cover.
 """
 
-GOAWAY_IDLE_WAIT_S = 1.0
+GOAWAY_IDLE_WAIT_S = 5.0
 """How long a busy HTTP/2 connection is watched for an idle moment before it is sent GOAWAY all the same.
 
 By the RFC a GOAWAY harms no open stream, but clients built on Python's h2 (httpx) give all of them up on it.

@@ -19,7 +19,19 @@ from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic, show_duration
 from ..core.logs import LineLog
-from ..core.messages import Accepting, Failed, Go, Goodbye, Message, Ready, ReopenLogs, Retire, WantsRetirement, clip
+from ..core.messages import (
+    Accepting,
+    Draining,
+    Failed,
+    Go,
+    Goodbye,
+    Message,
+    Ready,
+    ReopenLogs,
+    Retire,
+    WantsRetirement,
+    clip,
+)
 from .accept import Acceptor
 from .fairness import Turn
 from .figures import Figures
@@ -163,6 +175,7 @@ class Serving:
             await acceptor.take_backlog()
             for item in self._listeners:
                 item.sock.close()
+        self._send(Draining())
         self._lane.begin_drain("stop" if stopping else "reload")
         deadline = self._loop.time() + bound_s
         try:

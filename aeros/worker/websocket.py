@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[dict[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+ACCEPT_WAIT_S = 1.0
+"""How long an app may take to accept a handshake that a drain found half-way; then it is answered with 503."""
+
 CLOSE_WAIT_S = 2.0
 """How long a client may take to answer a close frame."""
 
@@ -98,14 +101,19 @@ class WebSocketSession:
         if delay:
             await asyncio.sleep(delay)
         code = CLOSE_CODES[self._lane.reason]
+        for _ in range(int(ACCEPT_WAIT_S / 0.01)):
+            if self.state is not State.CONNECTING:
+                break
+            await asyncio.sleep(0.01)
         async with self._sending:
             if self.state is State.CLOSED:
                 return
-            self._code = code
             if self.state is State.CONNECTING:
+                self._code = code
                 await reject(self._send)
                 self._wake(code)
                 return
+            self._code = code
             await self._send({"type": "websocket.close", "code": code, "reason": ""})
         # The client's answer makes Hypercorn tell the app; only a client that does not answer is dropped.
         await asyncio.sleep(CLOSE_WAIT_S)
@@ -137,11 +145,12 @@ async def serve_websocket(
     drop: Callable[[], None] | None = None,
 ) -> None:
     """Run the lane's app for one WebSocket. drop: ends its connection, where it has one of its own."""
-    if lane.draining:
-        await reject(send)
-        return
     session = WebSocketSession(lane, receive, send, drop)
     lane.websockets.add(session)
+    if lane.draining:
+        # Accepted by the kernel or begun before the drain: an upgrade that is refused looks like a failure, one that is
+        # closed with a reason looks like what it is.
+        session.begin_close(0.0)
     try:
         await lane.app(scope, session.receive, session.send)
     finally:

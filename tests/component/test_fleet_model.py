@@ -68,7 +68,7 @@ class FleetLife(RuleBasedStateMachine):
                 break
         else:
             raise AssertionError(f"reconcile does not come to rest: {actions}")
-        if self.target.candidate is not None and rolled(self.fleet, self.target) and not self.target.stopping:
+        if self.target.candidate is not None and rolled(self.fleet, self.target, self.now) and not self.target.stopping:
             self.fleet.settle_on(self.target, self.target.candidate)
             self.target.forkable = frozenset({self.target.committed})
             self.settle()
@@ -92,7 +92,7 @@ class FleetLife(RuleBasedStateMachine):
                     others = [w for w in self.fleet.in_slot(one.slot) if w.serving and w is not one]
                     assert others, f"{one} retired although nobody else serves slot {one.slot}"
                 one.on("retire")
-                one.retired = reason
+                one.retired, one.retired_at = reason, self.now
                 one.drain_deadline = self.now + POLICY.total_timeout_s
             case KillWorker(ident, reason, _):
                 workers[ident].on("kill")

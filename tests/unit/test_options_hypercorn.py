@@ -24,7 +24,7 @@ from aeros.options.table import BY_FLAG, BY_HYPERCORN, OPTIONS
 HELP = {"-h", "--help"}
 
 
-class _Captured(Exception):  # noqa: N818 - carries the parser out
+class _Captured(Exception):  # it carries the parser out
     pass
 
 

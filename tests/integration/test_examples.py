@@ -1,0 +1,136 @@
+"""Each example is started as its docstring says, on a free port, and does what it says."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import Serve
+from tests.helpers.conditions import eventually
+from tests.helpers.http import Connection
+from tests.helpers.serverproc import REPOSITORY, ServerProcess, environment
+from tests.helpers.wsclient import close_code, open_websocket
+
+EXAMPLES = REPOSITORY / "examples"
+PORT_0 = {"AEROS_PORT": "0"}
+
+
+def start(serve: Serve, name: str) -> ServerProcess:
+    return serve(argv=[sys.executable, str(EXAMPLES / name)], env=PORT_0).ready()
+
+
+def test_every_example_is_tested_here() -> None:
+    tested = Path(__file__).read_text()
+    examples = [path.name for path in EXAMPLES.glob("*.py")]
+    assert examples
+    assert [name for name in examples if name not in tested and name.removesuffix(".py") not in tested] == []
+
+
+def test_every_example_says_how_to_run_it() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        assert path.name in (ast.get_docstring(ast.parse(path.read_text())) or "") or path.name == "factory.py", path
+
+
+def test_demo_answers_on_all_its_routes(serve: Serve) -> None:
+    server = start(serve, "demo.py")
+    assert "Aeros demo" in server.get("/").text
+    assert server.get("/json").json()["response"] == "ok"
+    assert server.get("/hello/you?from=me").json() == {"hello": "you", "from": "me"}
+    assert server.get("/plain").text == "a plain def handler\n"
+    assert server.get("/count").json() == {"counted": 100_000}
+    assert server.get("/status").json()["ready_workers"] == 2
+    assert server.stop() == 0
+
+
+def test_hello_is_served_by_two_workers(serve: Serve) -> None:
+    server = start(serve, "hello.py")
+    assert server.get().json() == {"response": "ok"}
+    assert len(server.ready_pids()) == 2
+    assert server.stop() == 0
+
+
+def test_sync_work_answers_and_names_the_forgotten_await(serve: Serve) -> None:
+    server = start(serve, "sync_work.py")
+    server.expect("Exception on request", "Traceback", "NotAwaitedError")
+    assert server.get("/").json() == {"response": "ok"}
+    assert server.get("/plain").json() == {"response": "ok"}
+    assert server.get("/forgotten").status == 500
+    server.wait_log(r"sync_method\(\) was called but not awaited: write `await sync_method")
+    assert server.stop() == 0
+
+
+def test_hooks_run_in_the_order_the_guide_gives(serve: Serve) -> None:
+    server = start(serve, "hooks.py")
+    answer = server.get().json()
+    assert answer["seen"] == ["after_fork", "before_serving", "while_serving", "worker_ready"]
+    assert answer["database"] == 42
+    first = server.ready_pids()
+    server.handle().reload()
+    server.settled(2)
+    eventually(lambda: "on_reload: generation 2" in server.stdout)
+    eventually(lambda: all(f"worker_exit: pid {pid} of slot" in server.stdout for pid in first))
+    assert server.stop() == 0
+    for text in ("before_fork: slot 1 of generation 2", "after_serving: this worker is ending"):
+        assert text in server.stdout
+
+
+def test_background_prints_what_it_did(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "background.py")],
+        cwd=tmp_path,
+        env=environment(tmp_path, "none"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3 workers ready, 4 requests served" in done.stdout
+    assert done.stdout.endswith("after the with block: stopped\n")
+
+
+def test_factory_is_called_by_the_command(serve: Serve) -> None:
+    argv = [sys.executable, "-m", "aeros", "run", f"{EXAMPLES / 'factory.py'}:create_app()", "-w", "2"]
+    server = serve(argv=argv, env={**PORT_0, "GREETING": "good day"}).ready(2)
+    assert server.get().json() == {"response": "good day"}
+    assert server.stop() == 0
+
+
+def test_websocket_is_told_of_a_reload_and_of_a_stop(serve: Serve) -> None:
+    from websockets.exceptions import ConnectionClosed
+
+    server = start(serve, "websocket.py")
+
+    def reload() -> None:
+        server.handle().reload()
+        server.settled(2)  # a handshake that meets a worker on its way out is answered with 503
+
+    for end, code in ((reload, 1012), (server.stop, 1001)):
+        with open_websocket(server.address, "/echo") as client:
+            client.send("hello")
+            assert client.recv(10) == "hello"
+            end()
+            try:
+                client.recv(10)
+            except ConnectionClosed as closed:
+                assert close_code(closed) == code
+            else:
+                raise AssertionError("the WebSocket was not closed")
+    assert server.stdout.count("a WebSocket has ended") == 2
+
+
+def test_websocket_example_streams_events(serve: Serve) -> None:
+    server = serve(argv=[sys.executable, str(EXAMPLES / "websocket.py")], env=PORT_0 | {"AEROS_DRAIN_TIMEOUT": "1"})
+    server.ready()
+    with Connection(server.address) as connection:
+        connection.send(connection.head("GET", "/events"))
+        status, headers, _ = connection.read_head()
+        assert status == 200
+        assert headers["content-type"].startswith("text/event-stream")
+        body = b""
+        while b"data: 1" not in body:
+            body += connection.read_some()
+        assert b"id: 0\ndata: 0\n\n" in body
+    assert server.stop() == 0
