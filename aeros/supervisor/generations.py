@@ -45,6 +45,10 @@ _FORK_TIMEOUT_S = 10.0
 PILOT_S = 2.0
 #: Beyond the workers' own boot timeout, which comes first because it can say where a worker hangs.
 _ROLL_MARGIN_S = 5.0
+#: A reload under way for longer than this, and than so many times the last good one, gives way to a newer request.
+#: Others are finished first: a burst of requests costs two reloads, a stream of them cannot starve them all.
+SUPERSEDE_AFTER_S = 1.0
+SUPERSEDE_FACTOR = 3.0
 #: For a process that was asked for its stack, and then for its end.
 _LAST_CALL_S = 2.0
 
@@ -61,6 +65,8 @@ class Generations:
         self._candidate_policy = office.policy
         self._next = 2
         self._end_deadline = 0.0
+        #: How long the last reload took that succeeded, in seconds.
+        self._usual_s = 0.0
         self._workforce: Workforce
         self.reload = Reload()
         self.last: ReloadRecord | None = None
@@ -91,7 +97,15 @@ class Generations:
     @property
     def deadline(self) -> float:
         """Return the next time at which something here is overdue; 0.0 if nothing is."""
-        return self.reload.deadline or self._end_deadline
+        deadline = self.reload.deadline or self._end_deadline
+        if self.reload.queued and not self.reload.idle and self._overtaken_at > monotonic():
+            return min(deadline, self._overtaken_at)
+        return deadline
+
+    @property
+    def _overtaken_at(self) -> float:
+        """Return when the reload under way will have taken so long that a newer request may end it."""
+        return self.reload.started_at + max(SUPERSEDE_AFTER_S, SUPERSEDE_FACTOR * self._usual_s)
 
     def zygote_of(self, generation: int) -> ZygoteLink:
         """Return the zygote that forks for `generation`, which must be forkable."""
@@ -257,6 +271,7 @@ class Generations:
         if self._office.target.stopping:
             return
         now, reload = monotonic(), self.reload
+        self._supersede(now)
         if reload.state in (ReloadState.LOADING, ReloadState.ROLLING) and now >= reload.deadline:
             self._overdue(now)
         if reload.state is ReloadState.ROLLING and rolled(self._office.fleet, self._office.target, now):
@@ -339,18 +354,30 @@ class Generations:
             if zygote.generation == old:
                 self._retire(zygote)
         self.counts["ok"] += 1
+        self._usual_s = now - self.reload.started_at
         seconds, why_same = round(now - self.reload.started_at, 3), office.command.why_not
         record = ReloadRecord(True, new, self.reload.how, seconds, wall_time(), why_same)
         same = f" (the same code: {why_same})" if why_same else ""
         self._log.info(f"reloaded: generation {new} serves after {show_duration(record.seconds)}{same}")
         self._finish(record)
 
-    def fail(self, reason: str, traceback: str = "", *, logged: bool = False) -> None:
+    def _supersede(self, now: float) -> None:
+        """A newer request overtakes a reload that takes unusually long: it may hang, and the fix may be on disk."""
+        reload = self.reload
+        slow = reload.queued and now >= self._overtaken_at
+        untouched = not any(slot.generation == reload.generation for slot in self._office.fleet.slots.values())
+        if reload.state in (ReloadState.LOADING, ReloadState.ROLLING) and slow and untouched:
+            # Who asked for it asked for the newest code, and gets the outcome of the one that has it.
+            reload.queued_waiters = [*reload.take_waiters(), *reload.queued_waiters]
+            self.fail("a newer request overtook it", logged=True, overtaken=True)
+
+    def fail(self, reason: str, traceback: str = "", *, logged: bool = False, overtaken: bool = False) -> None:
         """The new generation is not coming: put everything back, and tell who asked when that is done.
 
-        logged: the log has the traceback already, from the program itself.
+        logged: the log has the traceback already, from the program itself. overtaken: by a newer request, so it is
+        no failure.
         """
-        if self.reload.state not in (ReloadState.LOADING, ReloadState.ROLLING):
+        if self.reload.state not in (ReloadState.LOADING, ReloadState.ROLLING) or self._office.target.stopping:
             return
         office, now, new = self._office, monotonic(), self.reload.generation
         self.reload.on("fail")
@@ -362,17 +389,17 @@ class Generations:
         for zygote in self._zygotes:
             if zygote.generation == new:
                 self._retire(zygote)
-        self.counts["failed"] += 1
+        self.counts["failed"] += not overtaken
         seconds = round(now - self.reload.started_at, 3)
-        self.reload.failure = ReloadRecord(False, new, self.reload.how, seconds, wall_time(), reason, traceback)
-        self._log.error(
-            f"reload refused, generation {office.target.committed} goes on serving: {reason}",
-            traceback="" if logged else traceback,
-        )
+        refusal = ReloadRecord(False, new, self.reload.how, seconds, wall_time(), reason, traceback)
+        self.reload.failure = None if overtaken else refusal
+        outcome = "given up" if overtaken else f"refused, generation {office.target.committed} goes on serving"
+        facts = {"generation": new, "reason": reason, "traceback": "" if logged else traceback}
+        self._log.write("info" if overtaken else "error", f"reload {outcome}: {reason}", facts)
         office.poke()
 
     def _finish(self, record: ReloadRecord | None) -> None:
-        self.last = record
+        self.last = record or self.last
         self.reload.deadline = 0.0
         if record is not None and self._office.target.committed in self.forkable:
             outcome = ReloadOutcome(record.ok, record.generation, record.reason, record.traceback, record.seconds)

@@ -45,7 +45,7 @@ _DUMP_S = 0.3
 #: New workers of a refused reload get this long to end by themselves.
 REVERT_S = 5.0
 #: How often memory is looked at, when --max-rss is set.
-_RSS_EVERY_S = 5.0
+_RSS_EVERY_S = 1.0
 
 
 class Workforce:

@@ -229,10 +229,14 @@ class HandedProtocol(asyncio.StreamReaderProtocol):
         else:
             self.lane.replaced(self._replaces, cast(Any, connection))
             self._replaces = None
+        self.lane.running += 1
         self._running = self.lane.loop.create_task(connection.run())
         self._running.add_done_callback(self._ran)
 
     def _ran(self, task: asyncio.Task[None]) -> None:
+        self.lane.running -= 1
+        if self.lane.draining:
+            self.lane.look_if_drained()
         if not task.cancelled() and (error := task.exception()) is not None:
             self.lane.loop.call_exception_handler(
                 {"message": "Error in a connection", "exception": error, "task": task}

@@ -181,8 +181,9 @@ class HTTP1Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self.transport.abort()
-        if self._exchange is not None and self._exchange.task is not None:
-            self._exchange.task.cancel()
+        if self._exchange is not None:
+            self._exchange.disconnect()
+            self._exchange.cancel()
 
     # Reading
 
@@ -245,6 +246,7 @@ class HTTP1Connection(asyncio.Protocol):
             self._phase = BODY
             self._remaining = head.content_length
             self._chunked = ChunkedReader(lane.incomplete_size) if head.chunked else None
+        lane.running += 1  # run() takes it back
         exchange.task = lane.loop.create_task(exchange.run())
         if head.expect_continue:
             self.transport.write(continue_response(lane.common.block()))

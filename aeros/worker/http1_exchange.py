@@ -47,6 +47,7 @@ class Exchange:
         "bytes_out",
         "connection",
         "disconnected",
+        "entered",
         "head",
         "headers",
         "held",
@@ -71,6 +72,7 @@ class Exchange:
         self.bytes_in = head.size
         self.bytes_out = 0
         self.disconnected = False
+        self.entered = False
         self.started = perf_counter()
         self.task: asyncio.Task[None] | None = None
         lane = connection.lane
@@ -127,16 +129,26 @@ class Exchange:
             connection.log_later(lane.access(self.scope, {"status": status, "headers": []}, seconds))
         connection.response_done(self)
 
+    def cancel(self) -> None:
+        """Cancel the app. A task that never ran cannot clean up behind itself, so `run` looks for `disconnected`."""
+        if self.entered and self.task is not None:
+            self.task.cancel()
+
     async def run(self) -> None:
+        self.entered = True
+        lane = self.connection.lane
         try:
             await self.serve()
         except asyncio.CancelledError:
             raise
         except Exception:
-            await self.connection.lane.config.log.exception("Error in ASGI Framework")
+            await lane.config.log.exception("Error in ASGI Framework")
         finally:
             if self.state is not CLOSED:
                 self._give_up()
+            lane.running -= 1
+            if lane.draining:
+                lane.look_if_drained()
 
     # The response.
 

@@ -251,12 +251,13 @@ class QuartExchange(Exchange):
     def disconnect(self) -> None:
         if not self.disconnected:
             self.disconnected = True
-            if self.task is not None:
-                self.task.cancel()
+            self.cancel()
 
     # The response
 
     async def serve(self) -> None:
+        if self.disconnected:
+            return  # before there was a first step to cancel
         app = self._direct.app
         try:
             response: Any = await app.handle_request(self._request)

@@ -104,6 +104,7 @@ class Lane:
         "read_timeout",
         "reason",
         "root_path",
+        "running",
         "server_names",
         "state",
         "websockets",
@@ -129,6 +130,7 @@ class Lane:
         self.reason: DrainReason = "stop"
         self.connections: set[Connection] = set()
         self.websockets: set[Any] = set()
+        self.running = 0  # apps at work, some of them maybe for connections that are gone
         self._drained: list[asyncio.Future[None]] = []
         self._grace: asyncio.TimerHandle | None = None
         # Read once: none of these can change while a worker runs, and each is a look-up per request otherwise.
@@ -160,6 +162,8 @@ class Lane:
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
         self.counters.connection_opened()
+        if self.draining:
+            self._grant_grace(connection)
 
     def closed(self, connection: Connection) -> None:
         """Forget the connection. Harmless when called twice, as happens around a hand-over."""
@@ -167,8 +171,8 @@ class Lane:
             return
         self.connections.discard(connection)
         self.counters.connection_closed()
-        if self._drained and not self.connections:
-            self._wake_drained()
+        if self.draining:
+            self.look_if_drained()
 
     def replaced(self, old: Connection, new: Connection) -> None:
         """`new` serves the connection from now on; it stays one connection."""
@@ -176,6 +180,7 @@ class Lane:
         self.connections.add(new)
         if self.draining:
             new.drain()
+            self._grant_grace(new)
 
     def begin_drain(self, reason: DrainReason) -> None:
         """Tell every connection to finish. May be called again to turn a reload's drain into a stop's."""
@@ -184,25 +189,40 @@ class Lane:
         for connection in list(self.connections):
             connection.drain()
         if reason == "stop" and self._grace is None:
-            self._grace = self.loop.call_later(IDLE_GRACE_S, self._close_idle)
+            self._grace = self.loop.call_later(IDLE_GRACE_S, self._close_idle, list(self.connections))
         from .websocket import drain_websockets
 
         drain_websockets(self)
 
-    def _close_idle(self) -> None:
-        self.closing = True
-        for connection in list(self.connections):
+    def _grant_grace(self, connection: Connection) -> None:
+        """Give a connection that came up while stopping, out of the backlog, the time every other one had."""
+        if self.reason == "stop":
+            self.loop.call_later(IDLE_GRACE_S, self._close_one_idle, connection)
+
+    def _close_one_idle(self, connection: Connection) -> None:
+        if connection in self.connections:
             connection.close_idle()
 
+    def _close_idle(self, connections: list[Connection]) -> None:
+        self.closing = True
+        for connection in connections:
+            self._close_one_idle(connection)
+
     async def drained(self) -> None:
-        """Return when the last connection is gone. Bound the wait with the drain deadline, then call abort()."""
-        if not self.connections:
+        """Return when the last connection is gone, and the app has finished with it.
+
+        Bound the wait with the drain deadline, then call abort(). Only meaningful once begin_drain() was called.
+        """
+        if not self.connections and not self.running:
             return
         future = self.loop.create_future()
         self._drained.append(future)
         await future
 
-    def _wake_drained(self) -> None:
+    def look_if_drained(self) -> None:
+        """Called when a connection or an app has ended while draining."""
+        if self.connections or self.running:
+            return
         for future in self._drained:
             if not future.done():
                 future.set_result(None)

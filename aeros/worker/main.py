@@ -28,6 +28,7 @@ from .handover import hypercorn_protocol_factory
 from .heartbeat import Heartbeat
 from .http1 import http1_protocol_factory
 from .lane import Lane
+from .lifeline import guard
 from .logs import WorkerLogs
 from .serving import Serving
 
@@ -59,6 +60,7 @@ def run_worker(
     context.current = context.WorkerContext(seed.slot, seed.generation, pid, scoreboard)
     channel = Channel(socket.socket(fileno=seed.channel_fd), "the supervisor")
     channel.setblocking(False)
+    guard(seed.channel_fd, options.drain_timeout_s)
     try:
         after_fork()
     except Exception as error:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 _VERSION_LINE = 'VERSION = "v1"'
+#: Put before a program, it says that it is being loaded and goes no further.
+HANGING = "import pathlib, time\npathlib.Path('loading').touch()\ntime.sleep(600)\n"
 
 
 def source_of(app: str, version: str = "v1") -> str:

@@ -120,6 +120,7 @@ async def served(
         server.close()
         await running.close()
         if lane is not None:
+            lane.begin_drain("stop")
             lane.abort()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(lane.drained(), 1)

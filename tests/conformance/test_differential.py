@@ -18,20 +18,22 @@ AT_ONCE = 24
 Answer = tuple[bytes, bool]
 
 
-async def answers(server: Served, exchanges: list[Sent]) -> list[Answer]:
+async def answers(server: Served, exchanges: list[Sent], quiet: float) -> list[Answer]:
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(sent: Sent) -> Answer:
         async with gate:
-            data, closed = await server.exchange(*sent.parts, half_close=sent.half_close)
+            data, closed = await server.exchange(*sent.parts, half_close=sent.half_close, quiet=quiet)
             return normal(data), closed
 
     return await asyncio.gather(*(one(sent) for sent in exchanges))
 
 
-async def both(lane_app: Any, reference_app: Any, exchanges: list[Sent]) -> list[tuple[Sent, Answer, Answer]]:
+async def both(
+    lane_app: Any, reference_app: Any, exchanges: list[Sent], quiet: float = 0.3
+) -> list[tuple[Sent, Answer, Answer]]:
     async with served(lane_app, "lane") as lane, served(reference_app, "reference") as reference:
-        ours, theirs = await asyncio.gather(answers(lane, exchanges), answers(reference, exchanges))
+        ours, theirs = await asyncio.gather(answers(lane, exchanges, quiet), answers(reference, exchanges, quiet))
         assert lane.lane is not None
         return list(zip(exchanges, ours, theirs, strict=True))
 
@@ -52,8 +54,11 @@ APPS = {
 def test_every_difference_is_documented(kind: str, loop: str) -> None:
     ours, theirs = APPS[kind]
     results = run(both(ours(), theirs(), list(EXCHANGES)), loop)
-    unexpected = [told(*result) for result in results if not result[0].differs and result[1] != result[2]]
-    assert not unexpected, "\n" + "\n".join(unexpected)
+    unexpected = [sent for sent, one, other in results if not sent.differs and one != other]
+    if unexpected:  # a busy machine may have been quiet for too long; a difference is there with patience as well
+        results = run(both(ours(), theirs(), unexpected, quiet=2.0), loop)
+    really = [told(*result) for result in results if not result[0].differs and result[1] != result[2]]
+    assert not really, "\n" + "\n".join(really)
 
 
 def test_every_documented_difference_is_real() -> None:
@@ -85,7 +90,10 @@ def test_split_at_every_byte(name: str) -> None:
 
             async def one(index: int) -> tuple[int, bytes]:
                 async with gate:
-                    return index, normal((await server.exchange(whole[:index], whole[index:]))[0])
+                    data = normal((await server.exchange(whole[:index], whole[index:]))[0])
+                    if data != expected:  # too busy a machine, or a difference that is there with patience as well
+                        data = normal((await server.exchange(whole[:index], whole[index:], quiet=2.0))[0])
+                    return index, data
 
             for index, data in await asyncio.gather(*(one(index) for index in range(1, len(whole)))):
                 assert data == expected, f"split at {index}"
@@ -108,7 +116,9 @@ def test_byte_by_byte(name: str) -> None:
                 await asyncio.sleep(0)
                 await asyncio.sleep(0.0005)
             try:
-                while data := await asyncio.wait_for(reader.read(1 << 16), 0.3):
+                while normal(received) != expected:
+                    if not (data := await asyncio.wait_for(reader.read(1 << 16), 2.0)):
+                        break
                     received += data
             except (TimeoutError, ConnectionError):
                 pass

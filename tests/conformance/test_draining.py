@@ -496,3 +496,66 @@ def test_tls_and_alpn(path: str, loop: str, certificate: tuple[Path, Path]) -> N
             writer.close()
 
     run(check(), loop)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_drained_waits_for_the_app_as_well(path: str) -> None:
+    ended = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asgi_app(scope, receive, send)
+        await asyncio.sleep(0.3)  # work behind the response
+        ended.append(True)
+
+    async def check() -> None:
+        async with served(app, path) as server:
+            assert server.lane is not None
+            await server.exchange(get("/text").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            server.lane.begin_drain("stop")
+            await asyncio.wait_for(server.lane.drained(), 2)
+            assert ended
+
+    run(check())
+
+
+@pytest.mark.parametrize("kind", ["asgi", "quart"])
+def test_a_client_gone_before_the_app_began_is_counted_too(kind: str) -> None:
+    from fuzzing import RecordingTransport
+    from test_lane import Counting
+
+    from aeros.worker.http1 import HTTP1Connection
+    from aeros.worker.lane import Lane
+
+    async def check() -> None:
+        counters = Counting()
+        app: Any = asgi_app if kind == "asgi" else make_quart(LeanApp)
+        lane = Lane(app, quiet_config(), loop=asyncio.get_running_loop(), counters=counters)
+        connection = HTTP1Connection(lane)
+        connection.connection_made(RecordingTransport(connection))
+        connection.data_received(get("/text"))
+        connection.connection_lost(None)
+        lane.begin_drain("stop")
+        await asyncio.wait_for(lane.drained(), 1)
+        assert (counters.started, len(counters.finished), counters.open) == (1, 1, 0)
+
+    run(check())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_connection_out_of_the_backlog_is_served_while_stopping(path: str) -> None:
+    async def check() -> None:
+        async with served(slow_app, path, quiet_config(keep_alive_timeout=30)) as server:
+            assert server.lane is not None
+            _, first = await server.connect()
+            first.write(get("/slow"))
+            await asyncio.sleep(0.05)
+            server.lane.begin_drain("stop")
+            await asyncio.sleep(0.08)
+            reader, writer = await server.connect()
+            await asyncio.sleep(0.06)  # the grace of the others is over
+            writer.write(get())
+            assert b"onnection: close" in await read_response(reader)
+            await server.connect()  # and one that never says anything
+            await asyncio.wait_for(server.lane.drained(), 1)
+
+    run(check())

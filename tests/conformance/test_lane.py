@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from apps import LeanApp, asgi_app, make_quart, read_body
+from apps import LeanApp, asgi_app, make_quart
 from lane_server import eventually, normal, quiet_config, run, served
 from quart import Quart, Response, request
 
@@ -185,7 +185,12 @@ def test_an_asgi_app_that_does_not_read_holds_the_client_back(loop: str) -> None
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await go.wait()
-        received.append(len(await read_body(receive)))
+        more, length = True, 0
+        while more:
+            message = await receive()
+            length += len(message["body"])
+            more = message["more_body"]
+        received.append(length)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 

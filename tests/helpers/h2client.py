@@ -1,15 +1,32 @@
-"""A small HTTP/2 client over TLS that sees what the server says at the end: GOAWAY, and with which code."""
+"""A small HTTP/2 client over TLS that sees what the server says at the end: GOAWAY, and with which code.
+
+GOAWAY frames are taken out before h2 sees them: on one, h2 declares the connection closed and refuses the
+answers to streams the server still finishes, as it has promised to.
+"""
 
 from __future__ import annotations
 
 import ssl
+import struct
 import time
+from dataclasses import dataclass
 
 import h2.config
 import h2.connection
 import h2.events
 
 from .http import Address, Answer, Connection, ResetUnanswered, TimedOut, Truncated
+
+_FRAME_HEAD = 9
+_GOAWAY = 7
+
+
+@dataclass(frozen=True)
+class GoAway:
+    """The server takes no stream above last_stream any more; error_code 0: it simply ends."""
+
+    last_stream: int
+    error_code: int
 
 
 class H2Connection:
@@ -22,6 +39,8 @@ class H2Connection:
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.events: list[h2.events.Event] = []
         self.ended = False
+        self.goaway: GoAway | None = None
+        self._unread = b""
         self._h2.initiate_connection()
         self._flush()
 
@@ -59,7 +78,7 @@ class H2Connection:
         if not data:
             self.ended = True
             return False
-        for event in self._h2.receive_data(data):
+        for event in self._h2.receive_data(self._without_goaway(data)):
             self.events.append(event)
             if isinstance(event, h2.events.DataReceived):
                 self._h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
@@ -86,7 +105,18 @@ class H2Connection:
     def get(self, path: str = "/", timeout_s: float = 10.0) -> Answer:
         return self.finish(self.begin(path), timeout_s)
 
-    @property
-    def goaway(self) -> h2.events.ConnectionTerminated | None:
-        terminated = [event for event in self.events if isinstance(event, h2.events.ConnectionTerminated)]
-        return terminated[0] if terminated else None
+    def _without_goaway(self, data: bytes) -> bytes:
+        """The whole frames of what has been read, except GOAWAY, which is kept in `goaway`."""
+        self._unread += data
+        passed = b""
+        while len(self._unread) >= _FRAME_HEAD:
+            end = _FRAME_HEAD + int.from_bytes(self._unread[:3], "big")
+            if len(self._unread) < end:
+                break
+            frame, self._unread = self._unread[:end], self._unread[end:]
+            if frame[3] == _GOAWAY:
+                last_stream, code = struct.unpack("!II", frame[_FRAME_HEAD : _FRAME_HEAD + 8])
+                self.goaway = self.goaway or GoAway(last_stream & 0x7FFFFFFF, code)
+            else:
+                passed += frame
+        return passed

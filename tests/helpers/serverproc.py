@@ -208,19 +208,15 @@ class ServerProcess:
         assert status is not None
         return status
 
-    def at_rest(self, deadline_s: float = START_S) -> set[int]:
-        """The family, once nobody has joined or left it for half a second (a spare zygote comes late)."""
-        before, since = self.family, time.monotonic()
+    def complete(self, workers: int, deadline_s: float = START_S) -> set[int]:
+        """Wait until the family is whole and nothing else is there: supervisor, zygote, its spare, the workers."""
 
-        def unchanged() -> set[int] | None:
-            nonlocal before, since
-            now = self.family
-            if now != before:
-                before, since = now, time.monotonic()
-            return now if time.monotonic() - since > 0.5 else None
+        def whole() -> set[int] | None:
+            family = self.family
+            return family if len(family) == workers + 3 else None
 
-        found: set[int] = self._waiting(unchanged, deadline_s, "a family at rest")
-        return found
+        family: set[int] = self._waiting(whole, deadline_s, f"supervisor, two zygotes and {workers} workers")
+        return family
 
     def wait_log(self, pattern: str, deadline_s: float = START_S, count: int = 1) -> re.Match[str]:
         """Wait until the log matches the pattern (that many times); the last match."""

@@ -32,14 +32,14 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_broken_code_keeps_the_old_workers_and_tells_why(serve: Serve, tmp_path: Path, kind: str) -> None:
-    server = serve("full", "-w", "2", "--boot-timeout", "3").ready(2)
+    server = serve("full", "-w", "2", "--boot-timeout", "2").ready(2)
     server.expect(
         "reload", "generation", "gen=2", "gen=3", "Traceback", "zygote", "Error", "lifespan", "boot", "ended", "Fatal"
     )
     text, told = BROKEN[kind]
     program = tmp_path / "app.py"
     before = server.ready_pids()
-    size = len(before) + 3  # the supervisor, its zygote and the spare
+    whole = server.complete(2)
     with Load(server.address, MIXED) as tally:
         replace(program, text)
         server.send_signal(signal.SIGHUP)
@@ -53,7 +53,7 @@ def test_broken_code_keeps_the_old_workers_and_tells_why(serve: Serve, tmp_path:
         said = asked.stdout + asked.stderr
         assert [part for part in told if part not in said] == [], said
         assert server.ready_pids() == before
-        eventually(lambda: len(server.family) == size, 10, "the broken program gone")
+        assert server.complete(2, deadline_s=10) == whole, "the broken program gone, and nobody else"
         assert tally.versions() == {"v1"}
 
         deploy(program, version="v2")

@@ -116,16 +116,23 @@ def test_everything_at_once(serve: Serve, loop: str, python: str) -> None:
 
 
 def test_the_outcomes_around_a_stop_come_in_order(serve: Serve) -> None:
-    """Puma's rule: success first, then refused, never mixed, and nothing is reset."""
+    """Puma's rule: success first, then refused, never mixed.
+
+    A connection the kernel took between the last accept() and the close() is reset: no system call does both at
+    once. That may happen to the one connection each client opens at that moment, and to no request before it.
+    """
     server = serve("full", "-w", "2").ready(2)
     with Load(server.address, (NewConnectionGet, NewConnectionGet, SlowGet)) as tally:
         eventually(lambda: tally.ok > 50, 20)
         assert server.stop() == 0
         eventually(lambda: any(failure.outcome == "refused" for failure in tally.failures), 5)
-    assert {failure.outcome for failure in tally.failures} == {"refused"}, tally.summary()
-    first_refused = min(failure.begun for failure in tally.failures)
+    failures = sorted(tally.failures, key=lambda failure: failure.begun)
+    resets = [failure for failure in failures if failure.outcome == "reset"]
+    assert {failure.outcome for failure in failures} <= {"refused", "reset"}, tally.summary()
+    assert len(resets) <= 2, tally.summary()
     last_ok = max(record.begun for record in tally.records if record.outcome == "ok")
-    assert last_ok < first_refused + 0.05
+    assert last_ok < failures[0].begun + 0.05
+    assert all(reset.begun < failures[0].begun + 0.05 for reset in resets), "a reset among refusals"
 
 
 def test_what_the_kernel_had_accepted_is_served(serve: Serve) -> None:

@@ -91,6 +91,7 @@ def test_a_pid_that_is_no_server_is_one_sentence_and_exit_1(tmp_path: Path, args
     [
         (("run", "app:app", "--wokers", "2"), "--workers"),
         (("run", "app:app", "-w", "two"), "two"),
+        (("run", "app:app", "-w", "-1"), "-w must be"),
         (("run", "app:app", "-k", "trio"), "trio"),
         (("run", "app:app", "--drain-timeout", "soon"), "soon"),
         (("run", "app:app", "--max-rss", "lots"), "lots"),

@@ -9,6 +9,7 @@ import stat
 import struct
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -156,18 +157,28 @@ def test_a_pid_that_is_no_server_is_named_so(tmp_path: Path) -> None:
             aeros.connect(wrong).status()
 
 
-def test_a_socket_of_something_else_is_named_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("behaviour", ["hangs up", pytest.param("is silent", marks=pytest.mark.slow)])
+def test_a_socket_of_something_else_is_named_so(behaviour: str) -> None:
     import aeros
 
     with tempfile.TemporaryDirectory(prefix="aeros-test-") as folder, socket.socket(socket.AF_UNIX) as other:
         path = Path(folder) / "other.sock"
         other.bind(str(path))
         other.listen()
-        other.settimeout(0.1)
+        other.settimeout(10)
+
+        def hang_up() -> None:
+            other.accept()[0].close()
+
+        answerer = threading.Thread(target=hang_up)
+        if behaviour == "hangs up":
+            answerer.start()
         begun = time.monotonic()
-        with pytest.raises(aeros.AerosError):
-            aeros.connect(path).status()
+        with pytest.raises(aeros.NotAServerError, match=str(path)):
+            aeros.connect(path)
         assert time.monotonic() - begun < 30
+        if behaviour == "hangs up":
+            answerer.join(10)
 
 
 def test_off_means_none(serve: Serve) -> None:
@@ -250,8 +261,6 @@ def test_a_stale_socket_of_a_dead_server_is_no_server(serve: Serve) -> None:
 
 
 def test_several_asked_at_the_same_time(shared: ServerProcess) -> None:
-    import threading
-
     pids: list[int] = []
     threads = [threading.Thread(target=lambda: pids.append(shared.status().pid)) for _ in range(20)]
     for thread in threads:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
+import time
 from pathlib import Path
+
+import pytest
 
 from tests.apps import source_of
 from tests.conftest import Serve
@@ -42,21 +47,39 @@ def test_a_crash_loop_backs_off_gives_up_visibly_and_heals_on_reload(serve: Serv
     assert server.stop() == 0
 
 
-def test_one_ill_slot_leaves_the_others_serving(serve: Serve, tmp_path: Path) -> None:
-    sick = tmp_path / "sick"
+def one_ill_slot(serve: Serve, sick: Path) -> ServerProcess:
+    """Three workers, of which slot 1 dies each time before it is ready, until it is given up."""
     text = source_of("dying").replace(".exists():", ".exists() and app.worker.slot == 1:")
     server = serve(text, "-w", "3", env={"TESTAPP_SICK": str(sick), "TESTAPP_DIES_AFTER": "0"}).ready(3)
     server.expect(*EXPECTED)
     sick.touch()
-    server.handle().restart(slot=1)
     with Load(server.address, (NewConnectionGet,)) as tally:
+        killed_at = time.monotonic()
+        os.kill(next(worker.pid for worker in server.workers() if worker.slot == 1), signal.SIGKILL)
         eventually(lambda: is_failed(server), 60, "the slot shown as failed")
-        assert {worker.slot for worker in server.workers("ready")} >= {0, 2}
+        assert {worker.slot for worker in server.workers("ready")} == {0, 2}
+        assert server.status().state == "degraded"
         done = tally.ok
         eventually(lambda: tally.ok > done + 50, 20)
-    assert len(tally.failures) < 20, tally.summary()
-    sick.unlink()
-    eventually(lambda: len(server.ready_pids()) == 3, 60, "healed by itself")
+    assert all(failure.begun < killed_at + 0.05 for failure in tally.failures), tally.summary()
+    return server
+
+
+def test_one_ill_slot_leaves_the_others_serving_and_heals_when_asked(serve: Serve, tmp_path: Path) -> None:
+    server = one_ill_slot(serve, tmp_path / "sick")
+    (tmp_path / "sick").unlink()
+    server.handle().restart(slot=1)
+    assert len(server.settled().workers) == 3
+    assert server.status().state == "ready"
+    assert server.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.limit_s(180)
+def test_one_ill_slot_heals_by_itself(serve: Serve, tmp_path: Path) -> None:
+    server = one_ill_slot(serve, tmp_path / "sick")
+    (tmp_path / "sick").unlink()
+    assert len(server.settled(deadline_s=120).workers) == 3
     assert server.stop() == 0
 
 
@@ -68,8 +91,8 @@ def test_the_growing_delay_is_in_the_log_and_starts_are_few(serve: Serve, tmp_pa
     sick.touch()
     server.handle().restart(slot=0)
     begun = starts(server)
-    threading.Event().wait(10)  # a rate is measured over a time
-    assert starts(server) - begun <= 14
+    threading.Event().wait(6)  # a rate is measured over a time
+    assert starts(server) - begun <= 12
     delays = [to_seconds(*found) for found in re.findall(r"replaced in ([\d.]+) (ms|s|min)", server.log)]
     assert len(delays) >= 3
     assert delays == sorted(delays)

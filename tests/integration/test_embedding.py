@@ -233,7 +233,7 @@ def test_options_errors_from_python() -> None:
 
     app = make_app()
     before = host_state()
-    for wrong in ("-w two", "--no-such-option", "--workerz 2", "-k trio", "-b nowhere:port"):
+    for wrong in ("-w two", "-w -1", "--no-such-option", "--workerz 2", "-k trio", "-b nowhere:port"):
         with pytest.raises(OptionsError):
             app.start("-b 127.0.0.1:0 " + wrong, block=False)
     with pytest.raises(OptionsError, match="workers"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps import deploy, replace, source_of
+from tests.apps import HANGING, deploy, replace, source_of
 from tests.conftest import Serve
 from tests.helpers import proc
 from tests.helpers.conditions import Watch, eventually
@@ -149,15 +149,15 @@ def test_a_burst_of_hups_collapses(serve: Serve, tmp_path: Path) -> None:
 def test_the_newest_request_wins_over_a_reload_under_way(serve: Serve, tmp_path: Path) -> None:
     server = serve("full", "-w", "1").ready(1)
     program = tmp_path / "app.py"
-    replace(program, "import time\ntime.sleep(600)\n" + source_of("full", "v2"))
-    alone = len(server.at_rest())
+    replace(program, HANGING + source_of("full", "v2"))
+    server.complete(1)
     server.send_signal(signal.SIGHUP)
-    eventually(lambda: len(server.family) > alone, 10, "the new program under way")
+    eventually((tmp_path / "loading").exists, 10, "the new program under way")
     deploy(program, version="v3")
     server.send_signal(signal.SIGHUP)
     eventually(lambda: server.get().json()["version"] == "v3", 30, "the newest code answers")
     server.settled()
-    eventually(lambda: len(server.family) == alone, 10, "the overtaken program ended")
+    server.complete(1)
     assert server.stop() == 0
 
 
@@ -165,14 +165,13 @@ def test_the_newest_request_wins_over_a_reload_under_way(serve: Serve, tmp_path:
 def test_a_stop_in_the_middle_of_a_reload_wins(serve: Serve, tmp_path: Path, phase: str) -> None:
     server = serve("full", "-w", "2").ready(2)
     hold = {
-        "loading": "import time\ntime.sleep(600)\n" + source_of("full", "v2"),
+        "loading": HANGING + source_of("full", "v2"),
         "starting": source_of("full", "v2").replace('note("before_serving")', "await asyncio.Event().wait()"),
     }[phase]
-    alone = len(server.at_rest())
     replace(tmp_path / "app.py", hold)
     server.send_signal(signal.SIGHUP)
     if phase == "loading":
-        eventually(lambda: len(server.family) > alone, 10, "the new program under way")
+        eventually((tmp_path / "loading").exists, 10, "the new program under way")
     else:
         eventually(lambda: server.workers("starting"), 20, "workers of the new program starting")
     begun = time.monotonic()
@@ -248,7 +247,7 @@ def test_reloads_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
     program = tmp_path / "app.py"
     server.handle().reload(timeout=30)
     server.settled()
-    server.at_rest()
+    server.complete(2)
     before = footprint(server)
     for number in range(6):
         if number % 3 == 2:

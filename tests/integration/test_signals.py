@@ -19,7 +19,7 @@ from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet
 def test_workers_and_zygote_ignore_what_is_the_supervisors_to_decide(serve: Serve, number: int) -> None:
     """`pkill -HUP`, or a terminal's Ctrl+C to the group: only the supervisor acts on it."""
     server = serve("full", "-w", "2").ready(2)
-    before = server.at_rest()
+    before = server.complete(2)
     with Load(server.address, (KeepAliveGet, NewConnectionGet)) as tally:
         for pid in before - {server.pid}:
             os.kill(pid, number)

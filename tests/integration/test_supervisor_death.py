@@ -65,14 +65,13 @@ def test_kill_9_ends_workers_that_cannot_listen(serve: Serve, path: str) -> None
 
 
 def test_kill_9_during_a_reload(serve: Serve, tmp_path) -> None:
-    from tests.apps import replace, source_of
+    from tests.apps import HANGING, replace, source_of
 
     server = serve("full", "-w", "2", "--drain-timeout", str(DRAIN_S), "--shutdown-timeout", "1").ready(2)
     server.expect("supervisor", "Traceback", "Error")
-    alone = len(server.at_rest())
-    replace(tmp_path / "app.py", "import time\ntime.sleep(6)\n" + source_of("full", "v2"))
+    replace(tmp_path / "app.py", HANGING + source_of("full", "v2"))
     server.send_signal(signal.SIGHUP)
-    eventually(lambda: len(server.family) > alone, 10, "the new program under way")
+    eventually((tmp_path / "loading").exists, 10, "the new program under way")
     server.send_signal(signal.SIGKILL)
     server.family_gone(DRAIN_S + 1 + 1.5)
 

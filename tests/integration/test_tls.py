@@ -12,12 +12,17 @@ import pytest
 
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
-from tests.helpers.h2client import H2Connection
+from tests.helpers.h2client import GoAway, H2Connection
 from tests.helpers.http import address_of, get
 from tests.helpers.serverproc import ServerProcess
 from tests.helpers.tls import client_context, make_certificate
 
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+
+
+def goaway_of(connection: H2Connection) -> GoAway | None:
+    connection.pump(0.1)
+    return connection.goaway
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def test_an_idle_http_2_connection_gets_a_goaway(
     with H2Connection(server.address, client_context(certificate[0], "h2")) as connection:
         assert connection.get("/").status == 200
         server.send_signal(signal.SIGHUP if end == "reload" else signal.SIGTERM)
-        eventually(lambda: (connection.pump(0.1) and False) or connection.goaway is not None, 20, "a GOAWAY")
+        eventually(lambda: goaway_of(connection), 20, "a GOAWAY")
         assert connection.goaway is not None
         assert connection.goaway.error_code == 0
     if end == "reload":
@@ -74,7 +79,7 @@ def test_streams_under_way_finish_after_the_goaway(serve: Serve, certificate: tu
         answer = connection.finish(stream, 15)
         assert answer.status == 200
         assert answer.json()["pid"] == old
-        eventually(lambda: (connection.pump(0.1) and False) or connection.goaway is not None, 10, "a GOAWAY")
+        eventually(lambda: goaway_of(connection), 10, "a GOAWAY")
         assert connection.goaway is not None
         assert connection.goaway.error_code == 0
     server.settled(2)
