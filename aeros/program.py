@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from .core.listener import Listener
@@ -34,6 +35,8 @@ class AppProgram:
         import importlib
 
         importlib.import_module("aeros.worker.main")
+        if "quart" in sys.modules:
+            importlib.import_module("aeros.worker.http1_quart")
         if self._options.worker_class == "uvloop":
             importlib.import_module("uvloop")
 

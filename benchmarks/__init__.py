@@ -1,0 +1,1 @@
+"""The benchmark of Aeros beside its peers: `scripts/bench`."""
