@@ -36,7 +36,9 @@ class AppProgram:
 
         importlib.import_module("aeros.worker.main")
         if "quart" in sys.modules:
-            importlib.import_module("aeros.worker.http1_quart")
+            from .worker.http1_quart import rehearse
+
+            rehearse(self._app)
         if self._options.worker_class == "uvloop":
             importlib.import_module("uvloop")
 
