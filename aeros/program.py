@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any
 
+from .compat import knows_quart
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.messages import ReloadOutcome
@@ -35,7 +36,7 @@ class AppProgram:
         import importlib
 
         importlib.import_module("aeros.worker.main")
-        if "quart" in sys.modules:
+        if "quart" in sys.modules and knows_quart():
             from .worker.http1_quart import rehearse
 
             rehearse(self._app)
