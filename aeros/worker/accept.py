@@ -59,13 +59,19 @@ class Acceptor:
         for sock, _ in self._listeners:
             self._loop.remove_reader(sock.fileno())
 
-    async def take_backlog(self) -> None:
-        """Accept everything the kernel has queued already, then return: for a stop, before the listener goes."""
+    def take_backlog(self) -> None:
+        """Accept everything the kernel has queued already: for a stop, before the listener goes."""
         for sock, context in self._listeners:
             while (connection := self._accept(sock)) is not None:
                 self._adopt(connection, context)
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=self._handshake_timeout_s)
+
+    async def settled(self) -> None:
+        """Return when every accepted connection is set up: until then the lane does not know of it.
+
+        A handshake may take its time; bound the wait with the drain's deadline.
+        """
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
 
     def _watch(self) -> None:
         for sock, context in self._listeners:

@@ -172,7 +172,7 @@ class Serving:
         acceptor.stop()
         if stopping:
             # These clients have been told by the kernel that they are connected; nobody else will serve them.
-            await acceptor.take_backlog()
+            acceptor.take_backlog()
             for item in self._listeners:
                 item.sock.close()
         self._send(Draining())
@@ -180,6 +180,7 @@ class Serving:
         deadline = self._loop.time() + bound_s
         try:
             async with asyncio.timeout_at(deadline):
+                await acceptor.settled()
                 await self._lane.drained()
         except TimeoutError:
             self._cut = self._lane.abort()
