@@ -7,7 +7,7 @@ from typing import Any
 
 from quart.json.provider import DefaultJSONProvider
 
-from .lean_response import LeanJSONProvider
+from .lean import LeanJSONProvider
 
 
 class NotAwaitedError(TypeError):

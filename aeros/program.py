@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
+from .compat import knows_quart
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.messages import ReloadOutcome
@@ -34,6 +36,10 @@ class AppProgram:
         import importlib
 
         importlib.import_module("aeros.worker.main")
+        if "quart" in sys.modules and knows_quart():
+            from .worker.http1_quart import rehearse
+
+            rehearse(self._app)
         if self._options.worker_class == "uvloop":
             importlib.import_module("uvloop")
 

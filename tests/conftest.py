@@ -15,6 +15,15 @@ from .helpers.serverproc import ServerProcess
 Serve = Callable[..., ServerProcess]
 
 
+def pytest_configure() -> None:
+    """Whoever ends the test run with SIGTERM (a CI job's limit) gets the teardown too, and no server is left."""
+
+    def leave(*_: object) -> None:
+        pytest.exit("ended by SIGTERM", returncode=143)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """serve(app, "-w", "2", …) → a ServerProcess of `python app.py -b 127.0.0.1:0 -w 2 …`.

@@ -59,6 +59,10 @@ def found(
     # A signal between the fork and the handlers must wait for the handlers, not meet those of the program.
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     channel, theirs = channel_pair("the zygote")
+    # Everything the family will need is made before the first fork, and never looked at by a collector again: the
+    # pages stay shared by all of it, the supervisor included.
+    program.preload()
+    become_subreaper()
     gc.collect()
     gc.freeze()
     pid = fork()
@@ -69,19 +73,18 @@ def found(
             owner.close()
         Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log).run()
     theirs.close()
-    gc.unfreeze()
-    subreaper = become_subreaper()
     target = Target(policy.workers, committed=1, surge=policy.reload_surge)
     office = Office(policy, listeners, scoreboard, log, command, target)
     supervisor = Supervisor(office, ZygoteLink(1, channel, pid=pid), announce, control)
+    # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()
     try:
         with _signals(loop, supervisor, previous_mask):
             return loop.run_until_complete(supervisor.run(owner, before))
     finally:
         loop.close()
-        if subreaper:
-            become_subreaper(False)
+        gc.unfreeze()
+        become_subreaper(False)
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ class Workforce:
     def tick(self, now: float) -> None:
         """Read the heartbeats, look at ages and sizes."""
         policy = self._office.policy
-        if now - self._last_tick > _OWN_GAP_S:
+        if now - self._last_tick > min(_OWN_GAP_S, max(1.1, policy.worker_timeout_s / 2)):
             # We were stopped, or the machine slept: others may have been as well. Everybody gets a full timeout.
             self._heartbeat_floor = now
         self._last_tick = now
@@ -216,6 +216,8 @@ class Workforce:
                 if (message.generation, message.nonce) != (worker.generation, worker.nonce):
                     raise ProtocolError("it claims to be another worker")
                 worker.on("ready")
+                # Its zygote may not have said yet that it exists.
+                worker.pid = message.pid
                 worker.ready_at = worker.heartbeat_at = monotonic()
                 if self._office.policy.max_rss_bytes:
                     worker.ready_rss_bytes = _rss_bytes(worker.pid)

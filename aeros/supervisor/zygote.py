@@ -116,9 +116,11 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         self.channel.setblocking(True)
-        self.program.preload()
-        # What is here now is shared with every worker; the collector must not write to its pages again.
-        gc.collect()
+        # What is here now is shared with every worker; the collector must not write to its pages again. Of a copy of
+        # another zygote all of it is frozen already, and a collection would only unshare what it looks at.
+        if not gc.get_freeze_count():
+            self.program.preload()
+            gc.collect()
         gc.freeze()
         if self.policy.use_reloader:
             self._watched = _source_files()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ..compat import knows_quart
 from .access import Access, access_logger
 from .http1_response import CommonHeaders
 
@@ -150,7 +151,7 @@ class Lane:
 
         self.hand_over = hand_over
         self.direct: DirectPath | None = None
-        if "quart" in sys.modules:  # a plain ASGI app must not need Quart
+        if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
             from .http1_quart import direct_path
 
             self.direct = direct_path(self)

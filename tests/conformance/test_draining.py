@@ -17,6 +17,7 @@ import websockets
 from apps import LeanApp, asgi_app, make_quart, read_body
 from lane_server import Served, eventually, quiet_config, run, served
 
+from aeros.worker import handover
 from aeros.worker import websocket as websocket_module
 
 PATHS = ["lane", "hypercorn"]
@@ -416,7 +417,7 @@ def test_http2_that_never_idles_gets_its_goaway_too() -> None:
             await asyncio.sleep(0.1)
             assert server.lane is not None
             server.lane.begin_drain("reload")
-            await eventually(lambda: client.goaways() == [2**31 - 1, stream])
+            await eventually(lambda: client.goaways() == [2**31 - 1, stream], handover.GOAWAY_IDLE_WAIT_S + 3)
             assert server.lane.connections_open == 1
             gate.set()
             await eventually(lambda: client.ended(stream))

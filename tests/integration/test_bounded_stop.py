@@ -21,7 +21,7 @@ from tests.helpers.wsclient import EchoClient
 PYTHONS = [sys.executable, *filter(None, os.environ.get("AEROS_TEST_PYTHONS", "").split(os.pathsep))]
 LOOPS = ["uvloop", "asyncio"]
 
-DRAIN_S, SHUTDOWN_S = 1.0, 1.0
+DRAIN_S, SHUTDOWN_S = 0.5, 0.5
 #: The supervisor's last resort, and what a loaded machine needs beside it.
 SLACK_S = 2.0
 LIMITS = ["--drain-timeout", f"{DRAIN_S:g}", "--shutdown-timeout", f"{SHUTDOWN_S:g}"]

@@ -43,6 +43,8 @@ def test_scaling_under_load_drops_nothing(serve: Serve) -> None:
                 eventually(lambda wanted=wanted: server.status().target_workers == wanted, 5)
                 server.settled()
             assert min(ready.values) >= low  # type: ignore[type-var]
+            done = tally.ok
+            eventually(lambda done=done: tally.ok > done + 30, 10, "requests at the new size")
     tally.assert_nothing_failed(at_least=30)
     assert server.stop() == 0
 

@@ -98,6 +98,7 @@ def test_inherited_masks_and_dispositions_are_put_right(serve: Serve) -> None:
 
 def test_a_storm_of_signals_ends_where_the_last_stop_says(serve: Serve) -> None:
     server = serve("full", "-w", "2").ready(2)
+    server.expect("SIGTTOU ignored")  # pending signals of one kind merge, so more may shrink than grow
     for _ in range(30):
         for number in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP, signal.SIGUSR1):
             server.send_signal(number)

@@ -54,7 +54,7 @@ def test_a_stopped_process_is_replaced(serve: Serve) -> None:
 
 
 def test_a_slow_boot_is_not_a_stuck_loop(serve: Serve) -> None:
-    text = source_of("full").replace('note("before_serving")', "time.sleep(3)")
+    text = source_of("full").replace('note("before_serving")', "time.sleep(2)")
     server = serve(text, "-w", "2", "--worker-timeout", "1", "--boot-timeout", "30").ready(2)
     assert all(worker.restarts == 0 for worker in server.workers())
     assert server.stop() == 0
@@ -62,10 +62,10 @@ def test_a_slow_boot_is_not_a_stuck_loop(serve: Serve) -> None:
 
 def test_a_worker_that_is_only_busy_is_left_alone(serve: Serve) -> None:
     """Blocking again and again, each time for less than the limit: progress is what counts."""
-    server = serve("full", "-w", "1", "--worker-timeout", "2").ready(1)
+    server = serve("full", "-w", "1", "--worker-timeout", "1.2").ready(1)
     (pid,) = server.ready_pids()
     for _ in range(4):
-        assert server.get("/block?s=1").json()["pid"] == pid
+        assert server.get("/block?s=0.6").json()["pid"] == pid
     assert server.ready_pids() == {pid}
     assert server.stop() == 0
 

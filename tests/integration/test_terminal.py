@@ -56,7 +56,7 @@ def test_ctrl_c_while_it_starts(serve: Serve, times: int) -> None:
     from tests.apps import source_of
 
     with Terminal() as terminal:
-        text = source_of("full").replace('note("before_serving")', 'print("booting", flush=True); time.sleep(3)')
+        text = source_of("full").replace('note("before_serving")', 'print("booting", flush=True); time.sleep(1.5)')
         server = serve(text, "-w", "2", preexec=terminal.preexec())
         server.shown_in(terminal)
         eventually(lambda: "booting" in terminal.shown, 20)

@@ -73,7 +73,7 @@ def test_streams_under_way_finish_after_the_goaway(serve: Serve, certificate: tu
     server = tls_server(serve, certificate, "-w", "1", "-k", loop, "--drain-timeout", "15")
     with H2Connection(server.address, client_context(certificate[0], "h2")) as connection:
         old = connection.get("/").json()["pid"]
-        stream = connection.begin("/slow?s=3")
+        stream = connection.begin("/slow?s=2")
         eventually(lambda: sum(worker.in_flight for worker in server.workers()) == 1, 5)
         server.send_signal(signal.SIGHUP)
         answer = connection.finish(stream, 15)

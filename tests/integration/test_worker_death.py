@@ -96,7 +96,9 @@ def test_thirty_seconds_of_kills(serve: Serve) -> None:
     server = serve("full", "-w", "4").ready(4)
     server.expect(DIED)
     tally, took = kill_workers_under_load(server, 4, kills=30, gap_s=1)
-    print(f"median until the replacement answered: {statistics.median(took) * 1000:.0f} ms")
+    median = statistics.median(took)
+    print(f"median until the replacement answered: {median * 1000:.0f} ms")
+    assert median <= 0.1
     assert tally.ok > 1000
     eventually(lambda: not proc.zombies(server.family), 5, "no zombies")
     assert server.status().pid == server.pid
@@ -108,7 +110,7 @@ def test_the_replacement_answers_within_a_tenth_of_a_second(serve: Serve) -> Non
     server = serve("full", "-w", "1").ready(1)
     server.expect(DIED)
     took = []
-    for _ in range(7):
+    for _ in range(5):
         (old,) = server.ready_pids()
         eventually(lambda: server.workers()[0].uptime_s > 0.5, 5)
         at = time.monotonic()
