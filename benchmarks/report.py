@@ -153,7 +153,11 @@ def write() -> None:
     text = text.replace("<!-- commands -->", "\n".join(f"    {kind.shown(Plan())}" for kind in KINDS.values()))
     for what in _TABLES:
         kept = results.get(what)
-        lines = [*table_of(what, kept["data"]), "", f"`{kept['command']}`, {kept['date']}."] if kept else ["Not run."]
+        lines = (
+            [*table_of(what, kept["data"]), "", f"`{kept['command']}`, {kept['date']}, at {kept['commit']}."]
+            if kept
+            else ["Not run."]
+        )
         text = text.replace(f"<!-- table {what} -->", "\n".join(lines))
     _PAGE.parent.mkdir(exist_ok=True)
     _PAGE.write_text(text)
