@@ -12,7 +12,7 @@ from typing import Any
 
 from . import client, proc
 from .servers import PEERS, ROOT, Plan, Running, ServerFailedError, running
-from .statistics import Summary, skew
+from .statistics import Summary, paired_ratio, skew
 from .tell import note, say
 
 _BASELINE = "import quart, hypercorn, uvloop"
@@ -31,10 +31,9 @@ def boot(kinds: Sequence[str], rounds: int) -> dict[str, Any]:
         if number:  # the first round fills the disk cache
             for name, seconds in taken.items():
                 times[name].append(seconds)
-    base = Summary.of(times["imports"]).median
     for name, values in times.items():
-        summary = Summary.of(values)
-        say(f"boot {name:20} {summary.median * 1000:7.0f} ms +-{summary.spread:4.0%}  {summary.median / base:5.2f}")
+        summary, ratio = Summary.of(values), paired_ratio(values, times["imports"])
+        say(f"boot {name:20} {summary.median * 1000:7.0f} ms +-{summary.spread:4.0%}  {ratio.median:5.2f}")
     return {"rounds": rounds, "seconds": times}
 
 

@@ -74,14 +74,11 @@ def table_of(what: str, data: Any) -> list[str]:
 
 
 def _boot_table(data: dict[str, Any]) -> list[str]:
-    base = Summary.of(data["seconds"]["imports"]).median
     lines = ["| | median | spread | times the imports |", "|---|--:|--:|--:|"]
     for name, values in data["seconds"].items():
-        summary = Summary.of(values)
+        summary, ratio = Summary.of(values), paired_ratio(values, data["seconds"]["imports"])
         shown = '`python -c "import quart, hypercorn, uvloop"`' if name == "imports" else name
-        lines.append(
-            f"| {shown} | {summary.median * 1000:.0f} ms | ±{summary.spread:.0%} | {summary.median / base:.2f} |"
-        )
+        lines.append(f"| {shown} | {summary.median * 1000:.0f} ms | ±{summary.spread:.0%} | {ratio.median:.2f} |")
     return lines
 
 
@@ -156,7 +153,11 @@ def write() -> None:
     text = text.replace("<!-- commands -->", "\n".join(f"    {kind.shown(Plan())}" for kind in KINDS.values()))
     for what in _TABLES:
         kept = results.get(what)
-        lines = [*table_of(what, kept["data"]), "", f"`{kept['command']}`, {kept['date']}."] if kept else ["Not run."]
+        lines = (
+            [*table_of(what, kept["data"]), "", f"`{kept['command']}`, {kept['date']}, at {kept['commit']}."]
+            if kept
+            else ["Not run."]
+        )
         text = text.replace(f"<!-- table {what} -->", "\n".join(lines))
     _PAGE.parent.mkdir(exist_ok=True)
     _PAGE.write_text(text)

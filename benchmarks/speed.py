@@ -178,7 +178,8 @@ def _cell(columns: dict[str, Any], name: str) -> str:
 def _ratio(results: dict[str, Any], peer: str, name: str) -> str:
     if "unable" in results[peer] or "unable" in results["aeros"]:
         return ""
-    return f"**{paired_ratio(results['aeros'][name], results[peer][name]).median:.2f}**"
+    ratio = paired_ratio(results["aeros"][name], results[peer][name]).median
+    return f"**{ratio:.2f}**" if ratio < 1 else f"{ratio:.2f}"
 
 
 def _rate(columns: dict[str, Any]) -> str:
