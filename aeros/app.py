@@ -6,7 +6,6 @@ import inspect
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from quart import Quart
@@ -196,16 +195,17 @@ class WebServer(LeanQuart, Quart):
         finally:
             self._starting_up = False
 
-    def log_exception(
-        self, exception_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]
-    ) -> None:
-        """As Quart's, but for a failing start-up in a worker (see `startup`)."""
-        error = exception_info[1]
+    def log_exception(self, *arguments: Any) -> None:
+        """As Quart's; but for a failing start-up in a worker (see `startup`).
+
+        arguments: Quart's own, of which newer ones have a context before the exception information.
+        """
+        error = arguments[-1][1]
         if self._starting_up and error is not None:
             text = "".join(traceback.format_exception(error))
             self._startup_failure = (f"{type(error).__name__}: {error}", text, False)
             return
-        super().log_exception(exception_info)
+        super().log_exception(*arguments)
 
     def startup_failure(self) -> tuple[str, str, bool] | None:
         """Return reason, traceback and whether it is in the log already, of a start-up that failed; else None."""
