@@ -32,8 +32,9 @@ if TYPE_CHECKING:
         StateError,
     )
     from .hooks import WorkerInfo
+    from .latency import LatencyHistogram
     from .server import Server, connect, running_servers
-    from .status import LastExit, Reloaded, ServerStatus, SlotStatus, Totals, WorkerStatus
+    from .status import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, WorkerStatus
 
 _HOMES = {
     "app": ("WebServer",),
@@ -51,18 +52,21 @@ _HOMES = {
         "StateError",
     ),
     "hooks": ("WorkerInfo",),
+    "latency": ("LatencyHistogram",),
     "server": ("Server", "connect", "running_servers"),
-    "status": ("LastExit", "Reloaded", "ServerStatus", "SlotStatus", "Totals", "WorkerStatus"),
+    "status": ("AcceptQueue", "LastExit", "Reloaded", "ServerStatus", "SlotStatus", "Totals", "WorkerStatus"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AcceptQueue",
     "AerosError",
     "AppLoadError",
     "BindError",
     "ControlError",
     "ExitCode",
     "LastExit",
+    "LatencyHistogram",
     "NotAServerError",
     "OptionsError",
     "ReloadFailed",

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .core.scoreboard import HISTOGRAM_BUCKETS, RESPONSE_CLASSES, CellFigures, Scoreboard, bucket_limit
+from .core.scoreboard import (
+    HEARTBEAT_EVERY_S,
+    HISTOGRAM_BUCKETS,
+    RESPONSE_CLASSES,
+    CellFigures,
+    Scoreboard,
+    bucket_limit,
+)
+from .latency import LatencyHistogram
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class WorkerStatus:
 
     state: starting, ready, draining or killing. started_at: epoch seconds. in_flight, connections, websockets: open
     now. requests, responses, bytes: since this worker started; responses by class ("2xx", …; "none": the client left
-    or the worker died first). loop_lag_s: how late the event loop's timer last fired; loop_lag_max_s: ever. pss_bytes:
+    or the worker died first). loop_lag_s: how late the event loop's timer last fired, or is by now; loop_lag_max_s:
+    ever. loop_busy: share of the last half second in which the loop had something to do, 0 to 1. pss_bytes:
     its share of memory, pages shared with others divided by their number; None where the system does not tell (not
     Linux, or another user's). cpu_percent: of one core, since the previous status() of this handle (the first
     time: since the worker started). restarts: how often the slot lost a worker unexpectedly.
@@ -66,11 +75,13 @@ class WorkerStatus:
     websockets: int
     loop_lag_s: float
     loop_lag_max_s: float
+    loop_busy: float
     heartbeat_age_s: float
     bytes_in: int
     bytes_out: int
     latency_p50_s: float | None
     latency_p99_s: float | None
+    latency: LatencyHistogram
     rss_bytes: int | None
     pss_bytes: int | None
     cpu_percent: float | None
@@ -109,8 +120,22 @@ class Totals:
     latency_p50_s: float | None
     latency_p95_s: float | None
     latency_p99_s: float | None
+    latency: LatencyHistogram
     worker_exits: dict[str, int]
     reloads: dict[str, int]
+
+
+@dataclass(frozen=True)
+class AcceptQueue:
+    """How many connections the kernel holds at one address until a worker accepts them, up to a second ago.
+
+    limit: how many it may hold before clients are turned away: --backlog, or the system's somaxconn where that is
+    less. length and limit are None where the system does not tell (not Linux, a Unix socket, HTTP/3).
+    """
+
+    address: str
+    length: int | None
+    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +143,8 @@ class ServerStatus:
     """The whole server at one moment.
 
     state: starting, ready, reloading, degraded (fewer than target_workers serve), failed (no worker can be kept
-    up), stopping, or stopped. last_reload: None before the first. rss_bytes and pss_bytes: of all workers.
+    up), stopping, or stopped. accept_queue: one per address, in the order of addresses. last_reload: None before the
+    first. rss_bytes and pss_bytes: of all workers.
     """
 
     pid: int
@@ -130,6 +156,7 @@ class ServerStatus:
     target_workers: int
     ready_workers: int
     control: str
+    accept_queue: tuple[AcceptQueue, ...]
     last_reload: Reloaded | None
     totals: Totals
     workers: tuple[WorkerStatus, ...]
@@ -170,6 +197,10 @@ class StatusReader:
             target_workers=summary.get("target_workers", 0),
             ready_workers=sum(record["state"] == "ready" and record["accepting"] for record, _ in readings),
             control=summary.get("control", ""),
+            accept_queue=tuple(
+                AcceptQueue(address, *(self._scoreboard.read_queue(index) or (None, None)))
+                for index, address in enumerate(summary.get("addresses", ()))
+            ),
             last_reload=Reloaded(**last) if last else None,
             totals=_totals(summary, [figures for _, figures in readings]),
             workers=workers,
@@ -183,6 +214,10 @@ class StatusReader:
     ) -> WorkerStatus:
         rss, pss, cpu = self._measure(record["pid"])
         responses = dict(zip(RESPONSE_CLASSES, figures.responses, strict=True))
+        age = max(0.0, now_mono - figures.heartbeat) if figures.heartbeat else 0.0
+        # A loop that is blocked cannot say so; a heartbeat that is overdue does.
+        overdue = age - HEARTBEAT_EVERY_S if record["state"] in ("ready", "draining") else 0.0
+        blocked = overdue > HEARTBEAT_EVERY_S / 2
         return WorkerStatus(
             slot=record["slot"],
             pid=record["pid"],
@@ -195,13 +230,15 @@ class StatusReader:
             in_flight=figures.in_flight,
             connections=figures.connections,
             websockets=figures.websockets,
-            loop_lag_s=figures.lag_s,
-            loop_lag_max_s=figures.lag_max_s,
-            heartbeat_age_s=round(max(0.0, now_mono - figures.heartbeat), 3) if figures.heartbeat else 0.0,
+            loop_lag_s=round(overdue, 3) if blocked else figures.lag_s,
+            loop_lag_max_s=max(figures.lag_max_s, round(overdue, 3)) if blocked else figures.lag_max_s,
+            loop_busy=1.0 if blocked else round(figures.loop_busy, 4),
+            heartbeat_age_s=round(age, 3),
             bytes_in=figures.bytes_in,
             bytes_out=figures.bytes_out,
             latency_p50_s=percentile(figures.histogram, 0.50),
             latency_p99_s=percentile(figures.histogram, 0.99),
+            latency=LatencyHistogram.of(figures.histogram, figures.seconds_sum),
             rss_bytes=rss,
             pss_bytes=pss,
             cpu_percent=cpu,
@@ -284,6 +321,9 @@ def _totals(summary: dict[str, Any], live: list[CellFigures]) -> Totals:
         latency_p50_s=percentile(histogram, 0.50),
         latency_p95_s=percentile(histogram, 0.95),
         latency_p99_s=percentile(histogram, 0.99),
+        latency=LatencyHistogram.of(
+            histogram, ended.get("seconds_sum", 0.0) + sum(figures.seconds_sum for figures in live)
+        ),
         worker_exits=dict(summary.get("exits", {})),
         reloads=dict(summary.get("reloads", {"ok": 0, "failed": 0})),
     )

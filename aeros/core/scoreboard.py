@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-_MAGIC = 0x4145524F53_0001  # "AEROS", layout 1
+_MAGIC = 0x4145524F53_0002  # "AEROS", layout 2
 _PAGE = 4096
 _SUMMARY_OFFSET = _PAGE
 _SUMMARY_BYTES = 63 * _PAGE
@@ -30,7 +30,10 @@ _WORDS = _CELL_BYTES // 8
 # Header words.
 _H_MAGIC, _H_CELLS, _H_SEQUENCE, _H_LENGTH, _H_ROSTER_VERSION, _H_ROSTER_LENGTH = range(6)
 _H_ROSTER = 16
-_ROSTER_MOST = _PAGE // 8 - _H_ROSTER
+# At the end of the page, per listener: connections that wait to be accepted plus one (0: not known), and how many may.
+MAX_QUEUES = 32
+_H_QUEUES = _PAGE // 8 - 2 * MAX_QUEUES
+_ROSTER_MOST = _H_QUEUES - _H_ROSTER
 
 # Words of a cell. Times are monotonic nanoseconds, sizes bytes, the rest counts.
 PID, GENERATION, STARTED, HEARTBEAT, LAG, LAG_MAX = range(6)
@@ -40,11 +43,16 @@ RESPONSES = 12  # …17: 1xx, 2xx, 3xx, 4xx, 5xx, no response
 BYTES_IN, BYTES_OUT, SECONDS_SUM = range(18, 21)
 #: Accepted, but not yet in CONNECTIONS: the event loop (or a TLS handshake) is still setting them up.
 PENDING = 21
+#: Share of the time since the heartbeat before the last in which the event loop had something to do, in millionths.
+LOOP_BUSY = 22
 HISTOGRAM = 32
 
 RESPONSE_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
 #: Latency buckets: two bits below the leading one of the time in microseconds, so each is at most 25 % wide.
 HISTOGRAM_BUCKETS = 160
+
+#: How often a worker's loop proves itself. Also how fine its lag is sampled.
+HEARTBEAT_EVERY_S = 0.5
 
 #: How many workers, old and new together, one server can have at a time. Pages that are never used cost nothing.
 MAX_CELLS = 1024
@@ -70,7 +78,7 @@ def bucket_limit(bucket: int) -> int:
 
 @dataclass(frozen=True)
 class CellFigures:
-    """One reading of a cell. Times in seconds of the monotonic clock, sizes in bytes."""
+    """One reading of a cell. Times in seconds of the monotonic clock, sizes in bytes. loop_busy: 0 to 1."""
 
     pid: int
     generation: int
@@ -78,6 +86,7 @@ class CellFigures:
     heartbeat: float
     lag_s: float
     lag_max_s: float
+    loop_busy: float
     connections: int
     in_flight: int
     websockets: int
@@ -118,6 +127,7 @@ class Cell:
             heartbeat=words[HEARTBEAT] / 1e9,
             lag_s=words[LAG] / 1e9,
             lag_max_s=words[LAG_MAX] / 1e9,
+            loop_busy=words[LOOP_BUSY] / 1e6,
             connections=words[CONNECTIONS],
             in_flight=words[IN_FLIGHT],
             websockets=words[WEBSOCKETS],
@@ -209,6 +219,21 @@ class Scoreboard:
         """Return the cells of the workers that accept connections. May be a moment old."""
         length = min(self._header[_H_ROSTER_LENGTH], _ROSTER_MOST)
         return self._header[_H_ROSTER : _H_ROSTER + length].tolist()
+
+    def write_queue(self, listener: int, length: int | None, limit: int) -> None:
+        """Publish how many connections wait at a listener (by its position), None: not known. Supervisor only."""
+        if listener < MAX_QUEUES:
+            at = _H_QUEUES + 2 * listener
+            self._header[at] = 0 if length is None else length + 1
+            self._header[at + 1] = limit
+
+    def read_queue(self, listener: int) -> tuple[int, int] | None:
+        """Return how many connections waited at a listener a moment ago, and how many may; None: not known."""
+        if listener >= MAX_QUEUES:
+            return None
+        at = _H_QUEUES + 2 * listener
+        length = self._header[at]
+        return (length - 1, self._header[at + 1]) if length else None
 
     def read_only_fd(self) -> int:
         """Return a new descriptor that cannot write the mapping, to hand to strangers; the caller closes it."""

@@ -25,6 +25,7 @@ from .lifecycle import SlotState, WorkerState
 from .links import ZygoteLink
 from .listeners import close_all
 from .office import Office
+from .queues import publish_queues
 from .reconcile import (
     Action,
     Admit,
@@ -107,6 +108,7 @@ class Supervisor:
         """Bring everything up to date: the one place where decisions become deeds."""
         office, now = self.office, monotonic()
         self.workforce.tick(now)
+        publish_queues(office.listeners, office.scoreboard)
         for kill in overdue(office.fleet, office.policy, now):
             self._perform(kill)
         # A deed can make the next one possible at once; a few rounds always suffice, and bound a mistake.

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 
-from ..core.scoreboard import HEARTBEAT, LAG, LAG_MAX, Cell
-
-#: How often the loop proves itself. Also how fine the loop lag is sampled.
-EVERY_S = 0.5
+from ..core.scoreboard import HEARTBEAT, HEARTBEAT_EVERY_S, LAG, LAG_MAX, LOOP_BUSY, Cell
+from .idle import idle_clock
 
 
 class Heartbeat:
-    """Writes the time and the loop's lag into the worker's cell. A timer, so a blocked loop cannot fake it."""
+    """Writes the time, the loop's lag and how busy it was into the worker's cell.
+
+    A timer, so a blocked loop cannot fake it.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cell: Cell) -> None:
         self._loop = loop
         self._words = cell.words
         self._due = 0.0
+        self._idle = idle_clock(loop)
+        self._beat_ns = self._idle_ns = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._due = self._loop.time()
+        self._beat_ns, self._idle_ns = time.monotonic_ns(), self._idle()
         self._beat()
 
     def stop(self) -> None:
@@ -32,8 +36,12 @@ class Heartbeat:
         now = self._loop.time()
         lag = max(0, int((now - self._due) * 1e9))
         words = self._words
-        words[HEARTBEAT] = time.monotonic_ns()
+        beat_ns, idle_ns = time.monotonic_ns(), self._idle()
+        if (passed := beat_ns - self._beat_ns) > 0:
+            words[LOOP_BUSY] = min(1_000_000, max(0, passed - idle_ns + self._idle_ns) * 1_000_000 // passed)
+        self._beat_ns, self._idle_ns = beat_ns, idle_ns
+        words[HEARTBEAT] = beat_ns
         words[LAG] = lag
         words[LAG_MAX] = max(words[LAG_MAX], lag)
-        self._due = now + EVERY_S
+        self._due = now + HEARTBEAT_EVERY_S
         self._timer = self._loop.call_at(self._due, self._beat)

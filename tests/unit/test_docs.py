@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import aeros
-from aeros import status
+from aeros import latency, status
 from aeros.core import messages
 from aeros.core.exitcodes import ExitCode
 from aeros.options.table import OPTIONS
@@ -27,6 +27,8 @@ RECORDS = (
     status.LastExit,
     status.Reloaded,
     status.Totals,
+    status.AcceptQueue,
+    latency.LatencyHistogram,
 )
 
 
