@@ -143,8 +143,8 @@ class ServerStatus:
     """The whole server at one moment.
 
     state: starting, ready, reloading, degraded (fewer than target_workers serve), failed (no worker can be kept
-    up), stopping, or stopped. accept_queue: one per address, in the order of addresses. last_reload: None before the
-    first. rss_bytes and pss_bytes: of all workers.
+    up), draining (still accepting, for the drain delay before a stop), stopping, or stopped. accept_queue: one per
+    address, in the order of addresses. last_reload: None before the first. rss_bytes and pss_bytes: of all workers.
     """
 
     pid: int

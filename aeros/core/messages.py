@@ -165,6 +165,11 @@ class Go(Message):
 
 
 @dataclass(frozen=True)
+class LastCall(Message):
+    """The server is about to stop: accept and answer as before, but end each connection with its next response."""
+
+
+@dataclass(frozen=True)
 class Retire(Message):
     """Drain and end. reason: "reload", "recycle", "scale" or "stop"; drain_timeout_s bounds the drain,
     total_timeout_s is when the supervisor kills, both counted from now."""

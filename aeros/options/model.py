@@ -40,6 +40,8 @@ class Options:
     boot_timeout_s: float
     #: 0: never.
     worker_timeout_s: float
+    #: Between being told to stop and closing the listeners.
+    drain_delay_s: float
     drain_timeout_s: float
     #: For the app's lifespan shutdown, after the drain.
     shutdown_timeout_s: float

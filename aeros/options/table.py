@@ -142,6 +142,12 @@ OPTIONS: tuple[Option, ...] = (
         "How long a worker's event loop may stand still before the worker is replaced; 0: for ever.",
         "TIME", field="worker_timeout_s",
     ),
+    Option(
+        "drain_delay", TIMES, duration(), 0.0,
+        "How long a server that was told to stop goes on accepting, not ready any more and each response with "
+        "Connection: close, until its balancer has noticed.",
+        "TIME", field="drain_delay_s",
+    ),
     # Hypercorn's 3 s cuts requests that a load balancer still waits for (30 s and 60 s are usual there).
     Option(
         "drain_timeout", TIMES, duration(), 30.0,

@@ -95,6 +95,8 @@ class Target:
     surge: int | None = None
     #: "" | "graceful" | "now"
     stopping: str = ""
+    #: Until when connections are still accepted before a stop (`--drain-delay`); 0.0 when no stop has been asked for.
+    last_call_until: float = 0.0
     #: Generations whose zygote can fork at this moment.
     forkable: frozenset[int] = frozenset()
     #: Before the first time all workers were ready, worker 0 goes ahead (one traceback, not N) until this time.

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from ..core.channel import Channel
-from ..core.clock import monotonic, wall_time
+from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
 from ..core.scoreboard import MAX_WORKERS
 from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError
@@ -96,7 +96,8 @@ class Supervisor:
     async def _sleep(self) -> None:
         office, now = self.office, monotonic()
         wake_at = now + (_TICK_S if office.fleet.workers else _IDLE_TICK_S)
-        for at in (next_wake(office.fleet, office.target, office.policy, now), self.generations.deadline):
+        next_at = next_wake(office.fleet, office.target, office.policy, now)
+        for at in (next_at, self.generations.deadline, office.target.last_call_until):
             if at and at > now:
                 wake_at = min(wake_at, at)
         # A millisecond more, or a timer that fires a hair early makes an extra round.
@@ -107,6 +108,8 @@ class Supervisor:
     def _pass(self) -> None:
         """Bring everything up to date: the one place where decisions become deeds."""
         office, now = self.office, monotonic()
+        if office.target.last_call_until and now >= office.target.last_call_until:
+            self.stop("graceful", "the drain delay is over")
         self.workforce.tick(now)
         publish_queues(office.listeners, office.scoreboard)
         for kill in overdue(office.fleet, office.policy, now):
@@ -171,7 +174,7 @@ class Supervisor:
                     reply({"slots": self.restart(None if slot is None else _whole(arguments, "slot"))})
                 case "stop":
                     self._stop_waiters.append(reply)
-                    self.stop("now" if arguments.get("now") else "graceful", "asked to stop")
+                    self.stop("now" if arguments.get("now") else "graceful", "asked to stop", delayed=True)
                 case "wait_ready":
                     self._when_ready(lambda error: reply(error or {}))
                 case "reopen":
@@ -182,10 +185,17 @@ class Supervisor:
         except AerosError as error:
             reply(error)
 
-    def stop(self, how: str, why: str) -> None:
-        """Begin to end: "graceful" or "now". A stronger request overrides a weaker one, the same is ignored."""
+    def stop(self, how: str, why: str, *, delayed: bool = False) -> None:
+        """Begin to end: "graceful" or "now". A stronger request overrides a weaker one, the same is ignored.
+
+        delayed: accept for the drain delay first, if there is one; being asked a second time cuts that short.
+        """
         office = self.office
         if office.target.stopping in (how, "now"):
+            return
+        delay_s = office.policy.drain_delay_s
+        if delayed and how == "graceful" and delay_s and office.was_ready and not office.target.last_call_until:
+            self._last_call(delay_s, why)
             return
         first = not office.target.stopping
         office.target.stopping = how
@@ -195,6 +205,14 @@ class Supervisor:
             for listener in office.listeners:
                 listener.sock.close()
             self.generations.stop()
+        office.poke()
+
+    def _last_call(self, delay_s: float, why: str) -> None:
+        """Not ready any more, for whoever asks; but a balancer that has not asked yet goes on being served."""
+        office = self.office
+        office.target.last_call_until = monotonic() + delay_s
+        office.log.info(f"stopping: {why}; accepting connections for {show_duration(delay_s)} more (--drain-delay)")
+        self.workforce.last_call()
         office.poke()
 
     def reload(self, waiter: Waiter | None, timeout_s: float | None, why: str) -> None:
@@ -241,7 +259,7 @@ class Supervisor:
         log.info("log files reopened")
 
     def _refuse_when_stopping(self) -> None:
-        if self.office.target.stopping:
+        if self.office.target.stopping or self.office.target.last_call_until:
             raise StateError("the server is stopping")
 
     def _owner_is_gone(self) -> None:
@@ -257,7 +275,7 @@ class Supervisor:
                 case signal.SIGHUP:
                     self.reload(None, None, name)
                 case signal.SIGTERM | signal.SIGINT:
-                    self.stop("now" if self.office.target.stopping else "graceful", name)
+                    self.stop("now" if self.office.target.stopping else "graceful", name, delayed=True)
                 case signal.SIGQUIT:
                     self.stop("now", name)
                 case signal.SIGTTIN:
@@ -340,10 +358,13 @@ class Supervisor:
 
     @property
     def state(self) -> str:
-        """starting, ready, reloading, degraded (fewer than N serve), failed (none can) or stopping."""
+        """starting, ready, reloading, degraded (fewer than N serve), failed (none can), draining (the drain delay
+        before a stop) or stopping."""
         office = self.office
         if office.target.stopping:
             return "stopping"
+        if office.target.last_call_until:
+            return "draining"
         if not office.was_ready:
             return "starting"
         if not self.generations.reload.idle:

@@ -22,6 +22,7 @@ class Policy:
     max_rss_bytes: int | None
     reload_surge: int | None
     use_reloader: bool
+    drain_delay_s: float = 0.0
 
     @classmethod
     def of(cls, options: Options) -> Policy:

@@ -22,6 +22,7 @@ from ..core.messages import (
     ForkFailed,
     Go,
     Goodbye,
+    LastCall,
     Message,
     ProtocolError,
     Ready,
@@ -100,6 +101,14 @@ class Workforce:
         """Tell it to accept connections."""
         worker.told_to_accept = True
         self._office.tell(self._links[worker.ident].channel, Go())
+        if self._office.target.last_call_until:
+            self._office.tell(self._links[worker.ident].channel, LastCall())
+
+    def last_call(self) -> None:
+        """Tell all that accept to end each connection with its next response; those admitted later hear it then."""
+        for worker in self._office.fleet.workers.values():
+            if worker.told_to_accept and worker.ident in self._links:
+                self._office.tell(self._links[worker.ident].channel, LastCall())
 
     def retire(self, worker: Worker, reason: str) -> None:
         """Tell it to drain and end."""

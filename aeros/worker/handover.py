@@ -196,7 +196,7 @@ class _HandedRequest:
         kind = message["type"]
         if kind == "http.response.start":
             self._status = int(message["status"])
-            if self._lane.draining and self._scope["http_version"] in ("1.0", "1.1"):
+            if self._lane.farewell and self._scope["http_version"] in ("1.0", "1.1"):
                 headers = list(message.get("headers", ()))
                 if not any(bytes(name).lower() == b"connection" for name, _ in headers):
                     headers.append((b"connection", b"close"))

@@ -157,7 +157,7 @@ class Exchange:
         connection = self.connection
         lane = connection.lane
         head = self.head
-        last = lane.draining or connection.requests >= lane.keep_alive_max_requests
+        last = lane.farewell or connection.requests >= lane.keep_alive_max_requests
         self.held, self.remaining, self.keep_alive = response_head(
             status,
             headers,

@@ -97,6 +97,7 @@ class Lane:
         "counters",
         "direct",
         "draining",
+        "farewell",
         "hand_over",
         "incomplete_size",
         "keep_alive_max_requests",
@@ -127,6 +128,7 @@ class Lane:
         self.state: dict[str, Any] = {} if state is None else state
         self.counters: Counters = NullCounters() if counters is None else counters
         self.draining = False
+        self.farewell = False  # each HTTP/1 response is its connection's last: draining, or soon to drain
         self.closing = False
         self.reason: DrainReason = "stop"
         self.connections: set[Connection] = set()
@@ -185,7 +187,7 @@ class Lane:
 
     def begin_drain(self, reason: DrainReason) -> None:
         """Tell every connection to finish. May be called again to turn a reload's drain into a stop's."""
-        self.draining = True
+        self.draining = self.farewell = True
         self.reason = reason
         for connection in list(self.connections):
             connection.drain()

@@ -25,6 +25,7 @@ from ..core.messages import (
     Failed,
     Go,
     Goodbye,
+    LastCall,
     Message,
     Ready,
     ReopenLogs,
@@ -227,6 +228,8 @@ class Serving:
         match message:
             case Go():
                 self._go.set()
+            case LastCall():
+                self._lane.farewell = True
             case Retire():
                 self._retire = self._retire or message
                 self._finish()
