@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
 
     from .supervisor.loop import Supervisor
+    from .supervisor.rim import Rim
 
 _TLS_REASONS = {
     "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
@@ -181,6 +182,7 @@ class _Preparation:
                 control=self.options.control,
                 owner=owner,
                 in_child=self.pid_file.forget if self.pid_file is not None else lambda: None,
+                rim=_rim(self.options, "supervisor"),
             )
         finally:
             self.drop_pid_file()
@@ -310,6 +312,15 @@ def make_log(options: Options) -> LineLog:
         ) from None
 
 
+def _rim(options: Options, role: str) -> Rim | None:
+    """Return what makes system calls fail on purpose; without --faults nothing of it is imported."""
+    if options.faults is None:
+        return None
+    from .supervisor.rim import Rim
+
+    return Rim(options.faults, role)
+
+
 def _flush_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
@@ -367,7 +378,10 @@ def _become_zygote(
     scoreboard = Scoreboard(scoreboard_fd, writable=True)
     program = AppProgram(app, options, listeners, scoreboard, log)
     notes = _changed_binds(options, listeners)
-    Zygote(channel, welcome.generation, Policy.of(options), program, log, notes).run()
+    rim = _rim(options, f"zygote gen={welcome.generation}")
+    if rim is not None:
+        rim.arm()
+    Zygote(channel, welcome.generation, Policy.of(options), program, log, notes, rim).run()
 
 
 def _await_welcome(channel: Channel) -> tuple[Welcome, list[int]]:

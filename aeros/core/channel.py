@@ -36,6 +36,7 @@ class Channel:
         self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._pending_bytes = 0
         self._eof = False
+        self._lost_fds = False
 
     def fileno(self) -> int:
         """Return the descriptor to wait on; -1 when closed."""
@@ -51,12 +52,28 @@ class Channel:
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Queue `message` and send what the socket takes now. The descriptors are duplicated, the caller keeps
-        its own. Raises ChannelClosed when the other end is gone or takes nothing any more."""
+        its own. Raises ChannelClosed when the other end is gone or takes nothing any more, OSError when there are
+        no descriptors left; nothing was sent then."""
         if len(fds) != expected_fds(message):
             raise ValueError(f"{type(message).__name__} goes with {expected_fds(message)} fds, not {len(fds)}")
-        data = encode(message)
-        copies = tuple(os.dup(fd) for fd in fds)
-        self._outgoing.append((_HEADER.pack(len(data)) + data, copies))
+        body = encode(message)
+        data = _HEADER.pack(len(body)) + body
+        if not self._outgoing:
+            # Straight away where the socket takes it: no descriptor is needed for a copy then, and there may be none.
+            sent = self._transmit(data, fds)
+            if sent == len(data):
+                return
+            if sent:
+                data, fds = data[sent:], ()
+        copies: list[int] = []
+        try:
+            for fd in fds:
+                copies.append(os.dup(fd))
+        except OSError:
+            for fd in copies:
+                os.close(fd)
+            raise
+        self._outgoing.append((data, tuple(copies)))
         self._pending_bytes += len(data)
         if self._pending_bytes > _MAX_PENDING_BYTES:
             raise ChannelClosed(f"{self.peer} has stopped reading")
@@ -66,13 +83,9 @@ class Channel:
         """Send what is queued; True when nothing is left. Raises ChannelClosed when the other end is gone."""
         while self._outgoing:
             data, fds = self._outgoing[0]
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-            try:
-                sent = self._sock.sendmsg([data], ancillary, _NO_SIGNAL)
-            except (BlockingIOError, InterruptedError):
+            sent = self._transmit(data, fds)
+            if not sent:
                 return False
-            except OSError as error:
-                raise ChannelClosed(f"{self.peer} is gone ({error})") from None
             for fd in fds:
                 os.close(fd)
             self._pending_bytes -= sent
@@ -83,9 +96,20 @@ class Channel:
         self._pending_bytes = 0
         return True
 
+    def _transmit(self, data: bytes, fds: Sequence[int]) -> int:
+        """Return how much the socket took, 0 when it is full."""
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        try:
+            return self._sock.sendmsg([data], ancillary, _NO_SIGNAL)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise ChannelClosed(f"{self.peer} is gone ({error})") from None
+
     def receive(self) -> list[tuple[Message, list[int]]]:
         """Return the messages that have arrived, each with its descriptors (now owned by the caller).
 
+        A message whose `fds_may_be_lost` comes without some of them when this process is out of descriptors.
         Blocking sockets wait for at least some bytes. Raises ChannelClosed at end-of-file (after the last whole
         message was returned) and ProtocolError for what is not a message.
         """
@@ -104,8 +128,8 @@ class Channel:
                     for fd in received:
                         os.set_inheritable(fd, False)
                     self._incoming_fds.extend(received)
-            if flags & socket.MSG_CTRUNC:
-                raise ProtocolError(f"{self.peer} sent more descriptors than could be taken")
+            # This process is out of descriptors: what the message came with is lost.
+            self._lost_fds = self._lost_fds or bool(flags & socket.MSG_CTRUNC)
             self._eof = not data
             self._incoming += data
             messages += self._decode_whole()
@@ -132,7 +156,10 @@ class Channel:
             del self._incoming[:end]
             wanted = expected_fds(message)
             if not 0 <= wanted <= len(self._incoming_fds):
-                raise ProtocolError(f"{self.peer} sent {type(message).__name__} without its descriptors")
+                # The kernel never joins two messages that came with descriptors, so it is this one that lost some.
+                if not (self._lost_fds and type(message).fds_may_be_lost):
+                    raise ProtocolError(f"{self.peer} sent {type(message).__name__} without its descriptors")
+                wanted, self._lost_fds = len(self._incoming_fds), False
             messages.append((message, [self._incoming_fds.popleft() for _ in range(wanted)]))
         return messages
 

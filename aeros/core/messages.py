@@ -30,6 +30,8 @@ class Message:
 
     #: How many file descriptors accompany the message; -1: as many as its `fd_count` says.
     fds: ClassVar[int] = 0
+    #: Whether the message still means something to a receiver that is out of descriptors, and gets it without them.
+    fds_may_be_lost: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
@@ -54,6 +56,7 @@ class Fork(Message):
     """Fork one worker into `slot`. fds: the worker's end of its channel, the file for its stack dumps."""
 
     fds: ClassVar[int] = 2
+    fds_may_be_lost: ClassVar[bool] = True
     worker: int
     slot: int
     generation: int
@@ -66,6 +69,7 @@ class ForkZygote(Message):
     """Fork a copy of this zygote, to stand by or to begin `generation` with the same code. fds: its channel."""
 
     fds: ClassVar[int] = 1
+    fds_may_be_lost: ClassVar[bool] = True
     generation: int
 
 
@@ -119,6 +123,7 @@ class Forked(Message):
     """A worker exists. fd_count 1: a pidfd opened by its parent comes along; 0 where the system has none."""
 
     fds: ClassVar[int] = -1
+    fds_may_be_lost: ClassVar[bool] = True
     worker: int
     pid: int
     fd_count: int
@@ -139,6 +144,14 @@ class ZygoteForked(Message):
     """A copy of this zygote exists; it speaks for itself on the channel that was sent along."""
 
     pid: int
+
+
+@dataclass(frozen=True)
+class ZygoteForkFailed(Message):
+    """There is no copy of this zygote for `generation`: the system refused."""
+
+    generation: int
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from .table import BY_HYPERCORN, OPTIONS
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
+    from ..core.faults import FaultPlan
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Options:
@@ -64,6 +66,8 @@ class Options:
     #: "-" (stderr), a path, or None. A Logger object stands in hypercorn["errorlog"] instead.
     error_log: str | None
     pid_file: str | None
+    faults: FaultPlan | None
+    debug_faults: bool
 
     #: Every further attribute of Hypercorn's Config that was set, by its name there. Read-only.
     hypercorn: Mapping[str, Any] = field(hash=False)

@@ -279,6 +279,16 @@ OPTIONS: tuple[Option, ...] = (
         "Where to write the supervisor's process id.",
         "PATH", field="pid_file", hypercorn="pid_path", flags=("-p", "--pid", "--pid-file"),
     ),
+    Option(
+        "faults", CONTROL, or_none(values.faults), None,
+        "Make system calls of the supervisor and zygotes fail by chance, to rehearse: fork=EAGAIN:0.01,pipe=EMFILE:0.02,seed=7.",
+        "CALL=ERRNO:CHANCE", field="faults",
+    ),
+    Option(
+        "debug_faults", CONTROL, units.switch, False,
+        "Let aeros debug make workers hang, leak or crash, to rehearse.",
+        field="debug_faults", kind="switch",
+    ),
     # -- TLS
     Option(
         "certfile", TLS, values.optional_text, None,

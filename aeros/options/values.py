@@ -75,6 +75,20 @@ def one_of(*names: str) -> Converter:
     return convert
 
 
+def faults(value: object) -> object:
+    """Return a `FaultPlan` from its text."""
+    from ..core.faults import FaultPlan, parse
+
+    if isinstance(value, FaultPlan):
+        return value
+    try:
+        return parse(text(value))
+    except BadValueError:
+        raise
+    except ValueError as error:
+        raise BadValueError(str(error), echo=False) from None
+
+
 def several(convert: Converter, *, least: int = 0) -> Converter:
     """Return a converter to a tuple; one value alone makes a tuple of one."""
 

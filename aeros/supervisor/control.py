@@ -26,6 +26,9 @@ from ..errors import AerosError
 from ..version import __version__
 
 _MAX_CLIENTS = 64
+#: Out of descriptors or memory: clients wait in the backlog for this long.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE_S = 0.5
 Reply = Callable[[Answer], None]
 
 
@@ -105,13 +108,21 @@ class ControlLine:
         listener.listen(16)
         listener.setblocking(False)
         self._listener, self._path, self._inode = listener, path.absolute(), path.stat().st_ino
-        self._loop.add_reader(listener.fileno(), self._accept)
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._listener is not None:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:
         assert self._listener is not None
         try:
-            connection, _ = self._listener.accept()
-        except OSError:
+            connection = accept(self._listener)
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                # Still readable, so watching it would spin until somebody lets go of a descriptor.
+                self._loop.remove_reader(self._listener.fileno())
+                self._loop.call_later(_PAUSE_S, self._watch)
             return
         connection.setblocking(False)
         uid = _peer_uid(connection)
@@ -145,7 +156,10 @@ class ControlLine:
 
     def _handle(self, channel: Channel, message: Message) -> None:
         if isinstance(message, Hello):
-            fd = self._scoreboard_fd()
+            try:
+                fd = self._scoreboard_fd()
+            except OSError as error:
+                raise ProtocolError(f"no scoreboard for a control client: {error.strerror}") from None
             try:
                 self._send(channel, Greeting(os.getpid(), __version__), [fd])
             finally:
@@ -171,7 +185,7 @@ class ControlLine:
             channel.send(message, fds or [])
             if channel.pending:
                 self._loop.add_writer(channel.fileno(), self._flush, channel)
-        except ChannelClosed:
+        except (ChannelClosed, OSError):
             self._drop(channel, None)
 
     def _flush(self, channel: Channel) -> None:
@@ -225,6 +239,11 @@ def _clear_stale(folder: Path) -> None:
                 entry.unlink(missing_ok=True)
             except PermissionError:
                 pass
+
+
+def accept(listener: socket.socket) -> socket.socket:
+    """Return the next client's connection. Raises OSError."""
+    return listener.accept()[0]
 
 
 def _peer_uid(connection: socket.socket) -> int:

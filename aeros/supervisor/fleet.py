@@ -43,6 +43,8 @@ class Worker:
     traceback: str = ""
     #: How much its loss counts against its slot; see `backoff.weight_of`.
     loss_weight: float = 1.0
+    #: The system had no process or descriptor for it.
+    refused: bool = False
     #: The app has written the traceback to its own log already.
     logged: bool = False
 

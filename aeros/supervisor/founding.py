@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.channel import Channel, channel_pair
 from ..core.exitcodes import ExitCode
@@ -16,6 +17,7 @@ from ..core.listener import Listener
 from ..core.logs import LineLog
 from ..core.process import become_subreaper, fork
 from ..core.scoreboard import Scoreboard
+from ..errors import StartError
 from .fleet import Target
 from .launch import CommandLine
 from .links import ZygoteLink
@@ -23,6 +25,9 @@ from .loop import Supervisor
 from .office import Office
 from .policy import Policy
 from .zygote import Program, Zygote
+
+if TYPE_CHECKING:
+    from .rim import Rim
 
 _HANDLED = (
     signal.SIGHUP,
@@ -49,29 +54,46 @@ def found(
     control: str,
     owner: Channel | None = None,
     in_child: Callable[[], None] = lambda: None,
+    rim: Rim | None = None,
 ) -> ExitCode:
     """Fork the first zygote from this process, supervise until the end, and return the exit code.
 
     For the main thread of a process without a running loop. Its signal handlers are as before afterwards.
-    in_child: called in the zygote, to let go of what is the supervisor's alone.
+    in_child: called in the zygote, to let go of what is the supervisor's alone. Raises StartError when the system
+    refuses the zygote.
     """
     before = _children()
+    if rim is not None:
+        log.warning(rim.describe())
+        rim.arm()
     # A signal between the fork and the handlers must wait for the handlers, not meet those of the program.
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-    channel, theirs = channel_pair("the zygote")
+    try:
+        channel, theirs = channel_pair("the zygote")
+    except OSError as error:
+        raise _refused(error, previous_mask, rim) from None
     # Everything the family will need is made before the first fork, and never looked at by a collector again: the
     # pages stay shared by all of it, the supervisor included.
     program.preload()
     become_subreaper()
     gc.collect()
     gc.freeze()
-    pid = fork()
+    try:
+        pid = fork()
+    except OSError as error:
+        channel.close()
+        theirs.close()
+        gc.unfreeze()
+        become_subreaper(False)
+        raise _refused(error, previous_mask, rim) from None
     if pid == 0:
+        if rim is not None:
+            rim.enter("zygote gen=1")
         channel.close()
         in_child()
         if owner is not None:
             owner.close()
-        Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log).run()
+        Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log, rim=rim).run()
     theirs.close()
     target = Target(policy.workers, committed=1, surge=policy.reload_surge)
     office = Office(policy, listeners, scoreboard, log, command, target)
@@ -85,6 +107,16 @@ def found(
         loop.close()
         gc.unfreeze()
         become_subreaper(False)
+        if rim is not None:
+            rim.disarm()
+
+
+def _refused(error: OSError, mask: set[int], rim: Rim | None) -> StartError:
+    """Put everything back, and say why there is no zygote."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if rim is not None:
+        rim.disarm()
+    return StartError(f"cannot start the first process: {error.strerror}")
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from ..core.messages import (
     RetireZygote,
     Welcome,
     ZygoteForked,
+    ZygoteForkFailed,
 )
 from ..core.process import reap
 from .fleet import Worker
@@ -43,6 +44,8 @@ from .workforce import REVERT_S, Workforce
 _FORK_TIMEOUT_S = 10.0
 #: The first worker of a generation goes ahead alone for this long, so that a start that fails, fails once.
 PILOT_S = 2.0
+#: A spare zygote that could not be made, or did not live to be one, is tried again after this time.
+SPARE_RETRY_S = 5.0
 #: Beyond the workers' own boot timeout, which comes first because it can say where a worker hangs.
 _ROLL_MARGIN_S = 5.0
 #: A reload under way for longer than this, and than so many times the last good one, gives way to a newer request.
@@ -65,6 +68,7 @@ class Generations:
         self._candidate_policy = office.policy
         self._next = 2
         self._end_deadline = 0.0
+        self._spare_not_before = 0.0
         #: How long the last reload took that succeeded, in seconds.
         self._usual_s = 0.0
         self._workforce: Workforce
@@ -154,6 +158,8 @@ class Generations:
                     self.request(None, None, f"changed: {names}")
             case ZygoteForked():
                 pass  # it speaks for itself
+            case ZygoteForkFailed():
+                self._no_copy(message.generation, message.reason)
             case _:
                 raise ProtocolError(f"it sent a {type(message).__name__}")
 
@@ -180,6 +186,9 @@ class Generations:
             self._workforce.zygote_lost(ident)
         if zygote.retired or self._office.target.stopping:
             pass
+        elif not zygote.loaded and zygote.spare:
+            # It never was one; whoever could not make it has said why.
+            self._spare_not_before = monotonic() + SPARE_RETRY_S
         elif not self.reload.idle and zygote.generation == self.reload.generation:
             if self._loader is None:
                 self.fail(f"{zygote.name} died")
@@ -216,12 +225,26 @@ class Generations:
             self._office.tell(zygote.channel, RetireZygote())
 
     def _fork_zygote(self, parent: ZygoteLink, generation: int) -> None:
-        channel, theirs = channel_pair("a zygote")
-        zygote = ZygoteLink(generation, channel)
+        """Have `parent` make a copy of itself: a spare, or the next generation."""
+        try:
+            channel, theirs = channel_pair("a zygote")
+            with theirs:
+                self._office.tell(parent.channel, ForkZygote(generation), [theirs.fileno()])
+        except OSError as error:
+            self._no_copy(generation, f"{type(error).__name__}: {error}")
+            return
+        zygote = ZygoteLink(generation, channel, spare=generation == self._office.target.committed)
         self._zygotes.append(zygote)
         self._watch(zygote)
-        with theirs:
-            self._office.tell(parent.channel, ForkZygote(generation), [theirs.fileno()])
+
+    def _no_copy(self, generation: int, reason: str) -> None:
+        """A copy of a zygote could not be made: the system refused."""
+        if not self.reload.idle and generation == self.reload.generation:
+            self.fail(f"no zygote could be made for it: {reason}")
+        else:
+            self._spare_not_before = monotonic() + SPARE_RETRY_S
+            again = show_duration(SPARE_RETRY_S)
+            self._log.warning(f"no spare zygote could be made: {reason}; next attempt in {again}")
 
     def check(self, now: float) -> None:
         """Stuck zygotes are killed, the serving generation gets a spare, at the end all are let go."""
@@ -238,7 +261,7 @@ class Generations:
         """One zygote forks, one stands by: the death of either costs nothing."""
         generation = self._office.target.committed
         own = [zygote for zygote in self._zygotes if zygote.generation == generation and not zygote.retired]
-        if len(own) == 1 and own[0].loaded:
+        if len(own) == 1 and own[0].loaded and monotonic() >= self._spare_not_before:
             self._fork_zygote(own[0], generation)
 
     def stop(self) -> None:
@@ -307,7 +330,12 @@ class Generations:
 
     def _run_again(self, generation: int) -> None:
         channel, theirs = channel_pair("the new program")
-        stderr_read, stderr_write = os.pipe()
+        try:
+            stderr_read, stderr_write = os.pipe()
+        except OSError:
+            channel.close()
+            theirs.close()
+            raise
         try:
             with theirs:
                 pid = launch(self._office.command, theirs.fileno(), stderr_write)

@@ -54,6 +54,8 @@ class ZygoteLink:
     pid: int = 0
     loaded: bool = False
     retired: bool = False
+    #: Made to stand by for a generation that serves already.
+    spare: bool = False
     #: Workers it was told to fork and has not answered for, with the time of the order.
     unanswered: dict[int, float] = field(default_factory=dict)
 

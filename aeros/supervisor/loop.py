@@ -6,6 +6,7 @@ deadline. Everything that happens only changes the fleet or its target; `reconci
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -43,6 +44,8 @@ from .workforce import Workforce
 
 #: How often heartbeats and limits are looked at when nothing else happens.
 _TICK_S = 1.0
+#: After a system call of the supervisor's own was refused.
+_REFUSED_S = 1.0
 #: With no worker at all there is nothing to look at.
 _IDLE_TICK_S = 60.0
 
@@ -87,7 +90,12 @@ class Supervisor:
         try:
             while not self._finished():
                 office.bell.clear()
-                self._pass()
+                try:
+                    self._pass()
+                except OSError as error:
+                    # Out of something the system has too little of. The next pass sees what is still to be done.
+                    office.log.error(f"the system refuses the supervisor something: {error}; next attempt in a second")
+                    await asyncio.sleep(_REFUSED_S)
                 await self._sleep()
         finally:
             self._close()
@@ -331,6 +339,8 @@ class Supervisor:
             self.generations.fail(what, worker.traceback, logged=worker.logged)
         elif not office.was_ready and not worker.ready_at:
             self._fail_start(what, worker.traceback, logged=worker.logged)
+        elif worker.refused and worker.slot < office.target.workers:
+            self.workforce.slot_refused(office.fleet.slots[worker.slot], what)
         elif worker.slot < office.target.workers:
             self.workforce.slot_failed(office.fleet.slots[worker.slot], what, traceback, worker.loss_weight)
         else:

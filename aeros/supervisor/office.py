@@ -66,7 +66,8 @@ class Office:
             self.exit_code = code
 
     def tell(self, channel: Channel, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send without waiting. A process that is gone is noticed by its exit, not here."""
+        """Send without waiting. A process that is gone is noticed by its exit, not here. Raises OSError when `fds` had
+        to be copied and there are no descriptors left."""
         with contextlib.suppress(ChannelClosed):
             channel.send(message, fds)
             if channel.pending:

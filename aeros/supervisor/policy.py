@@ -23,6 +23,7 @@ class Policy:
     reload_surge: int | None
     use_reloader: bool
     drain_delay_s: float = 0.0
+    debug_faults: bool = False
 
     @classmethod
     def of(cls, options: Options) -> Policy:

@@ -45,6 +45,8 @@ _OWN_GAP_S = 1.5
 _DUMP_S = 0.3
 #: New workers of a refused reload get this long to end by themselves.
 REVERT_S = 5.0
+#: A worker that the system refused (EAGAIN, EMFILE, ENOMEM) is ordered again after this time.
+REFUSED_RETRY_S = 1.0
 #: How often memory is looked at, when --max-rss is set.
 _RSS_EVERY_S = 1.0
 
@@ -82,8 +84,18 @@ class Workforce:
             self.slot_failed(slot, "every cell of the scoreboard is in use")
             return
         zygote = self._zygote_of(generation)
-        channel, theirs = channel_pair("a worker")
-        dump_fd = anonymous_file("aeros-stacks")
+        try:
+            channel, theirs = channel_pair("a worker")
+            try:
+                dump_fd = anonymous_file("aeros-stacks")
+            except OSError:
+                channel.close()
+                theirs.close()
+                raise
+        except OSError as error:
+            self._cells.give_back(cell)
+            self._cannot_order(slot, generation, error)
+            return
         now = monotonic()
         worker = Worker(self._next_ident, slot_index, generation, cell, secrets.token_hex(8), now)
         self._next_ident += 1
@@ -95,7 +107,22 @@ class Workforce:
         zygote.unanswered[worker.ident] = now
         with theirs:
             order = Fork(worker.ident, slot_index, generation, cell, worker.nonce)
-            self._office.tell(zygote.channel, order, [theirs.fileno(), dump_fd])
+            try:
+                self._office.tell(zygote.channel, order, [theirs.fileno(), dump_fd])
+            except OSError as error:
+                del zygote.unanswered[worker.ident]
+                worker.failure, worker.refused = f"{type(error).__name__}: {error}", True
+                self.ended(worker, None)
+
+    def _cannot_order(self, slot: Slot, generation: int, error: OSError) -> None:
+        """There is nothing to talk to a new worker with: out of descriptors or memory, which may pass."""
+        what = f"{worker_name(slot.index, generation, None)} could not be made: {type(error).__name__}: {error}"
+        if generation == self._office.target.candidate or not self._office.was_ready:
+            # A reload is refused for it, a start ends with it, just as when the fork itself fails.
+            stillborn = Worker(0, slot.index, generation, 0, "", monotonic())
+            self._on_loss(stillborn, what)
+        else:
+            self.slot_refused(slot, what)
 
     def admit(self, worker: Worker) -> None:
         """Tell it to accept connections."""
@@ -269,6 +296,7 @@ class Workforce:
         if worker is not None:
             worker.failure = message.reason if message.errno else f"a before_fork hook raised {message.reason}"
             worker.traceback = "" if message.errno else message.traceback
+            worker.refused = bool(message.errno)
             self.ended(worker, None)
 
     def zygote_lost(self, ident: int) -> None:
@@ -384,6 +412,14 @@ class Workforce:
             then = f"replaced in {show_duration(delay)}" if delay else "replaced at once"
         facts = {"slot": slot.index, "state": slot.state.value, "restarts": slot.restarts, "traceback": traceback}
         self._log.write(level, f"{what}; {then}", facts)
+
+    def slot_refused(self, slot: Slot, what: str) -> None:
+        """The system had no process or descriptor for it. That says nothing about the app, so it is not counted; the
+        shortage may be over any moment."""
+        slot.on("failure")
+        slot.retry_at = monotonic() + REFUSED_RETRY_S
+        facts = {"slot": slot.index, "state": slot.state.value, "restarts": slot.restarts}
+        self._log.write("warning", f"{what}; next attempt in {show_duration(REFUSED_RETRY_S)}", facts)
 
     def heal(self, slot: Slot) -> None:
         """Forgive the slot's failures: new code, or somebody's explicit wish."""

@@ -17,8 +17,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from errno import EMFILE
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic
@@ -37,11 +38,15 @@ from ..core.messages import (
     ReopenLogs,
     RetireZygote,
     ZygoteForked,
+    ZygoteForkFailed,
     clip,
 )
 from ..core.process import describe_exit, fork, ignore_politely, open_pidfd, reap, reset_signals, send_signal
 from ..core.seed import WorkerSeed
 from .policy import Policy
+
+if TYPE_CHECKING:
+    from .rim import Rim
 
 #: `--reload`: how often the source files are looked at.
 _WATCH_EVERY_S = 0.5
@@ -85,6 +90,8 @@ class Zygote:
     log: LineLog
     #: What the supervisor should tell the user of the new program's options.
     notes: Sequence[str] = ()
+    #: Makes system calls fail on purpose, with --faults.
+    rim: Rim | None = None
     _children: dict[int, _Child] = field(default_factory=dict)
     _spares: set[int] = field(default_factory=set)
     _retiring: bool = False
@@ -148,6 +155,8 @@ class Zygote:
 
     def _obey(self, message: Message, fds: list[int]) -> None:
         match message:
+            case Fork() | ForkZygote() if len(fds) < message.fds:
+                self._without_descriptors(message, fds)
             case Fork():
                 self._fork_worker(message, *fds)
             case ForkZygote():
@@ -162,6 +171,16 @@ class Zygote:
                 self.program.close_listeners()
             case _:
                 raise ProtocolError(f"the supervisor sent a zygote a {type(message).__name__}")
+
+    def _without_descriptors(self, order: Fork | ForkZygote, fds: list[int]) -> None:
+        """The app has used up this process's descriptors, so the order's own could not be received."""
+        for fd in fds:
+            os.close(fd)
+        reason = f"OSError: {os.strerror(EMFILE)} in the zygote; the program holds too many open files"
+        if isinstance(order, Fork):
+            self.channel.send(ForkFailed(order.worker, EMFILE, reason, ""))
+        else:
+            self.channel.send(ZygoteForkFailed(order.generation, reason))
 
     def _fork_worker(self, order: Fork, channel_fd: int, dump_fd: int) -> None:
         seed = WorkerSeed(order.worker, order.slot, order.generation, order.cell, order.nonce, channel_fd, dump_fd)
@@ -190,6 +209,8 @@ class Zygote:
         try:
             signal.set_wakeup_fd(-1)
             self._forget_supervisor_side()
+            if self.rim is not None:
+                self.rim.disarm()
             code = self.program.run_worker(seed)
         except BaseException:
             self.log.error(f"worker slot={seed.slot} gen={seed.generation} failed", traceback=traceback.format_exc())
@@ -197,7 +218,13 @@ class Zygote:
             _leave(code)
 
     def _fork_zygote(self, generation: int, channel_fd: int) -> None:
-        pid = fork()
+        try:
+            pid = fork()
+        except OSError as error:
+            # Said before the channel's end can be seen, or the copy would seem to have died.
+            self.channel.send(ZygoteForkFailed(generation, f"{type(error).__name__}: {error}"))
+            os.close(channel_fd)
+            return
         if pid == 0:
             self._become_zygote(generation, channel_fd)
         os.close(channel_fd)
@@ -212,7 +239,10 @@ class Zygote:
             self.policy,
             self.program,
             self.log,
+            rim=self.rim,
         )
+        if self.rim is not None:
+            self.rim.enter(f"zygote gen={generation}, a copy")
         copy.run()
 
     def _forget_supervisor_side(self) -> None:
