@@ -12,6 +12,7 @@ from . import startup
 from .console import render
 from .core.clock import show_duration
 from .core.exitcodes import ExitCode
+from .core.messages import MISBEHAVIOURS
 from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed
 from .options import argument_parser, arguments_of
 from .server import Server, connect, running_servers
@@ -88,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
 
     restart = _steering(commands, "restart", "replace workers one after the other with the same code", _restart)
     restart.add_argument("--slot", type=_whole, help="only the worker of this slot")
+
+    debug = commands.add_parser("debug", help="make a worker fail, to rehearse (needs --debug-faults at the start)")
+    debug.add_argument("server", nargs="?", metavar="SERVER", help=_SERVER_HELP)
+    debug.add_argument("slot", type=_whole, help="the worker of this slot")
+    debug.add_argument("fault", choices=MISBEHAVIOURS)
+    debug.add_argument("--seconds", type=_seconds, default=1.0, help="how long delay lasts (default: 1)")
+    debug.set_defaults(run=_debug)
 
     stop = _steering(commands, "stop", "stop a server gracefully, and wait until it is gone", _stop)
     stop.add_argument("--now", action="store_true", help="without waiting for requests in flight")
@@ -174,6 +182,13 @@ def _scale(options: argparse.Namespace) -> int:
 def _restart(options: argparse.Namespace) -> int:
     slots = _find(options.server).restart(options.slot)
     print(f"restarting slot{'s' if len(slots) != 1 else ''} {', '.join(map(str, slots))}")
+    return int(ExitCode.OK)
+
+
+def _debug(options: argparse.Namespace) -> int:
+    server = _find(options.server)
+    server.debug(options.slot, options.fault, options.seconds)
+    print(f"worker of slot {options.slot} told to {options.fault}")
     return int(ExitCode.OK)
 
 

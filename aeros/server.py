@@ -105,6 +105,11 @@ class Server:
         answer = self._ask("restart", {"slot": slot}, _ANSWER_TIMEOUT_S)
         return list(answer["slots"])
 
+    def debug(self, slot: int, how: str, seconds: float = 1.0) -> None:
+        """Have the worker of `slot` fail on purpose: delay (its loop stands still for `seconds`), block, deadlock, leak
+        (64 MiB), exit or segv. Raises StateError if the server was started without --debug-faults."""
+        self._ask("debug", {"slot": slot, "how": how, "seconds": seconds}, 10.0)
+
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until all workers are ready. Raises AppLoadError when they cannot be, ControlError after timeout."""
         self._ask("wait_ready", {}, timeout)

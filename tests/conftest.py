@@ -10,18 +10,45 @@ from pathlib import Path
 import pytest
 
 from .apps import source_of
+from .helpers.figures import Collection, Report
 from .helpers.serverproc import ServerProcess
 
 Serve = Callable[..., ServerProcess]
 
 
-def pytest_configure() -> None:
+_figures = Collection(None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-report", metavar="FILE", help="write outcomes and figures of the tests as JSON")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _figures.outcome(report.nodeid, report.outcome, report.duration)
+
+
+def pytest_sessionfinish() -> None:
+    _figures.write()
+
+
+@pytest.fixture(autouse=True)
+def report(request: pytest.FixtureRequest) -> Iterator[Report]:
+    """What the test measured, for docs/reliability.md; see tests/helpers/figures.py."""
+    found = Report()
+    _figures.begin()
+    yield found
+    _figures.end(request.node.nodeid, found)
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Whoever ends the test run with SIGTERM (a CI job's limit) gets the teardown too, and no server is left."""
 
     def leave(*_: object) -> None:
         pytest.exit("ended by SIGTERM", returncode=143)
 
     signal.signal(signal.SIGTERM, leave)
+    _figures.path = config.getoption("--faults-report")
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ class FaultPlan:
 
 
 def parse(text: str) -> FaultPlan:
-    """Return the plan that `text` describes. Raises ValueError with a clause that says what is wrong with which part."""
+    """Return the plan that `text` describes. Raises ValueError with a clause that says what is wrong."""
     chances: list[tuple[str, int, float]] = []
     seed: int | None = None
     for part in filter(None, (piece.strip() for piece in text.split(","))):

@@ -192,6 +192,18 @@ class Retire(Message):
     total_timeout_s: float
 
 
+#: What `aeros debug` makes a worker do.
+MISBEHAVIOURS = ("delay", "block", "deadlock", "leak", "exit", "segv")
+
+
+@dataclass(frozen=True)
+class Misbehave(Message):
+    """Fail on purpose; see `worker.misbehaviour`. Sent only with --debug-faults."""
+
+    how: str
+    seconds: float
+
+
 @dataclass(frozen=True)
 class ReopenLogs(Message):
     """Reopen log files by name (after a rotation). Also sent to zygotes."""

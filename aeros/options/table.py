@@ -281,7 +281,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "faults", CONTROL, or_none(values.faults), None,
-        "Make system calls of the supervisor and zygotes fail by chance, to rehearse: fork=EAGAIN:0.01,pipe=EMFILE:0.02,seed=7.",
+        "Make system calls of supervisor and zygotes fail by chance, to rehearse: fork=EAGAIN:0.01,pipe=EMFILE:0.1.",
         "CALL=ERRNO:CHANCE", field="faults",
     ),
     Option(

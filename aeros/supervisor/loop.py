@@ -17,6 +17,7 @@ from typing import Any
 from ..core.channel import Channel
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
+from ..core.messages import MISBEHAVIOURS
 from ..core.scoreboard import MAX_WORKERS
 from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError
 from .control import ControlLine
@@ -127,7 +128,8 @@ class Supervisor:
             office.target.forkable = self.generations.forkable
             actions = reconcile(office.fleet, office.target, monotonic())
             for action in actions:
-                self._perform(action)
+                if not self._perform(action):
+                    break  # and with it perhaps a reload: the rest was decided before that
             if not actions:
                 break
         self.generations.advance()
@@ -135,12 +137,13 @@ class Supervisor:
         self._check_ready()
         office.publish(self.summary)
 
-    def _perform(self, action: Action) -> None:
+    def _perform(self, action: Action) -> bool:
+        """Do it; False when that failed, so that what was decided with it may hold no longer."""
         office = self.office
         office.dirty = True
         match action:
             case Spawn():
-                self.workforce.spawn(action.slot, action.generation)
+                return self.workforce.spawn(action.slot, action.generation)
             case Admit():
                 self.workforce.admit(office.fleet.workers[action.worker])
             case RetireWorker():
@@ -152,6 +155,7 @@ class Supervisor:
                 office.fleet.slots[action.slot].generation = office.target.candidate
             case DropSlot():
                 del office.fleet.slots[action.slot]
+        return True
 
     def _finished(self) -> bool:
         return bool(self.office.target.stopping) and not self.office.fleet.workers and self.generations.gone
@@ -185,6 +189,9 @@ class Supervisor:
                     self.stop("now" if arguments.get("now") else "graceful", "asked to stop", delayed=True)
                 case "wait_ready":
                     self._when_ready(lambda error: reply(error or {}))
+                case "debug":
+                    self.debug(_whole(arguments, "slot"), str(arguments.get("how")), _seconds(arguments, "seconds"))
+                    reply({})
                 case "reopen":
                     self.reopen_logs()
                     reply({})
@@ -254,6 +261,17 @@ class Supervisor:
                     self.workforce.recycle(worker, "restart")
         self.office.poke()
         return chosen
+
+    def debug(self, slot: int, how: str, seconds: float | None) -> None:
+        """Have the worker of `slot` fail on purpose. Raises StateError without --debug-faults or a ready worker."""
+        if not self.office.policy.debug_faults:
+            raise StateError("aeros debug needs a server that was started with --debug-faults")
+        if how not in MISBEHAVIOURS:
+            raise OptionsError(f"a worker can be told to {', '.join(MISBEHAVIOURS)}, not {how[:80]!r}")
+        worker = next((worker for worker in self.office.fleet.in_slot(slot) if worker.serving), None)
+        if worker is None:
+            raise StateError(f"slot {slot} has no worker that serves")
+        self.workforce.spoil(worker, how, seconds or 1.0)
 
     def reopen_logs(self) -> None:
         """Open the log files by name again, in the whole family."""

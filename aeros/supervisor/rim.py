@@ -1,7 +1,7 @@
 """Where supervisor and zygotes meet the system: the calls that `--faults` can make fail there.
 
-Each module of the rim sees `os`, `socket` or `signal` through a stand-in that has the named calls replaced. The app, the
-workers and the standard library keep the real ones, and without the option none of this exists.
+Each module of the rim sees `os`, `socket` or `signal` through a stand-in that has the named calls replaced. The app,
+the workers and the standard library keep the real ones, and without the option none of this exists.
 """
 
 from __future__ import annotations

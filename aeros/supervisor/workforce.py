@@ -24,6 +24,7 @@ from ..core.messages import (
     Goodbye,
     LastCall,
     Message,
+    Misbehave,
     ProtocolError,
     Ready,
     ReopenLogs,
@@ -76,13 +77,14 @@ class Workforce:
 
     # --- orders ----------------------------------------------------------------------------------------------
 
-    def spawn(self, slot_index: int, generation: int) -> None:
-        """Order a worker from its zygote. It exists for us from now on; its pid comes with the answer."""
+    def spawn(self, slot_index: int, generation: int) -> bool:
+        """Order a worker from its zygote. It exists for us from now on; its pid comes with the answer. False when that
+        failed, which has been dealt with."""
         slot = self._fleet.slots[slot_index]
         cell = self._cells.take()
         if cell is None:
             self.slot_failed(slot, "every cell of the scoreboard is in use")
-            return
+            return False
         zygote = self._zygote_of(generation)
         try:
             channel, theirs = channel_pair("a worker")
@@ -95,7 +97,7 @@ class Workforce:
         except OSError as error:
             self._cells.give_back(cell)
             self._cannot_order(slot, generation, error)
-            return
+            return False
         now = monotonic()
         worker = Worker(self._next_ident, slot_index, generation, cell, secrets.token_hex(8), now)
         self._next_ident += 1
@@ -113,6 +115,8 @@ class Workforce:
                 del zygote.unanswered[worker.ident]
                 worker.failure, worker.refused = f"{type(error).__name__}: {error}", True
                 self.ended(worker, None)
+                return False
+        return True
 
     def _cannot_order(self, slot: Slot, generation: int, error: OSError) -> None:
         """There is nothing to talk to a new worker with: out of descriptors or memory, which may pass."""
@@ -152,6 +156,11 @@ class Workforce:
         worker.recycle = reason
         self._log.info(f"{name_of(worker)} is to be replaced: {reason}", **facts_of(worker))
         self._office.poke()
+
+    def spoil(self, worker: Worker, how: str, seconds: float) -> None:
+        """Have it fail on purpose."""
+        self._log.warning(f"{name_of(worker)} is told to {how}: aeros debug", **facts_of(worker))
+        self._office.tell(self._links[worker.ident].channel, Misbehave(how, seconds))
 
     def kill(self, worker: Worker, reason: str, *, dump: bool) -> None:
         """End it with SIGKILL; with `dump`, ask it for the stacks of its threads first."""

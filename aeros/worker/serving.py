@@ -27,6 +27,7 @@ from ..core.messages import (
     Goodbye,
     LastCall,
     Message,
+    Misbehave,
     Ready,
     ReopenLogs,
     Retire,
@@ -237,6 +238,10 @@ class Serving:
                 with contextlib.suppress(OSError):
                     self._log.reopen()
                 self._reopen_logs()
+            case Misbehave():
+                from .misbehaviour import misbehave
+
+                misbehave(message.how, message.seconds)
             case _:
                 self._log.error(f"the supervisor sent a worker a {type(message).__name__}")
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from . import figures
 from .http import Address, Answer, Connection, Refused, ResetUnanswered, TimedOut, Truncated
 
 
@@ -244,6 +245,7 @@ class Load:
         timeout_s: float = 20.0,
     ) -> None:
         self.tally = Tally()
+        figures.tallies.append(self.tally)
         self.clients = [make(address, self.tally, pause_s, timeout_s) for make in clients]
 
     def __enter__(self) -> Tally:
