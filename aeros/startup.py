@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .core.certificates import CertificateError, TLSFiles, explain
 from .core.channel import Channel, ChannelClosed, channel_pair
 from .core.exitcodes import ExitCode
 from .core.listener import Listener
@@ -43,11 +44,6 @@ if TYPE_CHECKING:
     from .supervisor.loop import Supervisor
     from .supervisor.rim import Rim
 
-_TLS_REASONS = {
-    "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
-    "NO_CIPHER_MATCH": "none of the ciphers is known",
-    "BAD_DECRYPT": "the password of the key is wrong",
-}
 #: How long a new generation waits for the supervisor to say what it is to be.
 _WELCOME_TIMEOUT_S = 10.0
 
@@ -290,16 +286,15 @@ def _check_tls(options: Options) -> None:
     """Try the certificate now: every worker would fail on it, later and N times."""
     if not options.tls:
         return
-    config = options.hypercorn_config()
+    assert options.tls_files is not None
     try:
-        config.create_ssl_context()
+        TLSFiles.from_message(options.tls_files).read()
+        options.hypercorn_config().create_ssl_context()
+    except CertificateError as error:
+        raise BindError(str(error)) from None
     except ssl.SSLError as error:
-        why = _TLS_REASONS.get(error.reason or "", "") or "one of them is not a PEM file as OpenSSL reads it"
-        raise BindError(f"cannot use certificate {config.certfile} with key {config.keyfile}: {why}") from None
-    except OSError as error:
-        raise BindError(
-            f"cannot read certificate {config.certfile} or key {config.keyfile}: {error.strerror}"
-        ) from None
+        certificate = options.hypercorn["certfile"]
+        raise BindError(f"cannot use certificate {certificate}: {explain(error)}") from None
 
 
 def make_log(options: Options) -> LineLog:

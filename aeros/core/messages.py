@@ -183,6 +183,13 @@ class LastCall(Message):
 
 
 @dataclass(frozen=True)
+class Certificates(Message):
+    """Serve new connections with these. fds: a file with the record of `core.certificates`."""
+
+    fds: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
 class Retire(Message):
     """Drain and end. reason: "reload", "recycle", "scale" or "stop"; drain_timeout_s bounds the drain,
     total_timeout_s is when the supervisor kills, both counted from now."""

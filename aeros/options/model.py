@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -69,6 +70,10 @@ class Options:
     faults: FaultPlan | None
     debug_faults: bool
 
+    #: "host=cert:key", the host in lower case.
+    sni: tuple[str, ...]
+    tls_watch: bool
+
     #: Every further attribute of Hypercorn's Config that was set, by its name there. Read-only.
     hypercorn: Mapping[str, Any] = field(hash=False)
     #: The user's own Config object, if one was given. Never changed.
@@ -82,6 +87,25 @@ class Options:
     def tls(self) -> bool:
         """Whether `binds` and `quic_binds` speak TLS."""
         return self.hypercorn.get("certfile") is not None and self.hypercorn.get("keyfile") is not None
+
+    @property
+    def tls_files(self) -> dict[str, Any] | None:
+        """What TLS is made of, as core.certificates.TLSFiles writes it, with absolute paths; None without TLS."""
+        if not self.tls:
+            return None
+        from ..core.certificates import Pair, TLSFiles
+
+        absolute = os.path.abspath
+        named = [entry.partition("=")[::2] for entry in self.sni]
+        pairs = [("", self.hypercorn["certfile"], self.hypercorn["keyfile"])]
+        pairs += [(name, *paths.partition(":")[::2]) for name, paths in named]
+        ca = self.hypercorn.get("ca_certs")
+        return TLSFiles(
+            tuple(Pair(name, absolute(certificate), absolute(key)) for name, certificate, key in pairs),
+            absolute(ca) if ca else None,
+            self.hypercorn.get("keyfile_password"),
+            self.tls_watch,
+        ).to_message()
 
     def hypercorn_config(self) -> Config:
         """Return a Config for Hypercorn's serve loop with every option applied; a fresh one at each call.

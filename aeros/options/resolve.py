@@ -205,7 +205,7 @@ def _check(given: Layer) -> list[str]:
 
     return [
         f"{given[name].spelled} has no effect without --certfile and --keyfile"
-        for name in ("ca_certs", "verify_mode", "verify_flags", "keyfile_password", "ciphers")
+        for name in ("ca_certs", "verify_mode", "verify_flags", "keyfile_password", "ciphers", "sni")
         if value(name) is not None and not tls
     ]
 

@@ -306,6 +306,17 @@ OPTIONS: tuple[Option, ...] = (
         "TEXT", hypercorn="keyfile_password", secret=True,
     ),
     Option(
+        "sni", TLS, several(values.sni), (),
+        "A further certificate for clients that ask for this host: HOST=CERT:KEY; *.example.com for all hosts one "
+        "level below. May be repeated.",
+        "HOST=CERT:KEY", field="sni", kind="list",
+    ),
+    Option(
+        "tls_watch", TLS, units.switch, True,
+        "Serve new connections with new certificates when their files change.",
+        "BOOL", field="tls_watch",
+    ),
+    Option(
         "ca_certs", TLS, values.optional_text, None,
         "Certificates that sign clients' certificates, PEM.",
         "PATH", hypercorn="ca_certs",

@@ -7,6 +7,7 @@ others.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -271,6 +272,21 @@ def _account(value: object, kind: str) -> int:
 
 
 # -- TLS
+
+
+def sni(value: object) -> str:
+    """Return "host=cert:key", the host in lower case and in ASCII, the paths as given."""
+    wanted = "must be HOST=CERT:KEY, such as www.example.com=cert.pem:key.pem"
+    host_name, equals, paths = filled(value).strip().partition("=")
+    certificate, colon, key = paths.partition(":")
+    if not equals or not colon or not certificate or not key:
+        raise BadValueError(wanted)
+    name = host_name.strip().lower().rstrip(".")
+    with contextlib.suppress(UnicodeError):
+        name = name.encode("idna").decode("ascii") if not name.isascii() else name
+    if not _NAME.fullmatch(name.removeprefix("*.")):
+        raise BadValueError(f"{wanted}; a wildcard is the whole first part: *.example.com")
+    return f"{name}={certificate}:{key}"
 
 
 def verify_mode(value: object) -> object:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 
+from ..core.certificates import CertificateError
 from ..core.channel import ChannelClosed, channel_pair
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.messages import (
@@ -358,6 +359,11 @@ class Generations:
         self.reload.on("loaded")
         self.reload.deadline = min(self.reload.limit, now + office.policy.boot_timeout_s + _ROLL_MARGIN_S)
         self._candidate_policy = Policy.from_message(message.policy)
+        try:
+            office.take_certificates(generation, self._candidate_policy)
+        except (CertificateError, OSError) as error:
+            self.fail(str(error))
+            return
         for note in message.notes:
             self._log.warning(note)
         for slot in office.fleet.slots.values():

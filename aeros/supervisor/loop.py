@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ..core.certificates import CertificateError
 from ..core.channel import Channel
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
@@ -86,6 +87,10 @@ class Supervisor:
         if owner is not None:
             self.control.adopt(owner, self._owner_is_gone)
         self.generations.open(self.workforce)
+        try:
+            office.take_certificates(office.target.committed, office.policy)
+        except CertificateError as error:
+            self._fail_start(str(error))
         office.fleet.set_slots(office.target)
         office.target.pilot_until = monotonic() + PILOT_S
         try:
@@ -121,6 +126,7 @@ class Supervisor:
             self.stop("graceful", "the drain delay is over")
         self.workforce.tick(now)
         publish_queues(office.listeners, office.scoreboard)
+        self.workforce.renew_certificates(now)
         for kill in overdue(office.fleet, office.policy, now):
             self._perform(kill)
         # A deed can make the next one possible at once; a few rounds always suffice, and bound a mistake.

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.certificates import TLSFiles
 from ..core.channel import Channel, ChannelClosed
 from ..core.exitcodes import ExitCode
 from ..core.listener import Listener
 from ..core.logs import LineLog
 from ..core.messages import Message
 from ..core.scoreboard import Scoreboard
+from .certificates import Certificates
 from .fleet import Fleet, Target
 from .launch import CommandLine
 from .policy import Policy
@@ -30,6 +32,7 @@ class Office:
     command: CommandLine
     target: Target
     fleet: Fleet = field(default_factory=Fleet)
+    certificates: Certificates = field(init=False)
     #: All workers have been ready once: from now on failures are survived instead of ending the start.
     was_ready: bool = False
     exit_code: ExitCode = ExitCode.OK
@@ -39,6 +42,9 @@ class Office:
     answers: list[Callable[[], None]] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop = field(init=False)
     bell: asyncio.Event = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.certificates = Certificates(self.log)
 
     def open(self) -> None:
         """Called first thing inside the loop."""
@@ -59,6 +65,10 @@ class Office:
         answers, self.answers = self.answers, []
         for answer in answers:
             answer()
+
+    def take_certificates(self, generation: int, policy: Policy) -> None:
+        """Read what `generation` serves TLS with, if it does. Raises CertificateError."""
+        self.certificates.take(generation, TLSFiles.from_message(policy.tls_files) if policy.tls_files else None)
 
     def first_error(self, code: ExitCode) -> None:
         """Note why the server will have failed; later reasons do not overwrite the first."""

@@ -24,6 +24,8 @@ class Policy:
     use_reloader: bool
     drain_delay_s: float = 0.0
     debug_faults: bool = False
+    #: What TLS is made of, as core.certificates.TLSFiles writes it; None without TLS.
+    tls_files: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, options: Options) -> Policy:

@@ -15,6 +15,7 @@ from ..core.exitcodes import ExitCode
 from ..core.logs import worker_name
 from ..core.messages import (
     Accepting,
+    Certificates,
     Draining,
     Failed,
     Fork,
@@ -110,6 +111,7 @@ class Workforce:
         with theirs:
             order = Fork(worker.ident, slot_index, generation, cell, worker.nonce)
             try:
+                self._send_certificates(worker)
                 self._office.tell(zygote.channel, order, [theirs.fileno(), dump_fd])
             except OSError as error:
                 del zygote.unanswered[worker.ident]
@@ -127,6 +129,23 @@ class Workforce:
             self._on_loss(stillborn, what)
         else:
             self.slot_refused(slot, what)
+
+    def renew_certificates(self, now: float) -> None:
+        """Give workers the new certificates if the files have changed."""
+        target = self._office.target
+        alive = {worker.generation for worker in self._fleet.workers.values()}
+        alive |= {target.committed} | ({target.candidate} if target.candidate is not None else set())
+        if self._office.certificates.look(now, target.committed, alive):
+            for worker in self._fleet.of_generation(target.committed):
+                try:
+                    self._send_certificates(worker)
+                except OSError as error:  # out of descriptors
+                    self.recycle(worker, f"it could not be given the new certificates ({error.strerror})")
+
+    def _send_certificates(self, worker: Worker) -> None:
+        fd = self._office.certificates.fd_of(worker.generation)
+        if fd is not None:
+            self._office.tell(self._links[worker.ident].channel, Certificates(), [fd])
 
     def admit(self, worker: Worker) -> None:
         """Tell it to accept connections."""

@@ -27,17 +27,20 @@ class Acceptor:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        listeners: Sequence[tuple[socket.socket, ssl.SSLContext | None]],
+        listeners: Sequence[tuple[socket.socket, bool]],
         factory: Callable[[], asyncio.Protocol],
         turn: Turn,
         pending: Callable[[int], None],
         *,
         handshake_timeout_s: float,
         on_pause: Callable[[str], None],
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        """turn: asked before each accept. pending: told of connections that are being set up. on_pause: told why
+        """listeners: each with whether it speaks TLS; `context` may be changed at any time, for connections to come.
+        turn: asked before each accept. pending: told of connections that are being set up. on_pause: told why
         accepting stops for a moment."""
         self._loop = loop
+        self.context = context
         self._listeners = list(listeners)
         self._factory = factory
         self._turn = turn
@@ -61,9 +64,9 @@ class Acceptor:
 
     def take_backlog(self) -> None:
         """Accept everything the kernel has queued already: for a stop, before the listener goes."""
-        for sock, context in self._listeners:
+        for sock, secure in self._listeners:
             while (connection := self._accept(sock)) is not None:
-                self._adopt(connection, context)
+                self._adopt(connection, secure)
 
     async def settled(self) -> None:
         """Return when every accepted connection is set up: until then the lane does not know of it.
@@ -74,22 +77,22 @@ class Acceptor:
             await asyncio.wait(set(self._tasks))
 
     def _watch(self) -> None:
-        for sock, context in self._listeners:
-            self._loop.add_reader(sock.fileno(), self._on_readable, sock, context)
+        for sock, secure in self._listeners:
+            self._loop.add_reader(sock.fileno(), self._on_readable, sock, secure)
 
-    def _on_readable(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+    def _on_readable(self, sock: socket.socket, secure: bool) -> None:
         if not self._turn.is_mine():
             # Still readable, so watching it would spin until somebody takes the connection.
             self._loop.remove_reader(sock.fileno())
-            self._loop.call_later(_STEP_BACK_S, self._look_again, sock, context)
+            self._loop.call_later(_STEP_BACK_S, self._look_again, sock, secure)
             return
         connection = self._accept(sock)
         if connection is not None:
-            self._adopt(connection, context)
+            self._adopt(connection, secure)
 
-    def _look_again(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+    def _look_again(self, sock: socket.socket, secure: bool) -> None:
         if self._open and not self._paused:
-            self._loop.add_reader(sock.fileno(), self._on_readable, sock, context)
+            self._loop.add_reader(sock.fileno(), self._on_readable, sock, secure)
 
     def _accept(self, sock: socket.socket) -> socket.socket | None:
         try:
@@ -118,9 +121,9 @@ class Acceptor:
         if self._open:
             self._watch()
 
-    def _adopt(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+    def _adopt(self, connection: socket.socket, secure: bool) -> None:
         self._pending(1)
-        task = self._loop.create_task(self._connect(connection, context))
+        task = self._loop.create_task(self._connect(connection, self.context if secure else None))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -103,6 +103,11 @@ def _phrase(atoms: Atoms) -> str:
         return f"<???{atoms.response['status']}???>"
 
 
+def _tls_client(atoms: Atoms) -> str:
+    extension = atoms.request.get("extensions", {}).get("tls") or {}
+    return extension.get("client_cert_name") or "-"
+
+
 _ATOMS: dict[str, Callable[[Atoms], Any]] = {
     "h": _client,
     "t": lambda _: time.strftime("[%d/%b/%Y:%H:%M:%S %z]"),
@@ -124,6 +129,8 @@ _ATOMS: dict[str, Callable[[Atoms], Any]] = {
     "D": lambda atoms: int(atoms.request_time * 1_000_000),
     "L": lambda atoms: f"{atoms.request_time:.6f}",
     "p": lambda _: f"<{os.getpid()}>",
+    # Not Hypercorn's: whose certificate the client showed, as in the ASGI TLS extension.
+    "tls": _tls_client,
 }
 
 

@@ -59,6 +59,12 @@ class HandedConnection(TCPServer):
         )
         self.lane = lane
         self._going_away: asyncio.Task[None] | None = None
+        ssl_object = writer.get_extra_info("ssl_object")
+        self.tls: dict[str, Any] | None = None
+        if ssl_object is not None:
+            from .tls import tls_extension
+
+            self.tls = tls_extension(ssl_object)
 
     async def run(self) -> None:
         try:
@@ -151,6 +157,8 @@ class HandedApp:
         sync_spawn: Callable[..., Any],
         call_soon: Callable[..., Any],
     ) -> None:
+        if self.connection.tls is not None:
+            scope.setdefault("extensions", {})["tls"] = self.connection.tls
         if scope["type"] == "websocket":
             drop = self._drop if scope["http_version"] != "2" else None
             await serve_websocket(self.lane, scope, receive, send, drop)

@@ -64,6 +64,7 @@ class HTTP1Connection(asyncio.Protocol):
         "requests",
         "scheme",
         "server",
+        "tls",
         "transport",
         "write_paused",
     )
@@ -75,6 +76,7 @@ class HTTP1Connection(asyncio.Protocol):
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
         self.scheme = "http"
+        self.tls: dict[str, Any] | None = None
         self.requests = 0
         self.write_paused = False
         self._writers: list[asyncio.Future[None]] = []
@@ -109,6 +111,9 @@ class HTTP1Connection(asyncio.Protocol):
             if ssl_object.selected_alpn_protocol() == "h2":
                 self._hand_over(b"")
                 return
+            from .tls import tls_extension
+
+            self.tls = tls_extension(ssl_object)
         loop = lane.loop
         self._idle_since = self._last_read = loop.time()
         self._timer = loop.call_later(lane.keep_alive_timeout, self._idle_check)

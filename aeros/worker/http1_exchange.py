@@ -90,7 +90,7 @@ class Exchange:
             "client": connection.client,
             "server": connection.server,
             "state": lane.state.copy(),
-            "extensions": {},
+            "extensions": {} if connection.tls is None else {"tls": connection.tls},
         }
 
     # The request body, as the connection reads it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,13 @@ from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 
+from ..core.certificates import load
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic, show_duration
 from ..core.logs import LineLog
 from ..core.messages import (
     Accepting,
+    Certificates,
     Draining,
     Failed,
     Go,
@@ -98,6 +101,9 @@ class Serving:
         self._frame: asyncio.Task[None]
         self._loop = asyncio.get_running_loop()
         self._asked_to_retire = False
+        self._acceptor: Acceptor | None = None
+        self._context: ssl.SSLContext | None = None
+        self._certified = asyncio.Event()
 
     async def run(self) -> int:
         """Serve until told to end. Returns the exit code; what went wrong has been reported by then."""
@@ -138,33 +144,49 @@ class Serving:
 
     async def _serve(self) -> None:
         """The shutdown trigger: awaited when the app is up; returning from it begins Hypercorn's shutdown."""
-        context = self._config.create_ssl_context()
+        if self._config.ssl_enabled:
+            await self._certified.wait()
         await self._on_ready()
         self._up = True
         self._send(Ready(self._pid, self._generation, self._nonce, round(monotonic() - self._born_at, 6)))
         await self._either(self._go, self._end)
         if self._end.is_set():
             return
-        acceptor = self._make_acceptor(context)
+        acceptor = self._acceptor = self._make_acceptor()
         acceptor.start()
         self._send(Accepting())
         await self._end.wait()
         await self._drain(acceptor)
 
-    def _make_acceptor(self, context: ssl.SSLContext | None) -> Acceptor:
+    def _make_acceptor(self) -> Acceptor:
         return Acceptor(
             self._loop,
-            [
-                (item.sock, context if item.kind == "secure" else None)
-                for item in self._listeners
-                if item.kind != "quic"
-            ],
+            [(item.sock, item.kind == "secure") for item in self._listeners if item.kind != "quic"],
             self._make_protocol,
             self._turn,
             self._figures.connection_pending,
             handshake_timeout_s=self._config.ssl_handshake_timeout,
             on_pause=self._log.warning,
+            context=self._context,
         )
+
+    def _certify(self, fd: int) -> None:
+        """Serve connections from now on with the certificates in the file of `fd`; open ones keep theirs."""
+        from .tls import make_context
+
+        try:
+            context = make_context(self._config, load(fd))
+        except Exception:
+            if self._certified.is_set():
+                self._log.error("the new certificates cannot be used", traceback=traceback.format_exc())
+                return
+            raise
+        finally:
+            os.close(fd)
+        self._context = context
+        self._certified.set()
+        if self._acceptor is not None:
+            self._acceptor.context = context
 
     async def _drain(self, acceptor: Acceptor) -> None:
         retire = self._retire
@@ -212,8 +234,8 @@ class Serving:
 
     def _on_message(self) -> None:
         try:
-            for message, _ in self._channel.receive():
-                self._obey(message)
+            for message, fds in self._channel.receive():
+                self._obey(message, fds)
         except ChannelClosed:
             # The supervisor is gone, and with it whoever would restart us: finish what we have, and end.
             self._loop.remove_reader(self._channel.fileno())
@@ -225,8 +247,10 @@ class Serving:
             # Nothing is served yet, so there is nothing to drain: stop the start-up where it is.
             self._frame.cancel()
 
-    def _obey(self, message: Message) -> None:
+    def _obey(self, message: Message, fds: list[int]) -> None:
         match message:
+            case Certificates():
+                self._certify(fds[0])
             case Go():
                 self._go.set()
             case LastCall():

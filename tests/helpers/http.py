@@ -113,7 +113,9 @@ class Connection:
         timeout = self.socket.gettimeout()
         self.socket.settimeout(0)
         try:
-            return self.socket.recv(1, socket.MSG_PEEK) == b""
+            # TLS cannot peek; but nothing is to come between two exchanges.
+            flags = 0 if isinstance(self.socket, ssl.SSLSocket) else socket.MSG_PEEK
+            return self.socket.recv(1, flags) == b""
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except ConnectionError:
