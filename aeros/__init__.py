@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StateError,
     )
     from .hooks import WorkerInfo
+    from .inflight import RequestInFlight
     from .latency import LatencyHistogram
     from .server import Server, connect, running_servers
     from .status import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, WorkerStatus
@@ -52,6 +53,7 @@ _HOMES = {
         "StateError",
     ),
     "hooks": ("WorkerInfo",),
+    "inflight": ("RequestInFlight",),
     "latency": ("LatencyHistogram",),
     "server": ("Server", "connect", "running_servers"),
     "status": ("AcceptQueue", "LastExit", "Reloaded", "ServerStatus", "SlotStatus", "Totals", "WorkerStatus"),
@@ -71,6 +73,7 @@ __all__ = [
     "OptionsError",
     "ReloadFailed",
     "Reloaded",
+    "RequestInFlight",
     "Server",
     "ServerStatus",
     "ServerStopped",

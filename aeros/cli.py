@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import startup
-from .console import render
+from .console import render, render_requests
 from .core.clock import show_duration
 from .core.exitcodes import ExitCode
 from .core.messages import MISBEHAVIOURS
@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
 
     status = _steering(commands, "status", "show how a server and its workers are doing", _status)
     status.add_argument("--json", action="store_true", help="everything there is, as JSON")
+
+    requests = _steering(commands, "requests", "show the requests in flight, oldest first", _requests)
+    requests.add_argument("--json", action="store_true", help="as JSON")
 
     reload = _steering(commands, "reload", "load the code anew and replace the workers; wait for the outcome", _reload)
     reload.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="refuse the reload if it takes longer")
@@ -159,6 +162,16 @@ def _status(options: argparse.Namespace) -> int:
         print(json.dumps(status.to_dict(), indent=2))
     else:
         print(render(status))
+    return int(ExitCode.OK)
+
+
+def _requests(options: argparse.Namespace) -> int:
+    server = _find(options.server)
+    requests = server.requests()
+    if options.json:
+        print(json.dumps([request.to_dict() for request in requests], indent=2))
+    else:
+        print(render_requests(requests, sum(worker.in_flight for worker in server.status().workers)))
     return int(ExitCode.OK)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .core.clock import local_time, show_duration
+from .inflight import RequestInFlight
 from .status import ServerStatus
 
 
@@ -56,10 +59,7 @@ def render(status: ServerStatus) -> str:
         )
         for worker in status.workers
     ]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines += [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    ]
+    lines += _table(head, rows)
     for slot in status.slots:
         ill = slot.state in ("backoff", "failed")
         if slot.last_exit is not None and (ill or (slot.restarts and slot.last_exit.how != "exit code 0")):
@@ -70,6 +70,37 @@ def render(status: ServerStatus) -> str:
     answers = ", ".join(f"{count} {name}" for name, count in totals.responses.items() if count) or "none yet"
     lines.append(f"since start: {totals.requests} requests ({answers}), memory {_mebibytes(status.pss_bytes)}")
     return "\n".join(lines)
+
+
+def render_requests(requests: Sequence[RequestInFlight], total: int) -> str:
+    """Return requests in flight as a page for a terminal. total: how many there are, shown or not."""
+    if not requests and not total:
+        return "no request is in flight"
+    head = ("age", "slot", "pid", "stage", "client", "request id", "request")
+    rows = [
+        (
+            show_duration(request.age_s),
+            str(request.slot),
+            str(request.pid),
+            request.stage,
+            request.client or "-",
+            request.request_id or "-",
+            f"{request.method} {request.path}{'…' if request.path_cut else ''}",
+        )
+        for request in requests
+    ]
+    lines = _table(head, rows)
+    if total > len(requests):
+        lines.append(f"and {total - len(requests)} more")
+    # What a client sent must not be able to steer the terminal.
+    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
 
 
 def _mebibytes(size: int | None) -> str:

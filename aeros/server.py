@@ -18,6 +18,7 @@ from .core.clock import monotonic
 from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, ControlError, NotAServerError, ServerStopped
+from .inflight import RequestInFlight
 from .status import Reloaded, ServerStatus, StatusReader
 from .supervisor.control import socket_path
 from .version import __version__
@@ -81,6 +82,13 @@ class Server:
             self.close()
         with self._lock:
             return self._last_status if self._last_status is not None else self._reader.read()
+
+    def requests(self) -> tuple[RequestInFlight, ...]:
+        """Return the requests in flight in all workers, oldest first; of one worker fifty at most. Never waits."""
+        if not self.running:
+            self.close()
+        with self._lock:
+            return () if self._last_status is not None else self._reader.requests()
 
     # --- commands ---
 

@@ -24,6 +24,7 @@ from .core.messages import Arrived, LoadFailed, Welcome, clip
 from .core.process import die_with_parent, fork, reset_signals
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, AppLoadError, BindError, OptionsError, StartError, StateError
+from .inflight import RequestInFlight
 from .options import Options, resolve
 from .program import AppProgram
 from .server import Server, connect
@@ -424,6 +425,9 @@ class _ServerFromWithin:
 
     def status(self) -> ServerStatus:
         return self._reader.read()
+
+    def requests(self) -> tuple[RequestInFlight, ...]:
+        return self._reader.requests()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .core.inflight import Row
 from .core.scoreboard import (
     HEARTBEAT_EVERY_S,
     HISTOGRAM_BUCKETS,
     RESPONSE_CLASSES,
+    Cell,
     CellFigures,
     Scoreboard,
     bucket_limit,
 )
+from .inflight import IN_STATUS, RequestInFlight, in_flight
 from .latency import LatencyHistogram
 
 
@@ -54,12 +57,13 @@ class WorkerStatus:
     """One worker process.
 
     state: starting, ready, draining or killing. started_at: epoch seconds. in_flight, connections, websockets: open
-    now. requests, responses, bytes: since this worker started; responses by class ("2xx", …; "none": the client left
-    or the worker died first). loop_lag_s: how late the event loop's timer last fired, or is by now; loop_lag_max_s:
-    ever. loop_busy: share of the last half second in which the loop had something to do, 0 to 1. pss_bytes:
-    its share of memory, pages shared with others divided by their number; None where the system does not tell (not
-    Linux, or another user's). cpu_percent: of one core, since the previous status() of this handle (the first
-    time: since the worker started). restarts: how often the slot lost a worker unexpectedly.
+    now; requests_in_flight: the oldest eight of the requests. requests, responses, bytes: since this worker started;
+    responses by class ("2xx", …; "none": the client left or the worker died first). loop_lag_s: how late the event
+    loop's timer last fired, or is by now; loop_lag_max_s: ever. loop_busy: share of the last half second in which the
+    loop had something to do, 0 to 1. pss_bytes: its share of memory, pages shared with others divided by their number;
+    None where the system does not tell (not Linux, or another user's). cpu_percent: of one core, since the previous
+    status() of this handle (the first time: since the worker started). restarts: how often the slot lost a worker
+    unexpectedly.
     """
 
     slot: int
@@ -71,6 +75,7 @@ class WorkerStatus:
     requests: int
     responses: dict[str, int]
     in_flight: int
+    requests_in_flight: tuple[RequestInFlight, ...]
     connections: int
     websockets: int
     loop_lag_s: float
@@ -181,10 +186,10 @@ class StatusReader:
         summary = self._scoreboard.read_summary()
         now, now_mono = time.time(), time.monotonic()
         slots = {record["slot"]: _slot(record) for record in summary.get("slots", [])}
-        readings = [(record, self._scoreboard.cell(record["cell"]).read()) for record in summary.get("workers", [])]
+        readings = self._readings(summary)
         workers = tuple(
-            self._worker(record, figures, slots.get(record["slot"]), now, now_mono)
-            for record, figures in sorted(readings, key=lambda item: (item[0]["slot"], item[0]["generation"]))
+            self._worker(record, figures, cell.read_requests(), slots.get(record["slot"]), now, now_mono)
+            for record, cell, figures in readings
         )
         last = summary.get("last_reload")
         return ServerStatus(
@@ -195,22 +200,43 @@ class StatusReader:
             started_at=summary.get("started_at", now),
             uptime_s=round(now - summary.get("started_at", now), 3),
             target_workers=summary.get("target_workers", 0),
-            ready_workers=sum(record["state"] == "ready" and record["accepting"] for record, _ in readings),
+            ready_workers=sum(record["state"] == "ready" and record["accepting"] for record, _, _ in readings),
             control=summary.get("control", ""),
             accept_queue=tuple(
                 AcceptQueue(address, *(self._scoreboard.read_queue(index) or (None, None)))
                 for index, address in enumerate(summary.get("addresses", ()))
             ),
             last_reload=Reloaded(**last) if last else None,
-            totals=_totals(summary, [figures for _, figures in readings]),
+            totals=_totals(summary, [figures for _, _, figures in readings]),
             workers=workers,
             slots=tuple(slots[index] for index in sorted(slots)),
             rss_bytes=_sum(worker.rss_bytes for worker in workers),
             pss_bytes=_sum(worker.pss_bytes for worker in workers),
         )
 
+    def requests(self) -> tuple[RequestInFlight, ...]:
+        """Return the requests in flight in all workers, oldest first; of one worker fifty at most."""
+        readings, now = self._readings(self._scoreboard.read_summary()), time.monotonic()
+        found = [
+            request
+            for record, cell, figures in readings
+            for request in in_flight(record, figures, cell.read_requests(), now)
+        ]
+        return tuple(sorted(found, key=lambda request: -request.age_s))
+
+    def _readings(self, summary: dict[str, Any]) -> list[tuple[dict[str, Any], Cell, CellFigures]]:
+        cells = [(record, self._scoreboard.cell(record["cell"])) for record in summary.get("workers", [])]
+        cells.sort(key=lambda item: (item[0]["slot"], item[0]["generation"]))
+        return [(record, cell, cell.read()) for record, cell in cells]
+
     def _worker(
-        self, record: dict[str, Any], figures: CellFigures, slot: SlotStatus | None, now: float, now_mono: float
+        self,
+        record: dict[str, Any],
+        figures: CellFigures,
+        rows: list[Row],
+        slot: SlotStatus | None,
+        now: float,
+        now_mono: float,
     ) -> WorkerStatus:
         rss, pss, cpu = self._measure(record["pid"])
         responses = dict(zip(RESPONSE_CLASSES, figures.responses, strict=True))
@@ -228,6 +254,7 @@ class StatusReader:
             requests=figures.requests,
             responses=responses,
             in_flight=figures.in_flight,
+            requests_in_flight=in_flight(record, figures, rows[:IN_STATUS], now_mono),
             connections=figures.connections,
             websockets=figures.websockets,
             loop_lag_s=round(overdue, 3) if blocked else figures.lag_s,

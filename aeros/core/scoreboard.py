@@ -1,9 +1,9 @@
 """The scoreboard: one shared anonymous mapping that says how every worker is doing.
 
-Layout: a header page, a summary area (JSON about the server, written by the supervisor alone), then one page
-per cell. A cell belongs to one worker process at a time; the worker alone writes its figures, the supervisor
-only clears the cell between two workers, so nothing needs a lock and a writer killed in the middle of a write
-leaves at worst one stale 8-byte number. Each number is aligned, so it is stored and loaded whole.
+Layout: a header page, a summary area (JSON about the server, written by the supervisor alone), then a page of figures
+and four of the in-flight table (see inflight) per cell. A cell belongs to one worker process at a time; the worker
+alone writes it, the supervisor only clears it between two workers, so nothing needs a lock and a writer killed in the
+middle of a write leaves at worst one stale 8-byte number. Each number is aligned, so it is stored and loaded whole.
 
 Readers map it read-only: anyone in the family by inheritance, other processes through the control socket.
 A stuck worker, a busy one, or a dead supervisor cannot hold a reader up.
@@ -19,13 +19,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-_MAGIC = 0x4145524F53_0002  # "AEROS", layout 2
+from .inflight import TABLE_BYTES, Row, clear_rows, read_rows
+
+_MAGIC = 0x4145524F53_0003  # "AEROS", layout 3
 _PAGE = 4096
 _SUMMARY_OFFSET = _PAGE
 _SUMMARY_BYTES = 63 * _PAGE
 _CELLS_OFFSET = _SUMMARY_OFFSET + _SUMMARY_BYTES
-_CELL_BYTES = _PAGE
-_WORDS = _CELL_BYTES // 8
+_FIGURES_BYTES = _PAGE
+_CELL_BYTES = _FIGURES_BYTES + TABLE_BYTES
 
 # Header words.
 _H_MAGIC, _H_CELLS, _H_SEQUENCE, _H_LENGTH, _H_ROSTER_VERSION, _H_ROSTER_LENGTH = range(6)
@@ -45,6 +47,8 @@ BYTES_IN, BYTES_OUT, SECONDS_SUM = range(18, 21)
 PENDING = 21
 #: Share of the time since the heartbeat before the last in which the event loop had something to do, in millionths.
 LOOP_BUSY = 22
+#: How many rows of the in-flight table were ever taken: what lies behind them has no memory, and is left alone.
+TABLE_USED = 23
 HISTOGRAM = 32
 
 RESPONSE_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
@@ -101,10 +105,11 @@ class CellFigures:
 
 
 class Cell:
-    """The page of one worker. `words` is what its owner counts in: `cell.words[REQUESTS] += 1`."""
+    """The pages of one worker. `words` is what its owner counts in: `cell.words[REQUESTS] += 1`."""
 
     def __init__(self, view: memoryview) -> None:
-        self.words = view.cast("Q")
+        self.words = view[:_FIGURES_BYTES].cast("Q")
+        self.table = view[_FIGURES_BYTES:]
 
     def begin(self, pid: int, generation: int, now_ns: int) -> None:
         """Called by the worker as it starts: who it is, and its first heartbeat."""
@@ -115,7 +120,12 @@ class Cell:
 
     def clear(self) -> None:
         """Called by the supervisor before the cell is given to a new worker."""
-        self.words[:] = memoryview(bytes(_CELL_BYTES)).cast("Q")
+        clear_rows(self.table, self.words[TABLE_USED])
+        self.words[:] = memoryview(bytes(_FIGURES_BYTES)).cast("Q")
+
+    def read_requests(self) -> list[Row]:
+        """Return the requests the worker is busy with, as many as its table holds, oldest first."""
+        return read_rows(self.table, self.words[TABLE_USED])
 
     def read(self) -> CellFigures:
         """Return the figures as they are now."""

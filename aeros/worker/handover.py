@@ -9,7 +9,7 @@ when this connection may go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,9 +20,12 @@ from hypercorn.events import RawData
 from hypercorn.protocol.h2 import H2Protocol
 from hyperframe.frame import GoAwayFrame
 
+from ..core.inflight import HANDLING, READING, SENDING, STREAMING
+from .inflight import described
 from .websocket import serve_websocket
 
 if TYPE_CHECKING:
+    from .inflight import Request
     from .lane import Connection, Lane
 
 READ_LIMIT = 1 << 16
@@ -58,6 +61,7 @@ class HandedConnection(TCPServer):
             writer,
         )
         self.lane = lane
+        self.requests: set[_HandedRequest] = set()
         self._going_away: asyncio.Task[None] | None = None
         ssl_object = writer.get_extra_info("ssl_object")
         self.tls: dict[str, Any] | None = None
@@ -99,6 +103,9 @@ class HandedConnection(TCPServer):
     def close_idle(self) -> None:
         if self._http2 is None:
             self.terminate()
+
+    def under_way(self) -> Iterable[Request]:
+        return tuple(self.requests)
 
     def abort(self) -> None:
         self.terminate()
@@ -163,7 +170,12 @@ class HandedApp:
             drop = self._drop if scope["http_version"] != "2" else None
             await serve_websocket(self.lane, scope, receive, send, drop)
         else:
-            await _HandedRequest(self.lane, scope, receive, send).run()
+            request = _HandedRequest(self.lane, scope, receive, send)
+            self.connection.requests.add(request)
+            try:
+                await request.run()
+            finally:
+                self.connection.requests.discard(request)
 
     def _drop(self) -> None:
         self.connection.writer.close()
@@ -172,11 +184,25 @@ class HandedApp:
 class _HandedRequest:
     """One HTTP request of any version through Hypercorn."""
 
-    __slots__ = ("_bytes_in", "_bytes_out", "_lane", "_receive", "_scope", "_send", "_status")
+    __slots__ = (
+        "_bytes_in",
+        "_bytes_out",
+        "_lane",
+        "_receive",
+        "_send",
+        "_status",
+        "row",
+        "scope",
+        "stage",
+        "started",
+        "task",
+    )
+    row: int  # of the in-flight table
+    stage: float
 
     def __init__(self, lane: Lane, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self._lane = lane
-        self._scope = scope
+        self.scope = scope
         self._receive = receive
         self._send = send
         self._status = 0
@@ -184,34 +210,48 @@ class _HandedRequest:
 
     async def run(self) -> None:
         counters = self._lane.counters
+        table = self._lane.table
         counters.request_started()
-        started = perf_counter()
+        self.started = perf_counter()
+        self.task = asyncio.current_task()
+        if table is not None:
+            table.begin(self, READING, *described(self.scope))
         try:
-            await self._lane.app(self._scope, self.receive, self.send)
+            await self._lane.app(self.scope, self.receive, self.send)
         except Exception:
             self._status = self._status or 500
             raise
         finally:
-            counters.request_finished(self._status, self._bytes_in, self._bytes_out, perf_counter() - started)
+            seconds = perf_counter() - self.started
+            counters.request_finished(self._status, self._bytes_in, self._bytes_out, seconds)
+            if table is not None:
+                table.end(self)
 
     async def receive(self) -> Any:
         message = await self._receive()
         if message["type"] == "http.request":
             self._bytes_in += len(message["body"])
+            if not message.get("more_body", False):
+                self._now(HANDLING)
         return message
 
     async def send(self, message: dict[str, Any]) -> None:
         kind = message["type"]
         if kind == "http.response.start":
             self._status = int(message["status"])
-            if self._lane.farewell and self._scope["http_version"] in ("1.0", "1.1"):
+            if self._lane.farewell and self.scope["http_version"] in ("1.0", "1.1"):
                 headers = list(message.get("headers", ()))
                 if not any(bytes(name).lower() == b"connection" for name, _ in headers):
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}
         elif kind == "http.response.body":
             self._bytes_out += len(message.get("body", b""))
+            self._now(STREAMING if message.get("more_body", False) else SENDING)
         await self._send(message)
+
+    def _now(self, stage: float) -> None:
+        if self._lane.table is not None:
+            self._lane.table.stage(self, stage)
 
 
 class HandedProtocol(asyncio.StreamReaderProtocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from ..core.scoreboard import HEARTBEAT, HEARTBEAT_EVERY_S, LAG, LAG_MAX, LOOP_BUSY, Cell
 from .idle import idle_clock
@@ -15,9 +16,11 @@ class Heartbeat:
     A timer, so a blocked loop cannot fake it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Cell) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Cell, also: Callable[[], None]) -> None:
+        """also: called at each beat."""
         self._loop = loop
         self._words = cell.words
+        self._also = also
         self._due = 0.0
         self._idle = idle_clock(loop)
         self._beat_ns = self._idle_ns = 0
@@ -43,5 +46,6 @@ class Heartbeat:
         words[HEARTBEAT] = beat_ns
         words[LAG] = lag
         words[LAG_MAX] = max(words[LAG_MAX], lag)
+        self._also()
         self._due = now + HEARTBEAT_EVERY_S
         self._timer = self._loop.call_at(self._due, self._beat)

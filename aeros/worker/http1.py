@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
+from ..core.inflight import HANDLING, READING
 from .http1_exchange import REQUEST, ASGIExchange, Exchange
 from .http1_parser import PREFACE, ChunkedReader, Head, HeadParser, RequestRefused, refuses_early
 from .http1_response import continue_response, error_response
+from .inflight import client_label
 
 if TYPE_CHECKING:
+    from .inflight import Request
     from .lane import Lane
 
 READ_AHEAD = 1 << 16
@@ -60,6 +63,7 @@ class HTTP1Connection(asyncio.Protocol):
         "_timer",
         "_writers",
         "client",
+        "label",
         "lane",
         "requests",
         "scheme",
@@ -75,6 +79,7 @@ class HTTP1Connection(asyncio.Protocol):
         self.lane = lane
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
+        self.label = b""  # the client as the in-flight table shows it
         self.scheme = "http"
         self.tls: dict[str, Any] | None = None
         self.requests = 0
@@ -105,6 +110,7 @@ class HTTP1Connection(asyncio.Protocol):
                 self.abort()
                 return
             self.client, self.server = client[:2], server[:2]
+            self.label = client_label(client)
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             self.scheme = "https"
@@ -190,6 +196,9 @@ class HTTP1Connection(asyncio.Protocol):
             self._exchange.disconnect()
             self._exchange.cancel()
 
+    def under_way(self) -> Iterable[Request]:
+        return () if self._exchange is None else (self._exchange,)
+
     # Reading
 
     def _read_head(self, data: bytes) -> None:
@@ -240,6 +249,9 @@ class HTTP1Connection(asyncio.Protocol):
         usable = direct is not None and direct.usable()
         exchange: Exchange = direct.exchange(self, head) if usable else ASGIExchange(self, head)  # type: ignore[union-attr]
         self._exchange = exchange
+        if lane.table is not None:
+            stage = READING if head.has_body else HANDLING
+            lane.table.begin(exchange, stage, head.raw_method, head.raw_path, self.label)
         if lane.server_names and head.host.decode("latin1") not in lane.server_names:
             self._phase = BODY if head.has_body else BUSY
             exchange.refuse(404)
@@ -279,6 +291,8 @@ class HTTP1Connection(asyncio.Protocol):
             exchange.feed(data)
         if complete:
             self._phase = BUSY
+            if self.lane.table is not None:
+                self.lane.table.stage(exchange, HANDLING)
             exchange.end_of_body()
             if rest:
                 self.data_received(rest)

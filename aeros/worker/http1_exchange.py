@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypercorn.utils import UnexpectedMessageError
 
+from ..core.inflight import STREAMING
 from .http1_response import CHUNKED, UNTIL_CLOSE, Pair, ResponseError, error_response, has_no_body, response_head
 
 if TYPE_CHECKING:
@@ -53,12 +54,17 @@ class Exchange:
         "held",
         "keep_alive",
         "remaining",
+        "row",
         "scope",
+        "stage",
         "started",
         "state",
         "status",
         "task",
     )
+
+    row: int  # of the in-flight table
+    stage: float
 
     def __init__(self, connection: HTTP1Connection, head: Head) -> None:
         self.connection = connection
@@ -125,6 +131,8 @@ class Exchange:
         connection.transport.write(data)
         seconds = perf_counter() - self.started
         lane.counters.request_finished(status, self.bytes_in, self.bytes_out, seconds)
+        if lane.table is not None:
+            lane.table.end(self)
         if lane.access is not None:
             connection.log_later(lane.access(self.scope, {"status": status, "headers": []}, seconds))
         connection.response_done(self)
@@ -224,6 +232,8 @@ class Exchange:
         self.state = CLOSED
         seconds = perf_counter() - self.started
         lane.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
+        if lane.table is not None:
+            lane.table.end(self)
         if lane.access is not None:
             headers = [pair if isinstance(pair[0], bytes) else _encoded(pair) for pair in self.headers]
             response = {"type": "http.response.start", "status": self.status, "headers": headers}
@@ -242,6 +252,8 @@ class Exchange:
         self.keep_alive = False
         seconds = perf_counter() - self.started
         lane.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
+        if lane.table is not None:
+            lane.table.end(self)
         if lane.access is not None:
             connection.log_later(lane.access(self.scope, None, seconds))
         connection.response_done(self)
@@ -302,6 +314,9 @@ class ASGIExchange(Exchange):
         kind = message["type"]
         if kind == "http.response.body" and self.state is RESPONSE:
             more = message.get("more_body", False)
+            table = self.connection.lane.table
+            if more and table is not None:
+                table.stage(self, STREAMING)
             self.send_body(bytes(message.get("body", b"")), more)
             if self.connection.write_paused:
                 await self.connection.writable()

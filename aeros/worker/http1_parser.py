@@ -54,6 +54,7 @@ class Head:
         "method",
         "path",
         "query_string",
+        "raw_method",
         "raw_path",
         "size",
         "sized",
@@ -63,6 +64,7 @@ class Head:
     )
 
     method: str
+    raw_method: bytes
     raw_path: bytes
     path: str
     query_string: bytes
@@ -151,6 +153,7 @@ class HeadParser:
             self._feed(data[:end] + b"\r\n\r\n", target)
 
         head = Head()
+        head.raw_method = method
         head.method = method.decode("ascii")
         raw_path, _, head.query_string = target.partition(b"?")
         head.raw_path = raw_path

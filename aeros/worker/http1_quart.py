@@ -23,6 +23,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from ..core.inflight import SENDING, STREAMING
 from .http1_exchange import Exchange
 from .http1_parser import HeadParser
 
@@ -286,6 +287,7 @@ class QuartExchange(Exchange):
                 data = data[body.begin : body.end]
             self.send_body(data, False)
             if self.connection.write_paused:
+                self._now(SENDING)
                 try:
                     async with asyncio.timeout(timeout):
                         await self.connection.writable()
@@ -300,8 +302,14 @@ class QuartExchange(Exchange):
         if not self.disconnected:
             await self.end()
 
+    def _now(self, stage: float) -> None:
+        table = self.connection.lane.table
+        if table is not None:
+            table.stage(self, stage)
+
     async def _stream(self, response: Any, headers: list[tuple[str, str]]) -> None:
         connection = self.connection
+        self._now(STREAMING)
         self.start_response(response.status_code, headers)
         # The head waits for the first of the body, but not beyond this turn of the loop.
         connection.lane.loop.call_soon(self.flush)

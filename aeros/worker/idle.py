@@ -38,7 +38,7 @@ def _libuv(loop: asyncio.AbstractEventLoop) -> Callable[[], int]:
     library.uv_metrics_idle_time.restype = ctypes.c_uint64
     unwrap = ctypes.pythonapi.PyCapsule_GetPointer
     unwrap.argtypes, unwrap.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_void_p
-    address = unwrap(module.libuv_get_loop_t_ptr(loop), None)
+    address = unwrap(module.libuv_get_loop_t_ptr(loop), None)  # type: ignore[attr-defined,unused-ignore]
     if library.uv_loop_configure(address, _UV_METRICS_IDLE_TIME):
         raise OSError("this libuv does not measure idle time")
     measure = library.uv_metrics_idle_time

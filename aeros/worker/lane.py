@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..compat import knows_quart
 from .access import Access, access_logger
 from .http1_response import CommonHeaders
+from .inflight import InFlightTable, Request
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -76,11 +77,15 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Drop the connection now."""
 
+    def under_way(self) -> Iterable[Request]:
+        """Return the requests the app is busy with."""
+
 
 class Lane:
     """One worker's connections and what they all need. Made after the fork, on the worker's loop.
 
     app: the ASGI app. config: Hypercorn's, complete. state: the lifespan state, filled by lifespan startup.
+    table: where the requests under way are shown, None for nowhere.
     hand_over(transport, protocol, data): takes a connection that is not plain HTTP/1.x over from `protocol`, with all
     bytes read so far; by default aeros.worker.handover.hand_over.
     """
@@ -109,6 +114,7 @@ class Lane:
         "running",
         "server_names",
         "state",
+        "table",
         "websockets",
     )
 
@@ -120,6 +126,7 @@ class Lane:
         loop: asyncio.AbstractEventLoop,
         state: dict[str, Any] | None = None,
         counters: Counters | None = None,
+        table: InFlightTable | None = None,
         hand_over: Callable[[asyncio.Transport, asyncio.Protocol, bytes], None] | None = None,
     ) -> None:
         self.app = app
@@ -127,6 +134,7 @@ class Lane:
         self.loop = loop
         self.state: dict[str, Any] = {} if state is None else state
         self.counters: Counters = NullCounters() if counters is None else counters
+        self.table = table
         self.draining = False
         self.farewell = False  # each HTTP/1 response is its connection's last: draining, or soon to drain
         self.closing = False
@@ -161,6 +169,11 @@ class Lane:
     @property
     def connections_open(self) -> int:
         return len(self.connections)
+
+    def under_way(self) -> Iterator[Request]:
+        """Return every request the app is busy with."""
+        for connection in list(self.connections):
+            yield from connection.under_way()
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)

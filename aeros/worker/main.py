@@ -27,6 +27,7 @@ from .figures import Figures
 from .handover import hypercorn_protocol_factory
 from .heartbeat import Heartbeat
 from .http1 import http1_protocol_factory
+from .inflight import InFlightTable
 from .lane import Lane
 from .lifeline import guard
 from .logs import WorkerLogs
@@ -72,7 +73,8 @@ def run_worker(
         config = options.hypercorn_config()
         lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation)
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
-        lane = Lane(app, config, loop=loop, counters=figures)
+        table = InFlightTable(cell)
+        lane = Lane(app, config, loop=loop, counters=figures, table=table)
         factory = http1_protocol_factory if options.http == "lane" else hypercorn_protocol_factory
         serving = Serving(
             app,
@@ -83,7 +85,7 @@ def run_worker(
             factory(lane),
             Turn(scoreboard, seed.cell),
             figures,
-            Heartbeat(loop, cell),
+            Heartbeat(loop, cell, lambda: table.complete(lane.under_way())),
             log,
             identity=(pid, seed.generation, seed.nonce),
             on_ready=on_ready,

@@ -73,6 +73,11 @@ async def status() -> dict[str, object]:
     return app.server.status().to_dict()
 
 
+@app.get("/requests")
+async def requests() -> dict[str, object]:
+    return {"requests": [one.to_dict() for one in app.server.requests()]}
+
+
 @app.get("/code/<int:code>")
 async def code(code: int) -> tuple[dict[str, object], int]:
     return who(), code

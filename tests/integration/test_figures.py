@@ -34,7 +34,7 @@ def test_every_request_is_in_the_histogram_and_no_websocket_is(serve: Serve, htt
     assert 0.1 < latency.quantile(0.95) < 0.4
     assert latency.quantile(0.5) < 0.1
     assert 0.75 < latency.sum_s < 3
-    assert worker.websockets == 0
+    eventually(lambda: server.workers()[0].websockets == 0, 5)
     assert server.status().totals.websockets == 1
     os.kill(worker.pid, signal.SIGKILL)
     server.expect(r"worker slot=\d")

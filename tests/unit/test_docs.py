@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import aeros
-from aeros import latency, status
+from aeros import inflight, latency, status
 from aeros.core import messages
 from aeros.core.exitcodes import ExitCode
 from aeros.options.table import OPTIONS
@@ -29,6 +29,7 @@ RECORDS = (
     status.Totals,
     status.AcceptQueue,
     latency.LatencyHistogram,
+    inflight.RequestInFlight,
 )
 
 

@@ -1,0 +1,67 @@
+"""The requests that workers are busy with at the moment, as frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .core.inflight import Row
+from .core.scoreboard import CellFigures
+
+#: So many of a worker's requests, the oldest, are in its status; `server.requests()` has all that are known.
+IN_STATUS = 8
+
+
+@dataclass(frozen=True)
+class RequestInFlight:
+    """One request that a worker has begun and not finished. WebSockets are not requests.
+
+    slot, pid, generation: of the worker. path: without the query; at most 160 bytes of it, path_cut says whether there
+    was more. age_s: since its first byte was read. stage: reading (its body is still coming in), handling, streaming
+    (the response goes out as the app makes it), sending (the whole response waits for the client to take it). client:
+    "host:port", "" for a Unix socket. request_id: its X-Request-ID, at most 64 bytes, "" without one; of a request
+    younger than half a second it may not be known yet.
+    """
+
+    slot: int
+    pid: int
+    generation: int
+    method: str
+    path: str
+    path_cut: bool
+    age_s: float
+    stage: str
+    client: str
+    request_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as plain strings, numbers and booleans."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        path = self.path + ("…" if self.path_cut else "")
+        known = [f"{self.age_s:.1f} s", self.stage]
+        known += [f"from {self.client}"] if self.client else []
+        known += [f"id {self.request_id}"] if self.request_id else []
+        return f"{self.method} {path} ({', '.join(known)})"
+
+
+def in_flight(record: dict[str, Any], figures: CellFigures, rows: list[Row], now: float) -> tuple[RequestInFlight, ...]:
+    """Return the requests of one worker, oldest first. record: its entry in the summary. now: monotonic seconds."""
+    if figures.pid != record["pid"]:
+        return ()  # the cell is another's by now, or not yet its own
+    return tuple(
+        RequestInFlight(
+            slot=record["slot"],
+            pid=record["pid"],
+            generation=record["generation"],
+            method=row.method,
+            path=row.path,
+            path_cut=row.cut,
+            age_s=round(max(0.0, now - row.began), 3),
+            stage=row.stage,
+            client=row.client,
+            request_id=row.request_id,
+        )
+        for row in rows
+    )

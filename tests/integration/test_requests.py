@@ -1,0 +1,103 @@
+"""The requests in flight, as `server.requests()`, the status, the command and a handler show them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import Serve
+from tests.helpers.conditions import eventually
+from tests.helpers.http import Connection
+from tests.helpers.serverproc import ServerProcess, environment
+
+
+def command(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "aeros", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=environment(server.runtime_dir, server.marker),
+    )
+
+
+@pytest.mark.parametrize("http", ["lane", "hypercorn"])
+def test_each_request_is_shown_with_what_it_is_and_how_far(serve: Serve, http: str) -> None:
+    server = serve("full", "-w", "2", "--http", http).ready(2)
+    handle = server.handle()
+    assert handle.requests() == ()
+    assert command(server, "requests", str(server.pid)).stdout == "no request is in flight\n"
+    with ExitStack() as stack:
+        begun = time.monotonic()
+        slow, upload, stream = (stack.enter_context(Connection(server.address)) for _ in range(3))
+        slow.send(slow.head("GET", "/slow?s=3&token=secret", headers={"X-Request-ID": "one-two"}))
+        upload.send(upload.head("POST", "/upload", 10) + b"12345")
+        stream.send(stream.head("GET", "/sse"))
+
+        def shown() -> dict[str, str]:
+            return {request.path: request.stage for request in handle.requests()}
+
+        wanted = {"/slow": "handling", "/upload": "reading", "/sse": "streaming"}
+        eventually(lambda: shown() == wanted, 5, f"{wanted}, not {shown()}")
+        (found,) = [request for request in handle.requests() if request.path == "/slow"]
+        owner = {worker.pid: worker for worker in server.workers()}[found.pid]
+        assert (found.method, found.slot, found.generation) == ("GET", owner.slot, owner.generation)
+        assert found.client == "{}:{}".format(*slow.socket.getsockname()[:2])
+        assert 0 < found.age_s <= time.monotonic() - begun + 0.1
+        eventually(lambda: [one.request_id for one in handle.requests() if one.path == "/slow"] == ["one-two"], 3)
+        ages = [one.age_s for one in handle.requests()]
+        assert ages == sorted(ages, reverse=True)
+        in_status = [one.path for worker in server.workers() for one in worker.requests_in_flight]
+        assert sorted(in_status) == sorted(wanted)
+        inside = {one["path"] for one in server.get("/requests").json()["requests"]}
+        assert inside == {*wanted, "/requests"}
+        listed = json.loads(command(server, "requests", str(server.pid), "--json").stdout)
+        assert {one["path"]: one["stage"] for one in listed} == wanted
+        page = command(server, "requests", str(server.pid)).stdout
+        assert "GET /slow" in page
+        assert "one-two" in page
+        assert "secret" not in page
+        upload.send(b"67890")
+        assert upload.read_answer().status == 200
+        assert slow.read_answer().status == 200
+        eventually(lambda: shown() == {"/sse": "streaming"}, 5, f"the stream alone, not {shown()}")
+    eventually(lambda: handle.requests() == (), 5, "nothing in flight")
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize(("path", "http"), [("/block", "lane"), ("/regex", "lane"), ("/regex", "hypercorn")])
+def test_a_stuck_worker_shows_the_request_that_runs(serve: Serve, path: str, http: str) -> None:
+    server = serve("full", "-w", "1", "--worker-timeout", "60", "--http", http).ready(1)
+    server.expect(r"worker slot=\d", "Fatal Python error", "kill")
+    with Connection(server.address) as connection:
+        connection.send(connection.head("GET", path))
+        eventually(lambda: [one.path for one in server.handle().requests()] == [path], 3)
+        first = server.handle().requests()[0].age_s
+        eventually(lambda: server.handle().requests()[0].age_s > first + 0.5, 3, "it grows older")
+    (worker,) = server.workers()
+    os.kill(worker.pid, signal.SIGKILL)
+    eventually(lambda: server.ready_pids() - {worker.pid}, 10)
+    assert server.handle().requests() == (), "nothing is left of the one that was killed"
+    assert server.stop() == 0
+
+
+def test_more_requests_than_the_table_holds(serve: Serve) -> None:
+    server = serve("full", "-w", "1").ready(1)
+    with ExitStack() as stack:
+        for _ in range(60):
+            connection = stack.enter_context(Connection(server.address))
+            connection.send(connection.head("GET", "/slow?s=4"))
+        eventually(lambda: server.workers()[0].in_flight == 60, 5)
+        assert len(server.handle().requests()) == 51
+        assert len(server.workers()[0].requests_in_flight) == 8
+        assert command(server, "requests", str(server.pid)).stdout.endswith("and 9 more\n")
+    server.send_signal(signal.SIGQUIT)
+    server.wait_exit(10)
