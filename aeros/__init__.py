@@ -11,10 +11,14 @@ Names are imported when they are first used, so that `aeros status` does not pay
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .version import __version__
+
+if sys.platform == "win32":
+    raise ImportError("Aeros needs fork(), which Windows does not have; use WSL, or Hypercorn itself")
 
 if TYPE_CHECKING:
     from .app import WebServer

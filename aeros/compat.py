@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 
 #: Beginnings of the Quart versions that the lean request path and the direct path were compared with
@@ -9,6 +10,7 @@ from importlib.metadata import version
 COMPARED_WITH = ("0.22.",)
 
 
+@cache
 def knows_quart() -> bool:
-    """Return whether the installed Quart is one of those versions."""
+    """Return whether the installed Quart is one of those versions. Found out once, before the fork: it is dear."""
     return version("quart").startswith(COMPARED_WITH)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .compat import knows_quart
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.messages import ReloadOutcome
@@ -15,6 +13,9 @@ from .core.seed import WorkerSeed
 from .hooks import Hooks, WorkerInfo
 from .options import Options
 from .status import Reloaded
+
+if TYPE_CHECKING:
+    from hypercorn.config import Config
 
 
 class AppProgram:
@@ -28,20 +29,28 @@ class AppProgram:
         self._listeners = listeners
         self._scoreboard = scoreboard
         self._log = log
+        self._config: Config | None = None
         hooks = getattr(app, "hooks", None)
         self._hooks = hooks if isinstance(hooks, Hooks) else Hooks()
 
     def preload(self) -> None:
-        """Import what every worker needs, where it is still shared: in the zygote."""
+        """Import what every worker needs, and use it once, where it is still shared. Runs no code of the app's."""
         import importlib
 
         importlib.import_module("aeros.worker.main")
-        if "quart" in sys.modules and knows_quart():
-            from .worker.http1_quart import rehearse
-
-            rehearse(self._app)
         if self._options.worker_class == "uvloop":
             importlib.import_module("uvloop")
+        from .warmup import rehearse
+
+        self._config = self._options.hypercorn_config()
+        rehearse(self._app, self._options, self._log)
+
+    def warm_up(self) -> None:
+        """Send the app the requests of `warmup`."""
+        if self._options.warmup:
+            from .warmup import warm_up
+
+            warm_up(self._app, self._options, self._scoreboard, self._log)
 
     def run_worker(self, seed: WorkerSeed) -> int:
         """Be a worker; return its exit code."""
@@ -52,6 +61,7 @@ class AppProgram:
             seed,
             self._app,
             self._options,
+            self._config if self._config is not None else self._options.hypercorn_config(),
             self._listeners,
             self._scoreboard,
             self._log,

@@ -105,8 +105,6 @@ def server_of_worker(worker: WorkerContext) -> Server:
 
 
 def _check_moment() -> None:
-    if sys.platform == "win32":
-        raise StateError("Aeros needs fork(), which Windows does not have; use WSL, or Hypercorn itself")
     if context.current is not None:
         raise StateError(
             f"start() was called inside a worker (slot {context.current.slot}); a worker cannot start another server"

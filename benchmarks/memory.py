@@ -12,7 +12,7 @@ from . import client, proc
 from .servers import PEERS, Plan, running
 from .tell import say
 
-KINDS = ("aeros", *PEERS, "gunicorn --preload")
+KINDS = ("aeros", "aeros --warmup", *PEERS, "gunicorn --preload")
 COUNTS = (1, 2, 4, 8, 16)
 REQUESTS = 10_000
 
@@ -64,14 +64,17 @@ def table(data: dict[str, Any]) -> list[str]:
     servers = list(dict.fromkeys(row["server"] for row in rows))
     pss = {(row["server"], row["workers"]): row["pss_kb"] / 1024 for row in rows}
     lines = [
-        "| server | " + " | ".join(f"{count} w" for count in counts) + " | each further worker | Aeros/it at 4 |",
-        "|---|" + "--:|" * (len(counts) + 2),
+        "| server | "
+        + " | ".join(f"{count} w" for count in counts)
+        + " | each further worker | Aeros/it at 4 | with --warmup |",
+        "|---|" + "--:|" * (len(counts) + 3),
     ]
     for server in servers:
         cells = [f"{pss[server, count]:.0f}" if (server, count) in pss else "" for count in counts]
         slope = per_worker_kb(rows, server)
-        ratio = pss["aeros", 4] / pss[server, 4] if ("aeros", 4) in pss and (server, 4) in pss else None
         cells.append(f"{slope / 1024:.1f}" if slope is not None else "")
-        cells.append("" if ratio is None or server == "aeros" else f"{ratio:.2f}")
+        for ours in ("aeros", "aeros --warmup"):
+            ratio = pss[ours, 4] / pss[server, 4] if (ours, 4) in pss and (server, 4) in pss else None
+            cells.append("" if ratio is None or server.startswith("aeros") else f"{ratio:.2f}")
         lines.append(f"| {server} | " + " | ".join(cells) + " |")
     return lines

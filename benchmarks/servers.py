@@ -51,6 +51,21 @@ def _aeros(plan: Plan, port: int) -> list[str]:
     return [sys.executable, "-m", "benchmarks.app", "-w", str(plan.workers), "--bind", f"{HOST}:{port}", *tls]
 
 
+def _aeros_warm(plan: Plan, port: int) -> list[str]:
+    paths = (
+        "/json",
+        "/hello/a/1?from=b",
+        "/template",
+        "/stream",
+        "/large",
+        "/text",
+        "/static/style.css",
+        "/def",
+        "/pid",
+    )
+    return [*_aeros(plan, port), *(word for path in paths for word in ("--warmup", path))]
+
+
 def _uvicorn(plan: Plan, port: int) -> list[str]:
     tls = ["--ssl-certfile", certificate().cert, "--ssl-keyfile", certificate().key] if plan.tls else []
     http = ["--http", "zttp", "--http2"] if plan.http2 else ["--http", "httptools"]
@@ -108,6 +123,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("aeros", "aeros", _aeros),
+        Kind("aeros --warmup", "aeros", _aeros_warm),
         Kind("uvicorn", "uvicorn", _uvicorn),
         Kind("hypercorn", "hypercorn", _hypercorn),
         Kind("gunicorn", "gunicorn", _gunicorn),

@@ -39,6 +39,8 @@ class Options:
     #: None: as many extra workers as there are workers.
     reload_surge: int | None
     use_reloader: bool
+    #: Paths, each with its query string.
+    warmup: tuple[str, ...]
 
     boot_timeout_s: float
     #: 0: never.

@@ -120,6 +120,12 @@ OPTIONS: tuple[Option, ...] = (
         field="use_reloader", hypercorn="use_reloader", flags=("--reload",), kind="switch",
     ),
     Option(
+        "warmup", FLEET, several(values.request_path), (),
+        "A path to GET from the app a few times before the first fork, so that what this imports, compiles and "
+        "caches is shared by the workers; before_serving has not run then. May be repeated.",
+        "PATH", field="warmup", kind="list",
+    ),
+    Option(
         "daemon", FLEET, units.switch, True,
         "Accepted for Hypercorn's sake, without effect: workers may always start processes of their own.",
         hypercorn="daemon", flags=("-D", "--daemon"), kind="switch", default_text="no effect",

@@ -47,6 +47,16 @@ def filled(value: object) -> str:
     return result
 
 
+def request_path(value: object) -> str:
+    """Return the path of a request, with its query string if it has one: "/", "/search?q=a"."""
+    result = filled(value)
+    if not result.startswith("/") or result.startswith("//"):
+        raise BadValueError("must begin with one /, as in /search?q=a")
+    if "#" in result or any(character.isspace() for character in result):
+        raise BadValueError("must be a path as a client sends it, without spaces and #")
+    return result
+
+
 def target(value: object) -> object:
     """Return where a log goes: a path, "-" (the standard stream), None (nowhere; "" too) or a Logger."""
     if value is None or value == "":

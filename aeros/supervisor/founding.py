@@ -75,6 +75,7 @@ def found(
     # Everything the family will need is made before the first fork, and never looked at by a collector again: the
     # pages stay shared by all of it, the supervisor included.
     program.preload()
+    program.warm_up()
     become_subreaper()
     gc.collect()
     gc.freeze()

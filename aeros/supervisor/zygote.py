@@ -58,7 +58,10 @@ class Program(Protocol):
     """The app as the zygote sees it: what a worker does, and the user's hooks."""
 
     def preload(self) -> None:
-        """Import what every worker will need."""
+        """Import what every worker will need, and use it once. Runs no code of the app's."""
+
+    def warm_up(self) -> None:
+        """Send the app the requests it was to have before the first fork. Ends within the boot timeout."""
 
     def run_worker(self, seed: WorkerSeed) -> int:
         """Be a worker; return its exit code."""
@@ -127,6 +130,7 @@ class Zygote:
         # another zygote all of it is frozen already, and a collection would only unshare what it looks at.
         if not gc.get_freeze_count():
             self.program.preload()
+            self.program.warm_up()
             gc.collect()
         gc.freeze()
         if self.policy.use_reloader:

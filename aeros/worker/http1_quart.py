@@ -25,7 +25,6 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..core.inflight import SENDING, STREAMING
 from .http1_exchange import Exchange
-from .http1_parser import HeadParser
 
 if TYPE_CHECKING:
     from .http1 import HTTP1Connection
@@ -143,15 +142,6 @@ def direct_path(lane: Lane) -> DirectPath | None:
         if code is None or code.co_filename != quart.asgi.__file__:
             return None
     return DirectPath(lane, app)
-
-
-def rehearse(app: Any) -> None:
-    """Look once at what every worker will look at, before the fork: what that writes to memory is then shared."""
-    if isinstance(app, Quart):
-        _request_can_be_built(app)
-    parser = HeadParser(False)
-    for _ in range(20):  # so often that CPython has specialised the bytecode
-        parser.parse(b"GET /rehearsal?a=b HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n")
 
 
 async def _no_push(path: str, headers: Headers) -> None:

@@ -34,6 +34,8 @@ from .logs import WorkerLogs
 from .serving import Serving
 
 if TYPE_CHECKING:
+    from hypercorn.config import Config
+
     from ..core.listener import Listener
     from ..core.seed import WorkerSeed
     from ..options import Options
@@ -43,6 +45,7 @@ def run_worker(
     seed: WorkerSeed,
     app: Any,
     options: Options,
+    config: Config,
     listeners: list[Listener],
     scoreboard: Scoreboard,
     log: LineLog,
@@ -51,7 +54,10 @@ def run_worker(
     on_ready: Callable[[], Awaitable[None]],
     startup_failure: Callable[[], tuple[str, str, bool] | None],
 ) -> int:
-    """Be worker `seed.slot` until told to end; return the exit code. Called in the forked child."""
+    """Be worker `seed.slot` until told to end; return the exit code. Called in the forked child.
+
+    config: Hypercorn's, of these options; this process's own to change.
+    """
     born_at = monotonic()
     pid = os.getpid()
     _settle(seed)
@@ -70,7 +76,6 @@ def run_worker(
     async def serve() -> int:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(options.threads, thread_name_prefix="aeros"))
-        config = options.hypercorn_config()
         lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation)
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
         table = InFlightTable(cell)
@@ -122,6 +127,11 @@ def _settle(seed: WorkerSeed) -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
+    # The thread of sync_to_async, if the program used it before the fork, does not exist here; its executor
+    # would wait for it for ever.
+    asgiref_sync = sys.modules.get("asgiref.sync")
+    if asgiref_sync is not None:
+        asgiref_sync.SyncToAsync.single_thread_executor = ThreadPoolExecutor(1)
     gc.enable()
 
 

@@ -98,6 +98,7 @@ class Serving:
         self._retire: Retire | None = None
         self._up = False
         self._stacks = ""
+        self._hook_failure: Exception | None = None
         self._frame: asyncio.Task[None]
         self._loop = asyncio.get_running_loop()
         self._asked_to_retire = False
@@ -131,6 +132,8 @@ class Serving:
         finally:
             self._loop.remove_reader(self._channel.fileno())
             self._heartbeat.stop()
+        if self._hook_failure is not None:
+            return self._fail("startup", self._hook_failure)
         self._send(Goodbye(self._retire.reason if self._retire else "", self._cut))
         return 0
 
@@ -146,7 +149,11 @@ class Serving:
         """The shutdown trigger: awaited when the app is up; returning from it begins Hypercorn's shutdown."""
         if self._config.ssl_enabled:
             await self._certified.wait()
-        await self._on_ready()
+        try:
+            await self._on_ready()
+        except Exception as error:  # out of Hypercorn's frame it would come as a group of exceptions
+            self._hook_failure = error
+            return
         self._up = True
         self._send(Ready(self._pid, self._generation, self._nonce, round(monotonic() - self._born_at, 6)))
         await self._either(self._go, self._end)

@@ -119,5 +119,5 @@ def test_tables_and_plot_are_made_of_results() -> None:
     ]
     assert memory.per_worker_kb(rows, "aeros") == 5120
     assert memory.per_worker_kb(rows, "hypercorn") is None
-    assert "| hypercorn |  | 70 |  | 0.50 |" in table_of("memory", {"rows": rows})
+    assert "| hypercorn |  | 70 |  | 0.50 |  |" in table_of("memory", {"rows": rows})
     assert 'height="8"' in plot.bars("A & B", {"json": {"aeros": 0.4, "uvicorn": 1.0}})

@@ -32,7 +32,8 @@ ALLOWED = {
     "loading": {"errors"},
     "console": {"core", "inflight", "status"},
     "server": {"core", "errors", "inflight", "status", "supervisor", "version"},
-    "program": {"compat", "core", "hooks", "options", "status", "worker"},
+    "warmup": {"compat", "core", "options", "worker"},
+    "program": {"core", "hooks", "options", "status", "warmup", "worker"},
     "startup": {
         "core",
         "errors",
@@ -50,6 +51,7 @@ ALLOWED = {
 TOP = {"app", "cli", "__init__", "__main__"}
 #: Packages from outside which a part may use beside the standard library.
 OUTSIDE = {
+    "warmup": {"quart"},
     "core": set(),
     "version": set(),
     "errors": set(),

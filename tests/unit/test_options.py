@@ -78,6 +78,7 @@ def test_every_option_can_be_given_in_every_way() -> None:
     samples = {"bind": "127.0.0.1:9", "worker_class": "asyncio", "log_format": "json", "log_level": "DEBUG"}
     samples |= {"http": "hypercorn", "faults": "fork=EAGAIN:0.5"}
     samples |= {"sni": "x.org=c.pem:k.pem", "tls_watch": "off"}
+    samples["warmup"] = "/"
     for option in OPTIONS:
         if option.field is None or option.kind == "switch" or option.name in ("insecure_bind", "quic_bind"):
             continue
