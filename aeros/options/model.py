@@ -52,6 +52,12 @@ class Options:
     shutdown_timeout_s: float
     keep_alive_timeout_s: float
 
+    #: Whose forwarding headers are believed, and which: addresses, networks, "unix", "*".
+    forwarded_allow: tuple[str, ...]
+    forwarded_header: Literal["x-forwarded", "forwarded"]
+    #: Whose connections begin with a PROXY header.
+    proxy_protocol: tuple[str, ...]
+
     max_requests: int | None
     max_requests_jitter: int
     max_lifetime_s: float | None

@@ -26,8 +26,9 @@ LOGS = "logs"
 CONTROL = "control and files"
 TLS = "TLS"
 HTTP = "HTTP and WebSocket"
+PROXIES = "proxies in front"
 
-GROUPS = (LISTENERS, FLEET, TIMES, RECYCLING, LOGS, CONTROL, TLS, HTTP)
+GROUPS = (LISTENERS, FLEET, TIMES, RECYCLING, LOGS, CONTROL, TLS, HTTP, PROXIES)
 
 
 def _default_worker_class() -> str:
@@ -418,6 +419,25 @@ OPTIONS: tuple[Option, ...] = (
         "wsgi_max_body_size", HTTP, size(1), 16 << 20,
         "The largest request body for a WSGI app mounted beside.",
         "SIZE", hypercorn="wsgi_max_body_size",
+    ),
+    # -- proxies in front
+    Option(
+        "forwarded_allow", PROXIES, values.peers, (),
+        "Proxies whose forwarding headers are believed: addresses, networks, unix (all peers on Unix sockets) or *, "
+        "joined by commas. From everybody else, and without this, they mean nothing.",
+        "PEERS", field="forwarded_allow", kind="list",
+    ),
+    Option(
+        "forwarded_header", PROXIES, values.one_of("x-forwarded", "forwarded"), "x-forwarded",
+        "Which headers those proxies set: X-Forwarded-For, -Proto, -Host, -Port and -Prefix, or Forwarded of RFC 7239. "
+        "The other ones are not believed.",
+        "NAME", field="forwarded_header",
+    ),
+    Option(
+        "proxy_protocol", PROXIES, values.peers, (),
+        "Balancers whose connections begin with a PROXY header, version 1 or 2: addresses, networks, unix or *, joined "
+        "by commas. Each of their connections must.",
+        "PEERS", field="proxy_protocol", kind="list",
     ),
 )  # fmt: skip
 

@@ -187,6 +187,30 @@ def address(value: object) -> str:
     return join_host_port(*_host_and_port(given))
 
 
+def peers(value: object) -> tuple[str, ...]:
+    """Return peers joined by commas, or a list of such texts, as networks, "unix" and "*", each once, in order."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise BadValueError("must be text or a list of texts")
+    named = [name for item in value for part in text(item).split(",") if (name := part.strip().lower())]
+    return tuple(dict.fromkeys(name if name in ("unix", "*") else _network(name) for name in named))
+
+
+def _network(name: str) -> str:
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_network(name))
+    except ValueError:
+        pass
+    try:
+        whole_network = ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        raise BadValueError("must be addresses such as 10.0.0.7, networks such as 10.0.0.0/8, unix or *") from None
+    raise BadValueError(f"has an address with a netmask that cuts it off; write {whole_network}")
+
+
 def split_host_port(bind: str) -> tuple[str, int] | None:
     """Return host and port of an address as address() writes it, or None for unix: and fd://."""
     if bind.startswith(("unix:", "fd://")):

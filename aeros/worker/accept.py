@@ -7,8 +7,12 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .fairness import Turn
+
+if TYPE_CHECKING:
+    from .proxy_protocol import ProxyHeaders
 
 #: A worker whose turn it is not looks again after this long.
 _STEP_BACK_S = 0.001
@@ -35,10 +39,11 @@ class Acceptor:
         handshake_timeout_s: float,
         on_pause: Callable[[str], None],
         context: ssl.SSLContext | None = None,
+        proxy_headers: ProxyHeaders | None = None,
     ) -> None:
         """listeners: each with whether it speaks TLS; `context` may be changed at any time, for connections to come.
         turn: asked before each accept. pending: told of connections that are being set up. on_pause: told why
-        accepting stops for a moment."""
+        accepting stops for a moment. proxy_headers: read before anything else where it expects one."""
         self._loop = loop
         self.context = context
         self._listeners = list(listeners)
@@ -47,6 +52,7 @@ class Acceptor:
         self._pending = pending
         self._handshake_timeout_s = handshake_timeout_s
         self._on_pause = on_pause
+        self._proxy_headers = proxy_headers
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
         self._paused = False
@@ -128,9 +134,12 @@ class Acceptor:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        factory = self._factory
         try:
+            if self._proxy_headers is not None and self._proxy_headers.expected(connection):
+                factory = await self._announced(self._proxy_headers, connection)
             await self._loop.connect_accepted_socket(
-                self._factory,
+                factory,
                 connection,
                 ssl=context,
                 ssl_handshake_timeout=self._handshake_timeout_s if context is not None else None,
@@ -139,3 +148,10 @@ class Acceptor:
             connection.close()  # a handshake that failed is the client's affair
         finally:
             self._pending(-1)
+
+    async def _announced(self, headers: ProxyHeaders, connection: socket.socket) -> Callable[[], asyncio.Protocol]:
+        """Return a factory for a protocol that knows whom a balancer speaks for."""
+        announced = await headers.read(connection)
+        protocol: Any = self._factory()
+        protocol.announced = announced
+        return lambda: protocol

@@ -27,6 +27,7 @@ from .websocket import serve_websocket
 if TYPE_CHECKING:
     from .inflight import Request
     from .lane import Connection, Lane
+    from .proxy_protocol import Announced
 
 READ_LIMIT = 1 << 16
 """asyncio's own default for a StreamReader: reading pauses at twice this."""
@@ -62,6 +63,7 @@ class HandedConnection(TCPServer):
         )
         self.lane = lane
         self.requests: set[_HandedRequest] = set()
+        self.announced: Announced | None = None
         self._going_away: asyncio.Task[None] | None = None
         ssl_object = writer.get_extra_info("ssl_object")
         self.tls: dict[str, Any] | None = None
@@ -166,6 +168,11 @@ class HandedApp:
     ) -> None:
         if self.connection.tls is not None:
             scope.setdefault("extensions", {})["tls"] = self.connection.tls
+        announced = self.connection.announced
+        if announced is not None:
+            scope["client"], scope["server"] = announced
+        if self.lane.forwarded is not None:
+            self.lane.forwarded.rewrite(scope)
         if scope["type"] == "websocket":
             drop = self._drop if scope["http_version"] != "2" else None
             await serve_websocket(self.lane, scope, receive, send, drop)
@@ -260,6 +267,7 @@ class HandedProtocol(asyncio.StreamReaderProtocol):
     def __init__(self, lane: Lane, replaces: Connection | None = None) -> None:
         self.lane = lane
         self.connection: HandedConnection | None = None
+        self.announced: Announced | None = getattr(replaces, "announced", None)
         self._replaces = replaces
         self._running: asyncio.Task[None] | None = None
         # Held here as well: a StreamReaderProtocol without a callback keeps its reader only weakly.
@@ -270,6 +278,7 @@ class HandedProtocol(asyncio.StreamReaderProtocol):
         super().connection_made(transport)
         writer = asyncio.StreamWriter(cast(Any, transport), self, self._reader, self.lane.loop)
         connection = self.connection = HandedConnection(self.lane, self._reader, writer)
+        connection.announced = self.announced
         if self._replaces is None:
             self.lane.opened(cast(Any, connection))
             if self.lane.draining:

@@ -21,6 +21,7 @@ from .inflight import client_label
 if TYPE_CHECKING:
     from .inflight import Request
     from .lane import Lane
+    from .proxy_protocol import Announced
 
 READ_AHEAD = 1 << 16
 """Bytes of later requests, or of a body its app does not read, that are kept before reading pauses.
@@ -62,10 +63,12 @@ class HTTP1Connection(asyncio.Protocol):
         "_remaining",
         "_timer",
         "_writers",
+        "announced",
         "client",
         "label",
         "lane",
         "requests",
+        "root_path",
         "scheme",
         "server",
         "tls",
@@ -82,6 +85,8 @@ class HTTP1Connection(asyncio.Protocol):
         self.label = b""  # the client as the in-flight table shows it
         self.scheme = "http"
         self.tls: dict[str, Any] | None = None
+        self.root_path = lane.root_path
+        self.announced: Announced | None = None  # by a PROXY header
         self.requests = 0
         self.write_paused = False
         self._writers: list[asyncio.Future[None]] = []
@@ -110,7 +115,10 @@ class HTTP1Connection(asyncio.Protocol):
                 self.abort()
                 return
             self.client, self.server = client[:2], server[:2]
-            self.label = client_label(client)
+        if self.announced is not None:
+            self.client, self.server = self.announced
+        if self.client is not None:
+            self.label = client_label(self.client)
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             self.scheme = "https"
@@ -147,7 +155,7 @@ class HTTP1Connection(asyncio.Protocol):
             self._refuse(400)
         elif phase == BUSY and exchange is not None:
             self._eof = True
-            if self.scheme == "https":
+            if self.transport.get_extra_info("ssl_object") is not None:
                 exchange.disconnect()
                 return False
             self._after_eof()
@@ -418,6 +426,11 @@ class HTTP1Connection(asyncio.Protocol):
 
 def http1_protocol_factory(lane: Lane) -> Callable[[], HTTP1Connection]:
     """Return the factory for `loop.connect_accepted_socket` or `loop.create_server`."""
+    forwarded = lane.forwarded
+    if forwarded is not None:
+        from .http1_forwarded import ForwardedConnection
+
+        return lambda: ForwardedConnection(lane, forwarded)
 
     def make() -> HTTP1Connection:
         return HTTP1Connection(lane)

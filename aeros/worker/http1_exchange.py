@@ -91,7 +91,7 @@ class Exchange:
             "path": head.path,
             "raw_path": head.raw_path,
             "query_string": head.query_string,
-            "root_path": lane.root_path,
+            "root_path": connection.root_path,
             "headers": head.headers.copy(),
             "client": connection.client,
             "server": connection.server,

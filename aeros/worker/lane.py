@@ -18,6 +18,7 @@ from .inflight import InFlightTable, Request
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
+    from .forwarded import Forwarded
     from .http1_quart import DirectPath
 
 DrainReason = Literal["reload", "stop"]
@@ -88,6 +89,7 @@ class Lane:
     table: where the requests under way are shown, None for nowhere.
     hand_over(transport, protocol, data): takes a connection that is not plain HTTP/1.x over from `protocol`, with all
     bytes read so far; by default aeros.worker.handover.hand_over.
+    forwarded: reads what trusted proxies say of their clients; None where none is trusted.
     """
 
     __slots__ = (
@@ -103,6 +105,7 @@ class Lane:
         "direct",
         "draining",
         "farewell",
+        "forwarded",
         "hand_over",
         "incomplete_size",
         "keep_alive_max_requests",
@@ -128,6 +131,7 @@ class Lane:
         counters: Counters | None = None,
         table: InFlightTable | None = None,
         hand_over: Callable[[asyncio.Transport, asyncio.Protocol, bytes], None] | None = None,
+        forwarded: Forwarded | None = None,
     ) -> None:
         self.app = app
         self.config = config
@@ -135,6 +139,7 @@ class Lane:
         self.state: dict[str, Any] = {} if state is None else state
         self.counters: Counters = NullCounters() if counters is None else counters
         self.table = table
+        self.forwarded = forwarded
         self.draining = False
         self.farewell = False  # each HTTP/1 response is its connection's last: draining, or soon to drain
         self.closing = False

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from ..core.listener import Listener
     from ..core.seed import WorkerSeed
     from ..options import Options
+    from .forwarded import Forwarded
+    from .proxy_protocol import ProxyHeaders
 
 
 def run_worker(
@@ -79,7 +81,7 @@ def run_worker(
         lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation)
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
         table = InFlightTable(cell)
-        lane = Lane(app, config, loop=loop, counters=figures, table=table)
+        lane = Lane(app, config, loop=loop, counters=figures, table=table, forwarded=_forwarded(options))
         factory = http1_protocol_factory if options.http == "lane" else hypercorn_protocol_factory
         serving = Serving(
             app,
@@ -97,6 +99,7 @@ def run_worker(
             startup_failure=startup_failure,
             reopen_logs=lines.reopen,
             born_at=born_at,
+            proxy_headers=_proxy_headers(loop, options, log),
         )
         # Somebody may know only our pid. Ask to be replaced first, then end: nothing is lost that way.
         loop.add_signal_handler(signal.SIGTERM, serving.request_retirement, "SIGTERM")
@@ -106,6 +109,22 @@ def run_worker(
         return _run(serve(), options.worker_class, debug=bool(options.hypercorn.get("debug")))
     except Exception as error:
         return _report(channel, "serving", error)
+
+
+def _forwarded(options: Options) -> Forwarded | None:
+    if not options.forwarded_allow:
+        return None
+    from .forwarded import Forwarded
+
+    return Forwarded(options.forwarded_allow, options.forwarded_header)
+
+
+def _proxy_headers(loop: asyncio.AbstractEventLoop, options: Options, log: LineLog) -> ProxyHeaders | None:
+    if not options.proxy_protocol:
+        return None
+    from .proxy_protocol import ProxyHeaders
+
+    return ProxyHeaders(loop, options.proxy_protocol, log.info)
 
 
 def _request_limit(options: Options) -> int | None:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import ssl
 
     from ..core.listener import Listener
+    from .proxy_protocol import ProxyHeaders
 
 #: When the drain time is over, what is still open is cancelled and gets this long to take note.
 _CANCEL_GRACE_S = 0.5
@@ -74,6 +75,7 @@ class Serving:
         startup_failure: Callable[[], tuple[str, str, bool] | None],
         reopen_logs: Callable[[], None],
         born_at: float,
+        proxy_headers: ProxyHeaders | None = None,
     ) -> None:
         """identity: pid, generation and nonce. startup_failure: what the app knows of why it did not start:
         reason, traceback, and whether it is logged already."""
@@ -93,6 +95,7 @@ class Serving:
         self._startup_failure = startup_failure
         self._reopen_logs = reopen_logs
         self._born_at = born_at
+        self._proxy_headers = proxy_headers
         self._go = asyncio.Event()
         self._end = asyncio.Event()
         self._retire: Retire | None = None
@@ -175,6 +178,7 @@ class Serving:
             handshake_timeout_s=self._config.ssl_handshake_timeout,
             on_pause=self._log.warning,
             context=self._context,
+            proxy_headers=self._proxy_headers,
         )
 
     def _certify(self, fd: int) -> None:

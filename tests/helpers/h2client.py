@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import h2.config
@@ -32,8 +33,11 @@ class GoAway:
 class H2Connection:
     """One connection; requests one after the other or several under way (`begin`, then `finish`)."""
 
-    def __init__(self, address: Address, context: ssl.SSLContext, timeout_s: float = 10.0) -> None:
-        self.socket = Connection(address, timeout_s, context).socket
+    def __init__(self, address: Address, context: ssl.SSLContext, timeout_s: float = 10.0, ahead: bytes = b"") -> None:
+        """ahead: sent before TLS begins."""
+        bare = Connection(address, timeout_s).socket
+        bare.sendall(ahead)
+        self.socket = context.wrap_socket(bare, server_hostname="localhost")
         assert isinstance(self.socket, ssl.SSLSocket)
         self.protocol = self.socket.selected_alpn_protocol()
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
@@ -56,10 +60,10 @@ class H2Connection:
         except OSError as error:
             raise ResetUnanswered(str(error)) from error
 
-    def begin(self, path: str) -> int:
+    def begin(self, path: str, more: Sequence[tuple[str, str]] = ()) -> int:
         """Send a GET; returns the stream to `finish`."""
         stream: int = self._h2.get_next_available_stream_id()
-        headers = [(":method", "GET"), (":path", path), (":scheme", "https"), (":authority", "localhost")]
+        headers = [(":method", "GET"), (":path", path), (":scheme", "https"), (":authority", "localhost"), *more]
         self._h2.send_headers(stream, headers, end_stream=True)
         self._flush()
         return stream

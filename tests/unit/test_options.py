@@ -79,6 +79,8 @@ def test_every_option_can_be_given_in_every_way() -> None:
     samples |= {"http": "hypercorn", "faults": "fork=EAGAIN:0.5"}
     samples |= {"sni": "x.org=c.pem:k.pem", "tls_watch": "off"}
     samples["warmup"] = "/"
+    samples |= {"forwarded_header": "forwarded"}
+    samples |= {"forwarded_allow": "10.0.0.0/8", "proxy_protocol": "10.0.0.0/8"}
     for option in OPTIONS:
         if option.field is None or option.kind == "switch" or option.name in ("insecure_bind", "quic_bind"):
             continue
@@ -624,3 +626,26 @@ def test_importing_and_resolving_needs_neither_hypercorn_nor_argparse() -> None:
 def test_the_fields_are_those_of_the_design() -> None:
     names = {item.name for item in fields(Options)}
     assert {"binds", "drain_timeout_s", "max_rss_bytes", "hypercorn", "config_object", "sources"} <= names
+
+
+# -- proxies in front
+
+
+def test_peers_are_networks_unix_and_everybody() -> None:
+    options = resolve(["--forwarded-allow", "10.0.0.0/8, 192.0.2.7,unix", "--forwarded-allow", "::1"], environ={})
+    assert options.forwarded_allow == ("10.0.0.0/8", "192.0.2.7/32", "unix", "::1/128")
+    assert resolve(None, {"proxy_protocol": ["*"]}, environ={}).proxy_protocol == ("*",)
+    assert of().forwarded_allow == of().proxy_protocol == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("localhost", "must be addresses such as"),
+        ("10.0.0.0/33", "must be addresses such as"),
+        ("10.0.0.7/8", "write 10.0.0.0/8"),
+    ],
+)
+def test_what_names_no_peers_is_refused(given: str, said: str) -> None:
+    with pytest.raises(OptionsError, match=said):
+        resolve(["--forwarded-allow", given], environ={})
