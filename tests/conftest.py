@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from .apps import source_of
+from .helpers import serverproc
 from .helpers.figures import Collection, Report
 from .helpers.serverproc import ServerProcess
 
@@ -21,6 +23,13 @@ _figures = Collection(None)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults-report", metavar="FILE", help="write outcomes and figures of the tests as JSON")
+    parser.addoption(
+        "--every-server",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="an option for every server the tests start that do not say it themselves, such as http=hypercorn",
+    )
 
 
 @pytest.hookimpl(trylast=True)
@@ -49,6 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
     signal.signal(signal.SIGTERM, leave)
     _figures.path = config.getoption("--faults-report")
+    for given in config.getoption("--every-server"):
+        name, _, value = given.partition("=")
+        serverproc.EVERY_SERVER[f"AEROS_{name.upper()}"] = value
+    os.environ.update(serverproc.EVERY_SERVER)  # for those started by the tests' own process
 
 
 @pytest.fixture

@@ -36,6 +36,9 @@ SPREAD_MAX_S = 2.0
 They all come back at once otherwise, to the workers that just became ready.
 """
 
+RELOAD_HOLD_S = 0.1
+"""How long a reload's close waits: the client comes back at once, and by then no other old worker should accept it."""
+
 
 class State(Enum):
     CONNECTING = 1
@@ -163,8 +166,9 @@ async def serve_websocket(
 def drain_websockets(lane: Lane) -> None:
     """Begin to close every WebSocket of the lane."""
     sessions = list(lane.websockets)
+    hold = RELOAD_HOLD_S if lane.reason == "reload" else 0.0
     window = 0.0
     if len(sessions) > SPREAD_FROM:
         window = min(SPREAD_MAX_S, len(sessions) * SPREAD_PER_SOCKET_S)
     for session in sessions:
-        session.begin_close(random.uniform(0, window) if window else 0.0)
+        session.begin_close(hold + (random.uniform(0, window) if window else 0.0))

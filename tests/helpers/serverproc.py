@@ -35,6 +35,10 @@ START_S = 30.0
 STOP_S = 20.0
 
 
+#: Variables for every server, from `pytest --every-server`.
+EVERY_SERVER: dict[str, str] = {}
+
+
 def environment(runtime_dir: Path, marker: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """A clean environment: nothing of the machine's own settings reaches the server under test."""
     kept = {
@@ -50,7 +54,7 @@ def environment(runtime_dir: Path, marker: str, extra: Mapping[str, str] | None 
         proc.MARKER: marker,
         "NO_COLOR": "1",
     }
-    return kept | dict(extra or {})
+    return kept | EVERY_SERVER | dict(extra or {})
 
 
 class ServerProcess:
