@@ -21,6 +21,7 @@ from .core.exitcodes import ExitCode
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.messages import Arrived, LoadFailed, Welcome, clip
+from .core.privileges import Account, find_account, may_become, readable_by
 from .core.process import die_with_parent, fork, reset_signals
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, AppLoadError, BindError, OptionsError, StartError, StateError
@@ -144,6 +145,7 @@ class _Preparation:
         for warning in options.warnings:
             self.log.warning(warning)
         _check_tls(options)
+        self.account = _account(options, self.log)
         self.policy = Policy.of(options)
         self.pid_file = PidFile(options.pid_file) if options.pid_file else None
         try:
@@ -165,6 +167,7 @@ class _Preparation:
         """Become the supervisor until the end."""
         if self.pid_file is not None:
             self.pid_file.write()
+        command = replace(command, account=self.account)
         try:
             return found(
                 program=self.program,
@@ -281,6 +284,24 @@ def _give_up(error: AerosError) -> Any:
     sys.exit(int(error.exit_code))
 
 
+def _account(options: Options, log: LineLog) -> Account | None:
+    """Return whom the app runs as, with the log files made theirs; None: as we do. Raises OptionsError."""
+    if options.run_as is None:
+        return None
+    account = find_account(options.run_as)
+    if not may_become(account):
+        raise OptionsError(f"--run-as {options.run_as} needs the server to be started by root", option="run_as")
+    try:
+        account.own(options.log_files)
+    except OSError as error:
+        raise OptionsError(f"cannot write the log {error.filename}: {error.strerror}", option="run_as") from None
+    program = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-", "-c") else ""
+    for path in filter(None, (os.getcwd(), sys.executable, program)):  # noqa: PTH109
+        if not readable_by(account, path):
+            log.warning(f"{account.name} may not read {path}: reloads will fail, and what is imported later may")
+    return account
+
+
 def _check_tls(options: Options) -> None:
     """Try the certificate now: every worker would fail on it, later and N times."""
     if not options.tls:
@@ -355,7 +376,8 @@ def _become_zygote(
     try:
         options = resolve(arguments, keywords, config=config, constructor=constructor)
         check_app(app)
-        _check_tls(options)
+        if options.run_as is None:
+            _check_tls(options)  # else the supervisor does; the key may not be ours to read
         log = make_log(options)
     except AerosError as error:
         with contextlib.suppress(ChannelClosed):

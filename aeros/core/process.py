@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 
 #: Dumps the stacks of a worker's threads (see `worker.autopsy`). A real-time signal where there are any, since
 #: apps use the two user signals.
@@ -33,6 +34,11 @@ def become_subreaper(on: bool = True) -> bool:
 def die_with_parent(signum: int) -> bool:
     """Have the kernel send `signum` when the thread that made this process ends; 0 turns it off. Linux only."""
     return _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def forbid_new_privileges() -> bool:
+    """Let no program that this process runs, nor its children, gain rights by setuid bits. Linux only."""
+    return _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _prctl(option: int, value: int) -> bool:

@@ -78,6 +78,9 @@ class Options:
     faults: FaultPlan | None
     debug_faults: bool
 
+    #: "user" or "user:group"; None: whoever starts the server.
+    run_as: str | None
+
     #: "host=cert:key", the host in lower case.
     sni: tuple[str, ...]
     tls_watch: bool
@@ -95,6 +98,12 @@ class Options:
     def tls(self) -> bool:
         """Whether `binds` and `quic_binds` speak TLS."""
         return self.hypercorn.get("certfile") is not None and self.hypercorn.get("keyfile") is not None
+
+    @property
+    def log_files(self) -> list[str]:
+        """The absolute paths of the logs that are files."""
+        absolute = os.path.abspath
+        return [absolute(path) for path in (self.access_log, self.error_log) if path and path != "-"]
 
     @property
     def tls_files(self) -> dict[str, Any] | None:

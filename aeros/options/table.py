@@ -296,6 +296,12 @@ OPTIONS: tuple[Option, ...] = (
         "Let aeros debug make workers hang, leak or crash, to rehearse.",
         field="debug_faults", kind="switch",
     ),
+    Option(
+        "run_as", CONTROL, or_none(values.account), None,
+        "Run the app as this user: started by root, the server binds, reads keys and opens logs, then workers and "
+        "zygotes give root up for good.",
+        "USER[:GROUP]", field="run_as",
+    ),
     # -- TLS
     Option(
         "certfile", TLS, values.optional_text, None,

@@ -293,6 +293,18 @@ def group_id(value: object) -> int:
     return _account(value, "group")
 
 
+def account(value: object) -> str:
+    """Return "user" or "user:group", of this machine."""
+    from ..core.privileges import UnknownAccountError, find_account
+
+    given = filled(str(value) if isinstance(value, int) and not isinstance(value, bool) else value).strip()
+    try:
+        find_account(given)
+    except UnknownAccountError as error:
+        raise BadValueError(f"must be USER or USER:GROUP; {error}") from None
+    return given
+
+
 def _account(value: object, kind: str) -> int:
     if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
         import grp

@@ -15,6 +15,7 @@ from ..core.channel import Channel, channel_pair
 from ..core.exitcodes import ExitCode
 from ..core.listener import Listener
 from ..core.logs import LineLog
+from ..core.privileges import Account
 from ..core.process import become_subreaper, fork
 from ..core.scoreboard import Scoreboard
 from ..errors import StartError
@@ -94,6 +95,8 @@ def found(
         in_child()
         if owner is not None:
             owner.close()
+        if command.account is not None:
+            _give_up_root(command.account, log)
         Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log, rim=rim).run()
     theirs.close()
     target = Target(policy.workers, committed=1, surge=policy.reload_surge)
@@ -118,6 +121,15 @@ def _refused(error: OSError, mask: set[int], rim: Rim | None) -> StartError:
     if rim is not None:
         rim.disarm()
     return StartError(f"cannot start the first process: {error.strerror}")
+
+
+def _give_up_root(account: Account, log: LineLog) -> None:
+    """Become `account`, or end: the app must never run as root because of a mistake."""
+    try:
+        account.become()
+    except BaseException as error:
+        log.critical(f"cannot become {account.name}: {error}; the app is not run as root instead")
+        os._exit(1)
 
 
 @contextlib.contextmanager

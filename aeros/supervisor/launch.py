@@ -8,14 +8,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.privileges import Account
+
 #: Tells the program that, when it reaches start(), it is to become the zygote on this descriptor.
 CHANNEL_VARIABLE = "AEROS_INTERNAL_CHANNEL"
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
-# outlive it), stand where the first one stood (the path, so that a switched symlink is followed), then become it.
+# outlive it), be the user it is to run as, stand where the first one stood (the path, so that a switched symlink is
+# followed), then become it.
 _SHIM = """
 import ctypes, os, sys
-parent, directory = int(sys.argv[1]), sys.argv[2]
+parent, directory, account = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+if account:
+    uid, gid, *groups = map(int, account.split())
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+# After that: the kernel forgets whom to die with when the user changes.
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)
 if os.getppid() != parent:
@@ -25,7 +36,7 @@ try:
 except OSError as error:
     print(f"cannot change to {directory}: {error.strerror}", file=sys.stderr)
     os._exit(1)
-os.execv(sys.argv[3], sys.argv[3:])
+os.execv(sys.argv[4], sys.argv[4:])
 """
 
 
@@ -38,6 +49,8 @@ class CommandLine:
     arguments: tuple[str, ...]
     directory: str
     why_not: str = ""
+    #: Whom it runs as when it is run again; None: as the supervisor.
+    account: Account | None = None
 
     @classmethod
     def of_this_process(cls) -> CommandLine:
@@ -68,18 +81,22 @@ def launch(command: CommandLine, channel_fd: int, stderr_fd: int, environ: Seque
 
     Not a fork of ours: posix_spawn runs nothing of this process in the child. Raises OSError.
     """
-    environment = dict(os.environ) | dict(environ)
+    account, frozen = command.account, getattr(sys, "frozen", False)
+    if frozen and account is not None:
+        raise OSError("a frozen program has no interpreter that could give up root before it; restart to change it")
+    environment = dict(os.environ) | (account.environment if account is not None else {}) | dict(environ)
+    ids = " ".join(map(str, (account.uid, account.gid, *account.groups))) if account is not None else ""
     # Descriptor 3 is the channel in the child; whatever else is open here closes on exec.
     environment[CHANNEL_VARIABLE] = "3"
     if "PYTHONFAULTHANDLER" not in environment:
         # A program that hangs can then be asked where: SIGABRT prints its stack. Taken back by start().
         environment |= {"PYTHONFAULTHANDLER": "1", CHANNEL_VARIABLE: "3+faulthandler"}
-    shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), command.directory, *command.arguments)
+    shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), command.directory, ids, *command.arguments)
     spare = os.dup(channel_fd) if channel_fd == 3 else channel_fd
     try:
         return os.posix_spawn(
             shim[0],
-            shim if not getattr(sys, "frozen", False) else command.arguments,
+            shim if not frozen else command.arguments,
             environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, stderr_fd, 2), (os.POSIX_SPAWN_DUP2, spare, 3)],
             setsigmask=[],

@@ -281,11 +281,14 @@ class Supervisor:
 
     def reopen_logs(self) -> None:
         """Open the log files by name again, in the whole family."""
-        log = self.office.log
+        log, account = self.office.log, self.office.command.account
         try:
             log.reopen()
+            if account is not None:
+                # Before anybody else opens them: the app's user may not be allowed to make files there.
+                account.own(self.office.policy.log_files)
         except OSError as error:
-            log.error(f"cannot reopen the log {log.target}: {error.strerror}; keeping the old file")
+            log.error(f"cannot reopen the log {error.filename or log.target}: {error.strerror}; keeping the old file")
         self.workforce.reopen_logs()
         self.generations.reopen_logs()
         log.info("log files reopened")

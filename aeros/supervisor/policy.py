@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Policy:
     debug_faults: bool = False
     #: What TLS is made of, as core.certificates.TLSFiles writes it; None without TLS.
     tls_files: dict[str, Any] | None = None
+    #: Absolute paths of the logs that are files.
+    log_files: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, options: Options) -> Policy:

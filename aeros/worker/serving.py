@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 import traceback
 from collections.abc import Awaitable, Callable
@@ -116,7 +117,7 @@ class Serving:
         sockets = Sockets([], [], [item.sock for item in self._listeners if item.kind == "quic"])
         frame = worker_serve(
             self._with_state(wrap_app(self._app, self._config.wsgi_max_body_size, "asgi")),
-            self._config,
+            self._frame_config(),
             sockets=sockets,
             shutdown_trigger=self._serve,
         )
@@ -232,6 +233,13 @@ class Serving:
             await wrapped(scope, receive, send, sync_spawn, call_soon)
 
         return app
+
+    def _frame_config(self) -> Config:
+        """Return the config for Hypercorn's frame, without the context it would make for sockets it has not got: it
+        would read the key, which may be root's alone."""
+        config = copy.copy(self._config)
+        config.create_ssl_context = lambda: None  # type: ignore[method-assign]
+        return config
 
     async def _either(self, *events: asyncio.Event) -> None:
         tasks = [self._loop.create_task(event.wait()) for event in events]
