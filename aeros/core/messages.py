@@ -9,8 +9,10 @@ how many in `fds`, or -1 where the message's own `fd_count` field does.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, ClassVar
+
+from .record import Record, record
 
 #: A message longer than this is refused by both ends. Tracebacks are cut to fit (see `clip`).
 MAX_MESSAGE_BYTES = 1 << 20
@@ -24,8 +26,8 @@ class ProtocolError(Exception):
     """The other end sent something that is not a message of ours; the text names the sender and the reason."""
 
 
-@dataclass(frozen=True)
-class Message:
+@record
+class Message(Record):
     """Base of every record that crosses between processes."""
 
     #: How many file descriptors accompany the message; -1: as many as its `fd_count` says.
@@ -40,7 +42,7 @@ class Message:
 # --- supervisor to zygote -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Welcome(Message):
     """To a freshly run program that reached start(): what it is to be. fds: scoreboard, stderr, listeners…"""
 
@@ -51,7 +53,7 @@ class Welcome(Message):
     listeners: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@record
 class Fork(Message):
     """Fork one worker into `slot`. fds: the worker's end of its channel, the file for its stack dumps."""
 
@@ -64,7 +66,7 @@ class Fork(Message):
     nonce: str
 
 
-@dataclass(frozen=True)
+@record
 class ForkZygote(Message):
     """Fork a copy of this zygote, to stand by or to begin `generation` with the same code. fds: its channel."""
 
@@ -73,7 +75,7 @@ class ForkZygote(Message):
     generation: int
 
 
-@dataclass(frozen=True)
+@record
 class ReloadOutcome(Message):
     """For the `on_reload` hooks, which run in the zygote whose generation serves from now on."""
 
@@ -84,7 +86,7 @@ class ReloadOutcome(Message):
     seconds: float
 
 
-@dataclass(frozen=True)
+@record
 class RetireZygote(Message):
     """End when the last child has been reaped."""
 
@@ -92,7 +94,7 @@ class RetireZygote(Message):
 # --- zygote to supervisor -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Arrived(Message):
     """A freshly run program has reached start() and asks what it is to be."""
 
@@ -100,7 +102,7 @@ class Arrived(Message):
     aeros_version: str
 
 
-@dataclass(frozen=True)
+@record
 class Loaded(Message):
     """The zygote has the app and can fork. policy: see `supervisor.policy`. notes: warnings for the log."""
 
@@ -110,7 +112,7 @@ class Loaded(Message):
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@record
 class LoadFailed(Message):
     """The program ran but cannot be served: its start() refused (options, not an ASGI app, …)."""
 
@@ -118,7 +120,7 @@ class LoadFailed(Message):
     traceback: str
 
 
-@dataclass(frozen=True)
+@record
 class Forked(Message):
     """A worker exists. fd_count 1: a pidfd opened by its parent comes along; 0 where the system has none."""
 
@@ -129,7 +131,7 @@ class Forked(Message):
     fd_count: int
 
 
-@dataclass(frozen=True)
+@record
 class ForkFailed(Message):
     """fork() or a `before_fork` hook failed; errno 0 for a hook, whose traceback then says why."""
 
@@ -139,14 +141,14 @@ class ForkFailed(Message):
     traceback: str
 
 
-@dataclass(frozen=True)
+@record
 class ZygoteForked(Message):
     """A copy of this zygote exists; it speaks for itself on the channel that was sent along."""
 
     pid: int
 
 
-@dataclass(frozen=True)
+@record
 class ZygoteForkFailed(Message):
     """There is no copy of this zygote for `generation`: the system refused."""
 
@@ -154,7 +156,7 @@ class ZygoteForkFailed(Message):
     reason: str
 
 
-@dataclass(frozen=True)
+@record
 class Exited(Message):
     """A child was reaped. status: as os.waitpid gives it."""
 
@@ -162,7 +164,7 @@ class Exited(Message):
     status: int
 
 
-@dataclass(frozen=True)
+@record
 class FilesChanged(Message):
     """`--reload`: source files of the running program changed on disk."""
 
@@ -172,24 +174,24 @@ class FilesChanged(Message):
 # --- supervisor to worker -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Go(Message):
     """Accept connections from now on."""
 
 
-@dataclass(frozen=True)
+@record
 class LastCall(Message):
     """The server is about to stop: accept and answer as before, but end each connection with its next response."""
 
 
-@dataclass(frozen=True)
+@record
 class Certificates(Message):
     """Serve new connections with these. fds: a file with the record of `core.certificates`."""
 
     fds: ClassVar[int] = 1
 
 
-@dataclass(frozen=True)
+@record
 class Retire(Message):
     """Drain and end. reason: "reload", "recycle", "scale" or "stop"; drain_timeout_s bounds the drain,
     total_timeout_s is when the supervisor kills, both counted from now."""
@@ -203,7 +205,7 @@ class Retire(Message):
 MISBEHAVIOURS = ("delay", "block", "deadlock", "leak", "exit", "segv")
 
 
-@dataclass(frozen=True)
+@record
 class Misbehave(Message):
     """Fail on purpose; see `worker.misbehaviour`. Sent only with --debug-faults."""
 
@@ -211,7 +213,7 @@ class Misbehave(Message):
     seconds: float
 
 
-@dataclass(frozen=True)
+@record
 class ReopenLogs(Message):
     """Reopen log files by name (after a rotation). Also sent to zygotes."""
 
@@ -219,7 +221,7 @@ class ReopenLogs(Message):
 # --- worker to supervisor -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Ready(Message):
     """Lifespan start-up is done; the worker can accept. nonce: the one it was forked with."""
 
@@ -229,17 +231,17 @@ class Ready(Message):
     boot_s: float
 
 
-@dataclass(frozen=True)
+@record
 class Accepting(Message):
     """The answer to `Go`: the listeners are being read."""
 
 
-@dataclass(frozen=True)
+@record
 class Draining(Message):
     """The listeners are no longer read: no new connection will meet this worker."""
 
 
-@dataclass(frozen=True)
+@record
 class Failed(Message):
     """The worker cannot be brought up or broke down; it exits after this. logged: the app has logged it already."""
 
@@ -249,14 +251,14 @@ class Failed(Message):
     logged: bool
 
 
-@dataclass(frozen=True)
+@record
 class WantsRetirement(Message):
     """The worker asks to be replaced: max_requests reached, or SIGTERM sent to it directly."""
 
     reason: str
 
 
-@dataclass(frozen=True)
+@record
 class Goodbye(Message):
     """The worker is about to exit after a drain. cut: connections closed before they were done."""
 
@@ -267,14 +269,14 @@ class Goodbye(Message):
 # --- control: any client to supervisor and back ---------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Hello(Message):
     """First message of a client; answered by `Greeting`."""
 
     aeros_version: str
 
 
-@dataclass(frozen=True)
+@record
 class Greeting(Message):
     """Who answers. fds: the scoreboard, read-only, so that status needs no further question."""
 
@@ -283,7 +285,7 @@ class Greeting(Message):
     aeros_version: str
 
 
-@dataclass(frozen=True)
+@record
 class Command(Message):
     """Do something. verb: reload, scale, restart, stop, reopen, wait_ready; arguments: see `supervisor.control`."""
 
@@ -292,7 +294,7 @@ class Command(Message):
     arguments: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@record
 class Answer(Message):
     """The outcome of a command. error: "" when it succeeded; kind_of_error: an exception name of `errors`."""
 
