@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .inflight import RequestInFlight
     from .latency import LatencyHistogram
     from .server import Server, connect, running_servers
+    from .stacks import Stack, WorkerStacks
     from .status import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, WorkerStatus
 
 _HOMES = {
@@ -60,6 +61,7 @@ _HOMES = {
     "inflight": ("RequestInFlight",),
     "latency": ("LatencyHistogram",),
     "server": ("Server", "connect", "running_servers"),
+    "stacks": ("Stack", "WorkerStacks"),
     "status": ("AcceptQueue", "LastExit", "Reloaded", "ServerStatus", "SlotStatus", "Totals", "WorkerStatus"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -82,11 +84,13 @@ __all__ = [
     "ServerStatus",
     "ServerStopped",
     "SlotStatus",
+    "Stack",
     "StartError",
     "StateError",
     "Totals",
     "WebServer",
     "WorkerInfo",
+    "WorkerStacks",
     "WorkerStatus",
     "__version__",
     "connect",

@@ -83,6 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     requests = _steering(commands, "requests", "show the requests in flight, oldest first", _requests)
     requests.add_argument("--json", action="store_true", help="as JSON")
 
+    stack = commands.add_parser(
+        "stack",
+        help="show where a worker is: stacks of its threads, awaits of its tasks",
+        description="Show where a worker is: the stacks of its threads, the awaits of its tasks. Also of one that is "
+        "stuck. The worker goes on.",
+    )
+    stack.add_argument("where", nargs="+", metavar="[SERVER] SLOT", help="the worker's slot, as in aeros status")
+    stack.add_argument("--json", action="store_true", help="as JSON")
+    stack.set_defaults(run=_stack)
+
     reload = _steering(commands, "reload", "load the code anew and replace the workers; wait for the outcome", _reload)
     reload.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="refuse the reload if it takes longer")
 
@@ -172,6 +182,15 @@ def _requests(options: argparse.Namespace) -> int:
         print(json.dumps([request.to_dict() for request in requests], indent=2))
     else:
         print(render_requests(requests, sum(worker.in_flight for worker in server.status().workers)))
+    return int(ExitCode.OK)
+
+
+def _stack(options: argparse.Namespace) -> int:
+    *named, slot = options.where
+    if len(named) > 1 or not slot.isdigit():
+        raise OptionsError(f"aeros stack [SERVER] SLOT takes the number of a slot, not {' '.join(options.where)!r}")
+    stacks = _find(named[0] if named else None).stack(int(slot))
+    print(json.dumps(stacks.to_dict(), indent=2) if options.json else stacks)
     return int(ExitCode.OK)
 
 

@@ -19,6 +19,7 @@ from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, ControlError, NotAServerError, ServerStopped
 from .inflight import RequestInFlight
+from .stacks import WorkerStacks
 from .status import Reloaded, ServerStatus, StatusReader
 from .supervisor.control import socket_path
 from .version import __version__
@@ -117,6 +118,14 @@ class Server:
         """Have the worker of `slot` fail on purpose: delay (its loop stands still for `seconds`), block, deadlock, leak
         (64 MiB), exit or segv. Raises StateError if the server was started without --debug-faults."""
         self._ask("debug", {"slot": slot, "how": how, "seconds": seconds}, 10.0)
+
+    def stack(self, slot: int) -> WorkerStacks:
+        """Return where the worker of `slot` is: the stacks of its threads, the awaits of its tasks.
+
+        Works for a worker whose event loop is blocked; see WorkerStacks. Raises OptionsError without such a slot,
+        StateError with no worker in it.
+        """
+        return WorkerStacks.from_message(self._ask("stack", {"slot": slot}, _ANSWER_TIMEOUT_S))
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until all workers are ready. Raises AppLoadError when they cannot be, ControlError after timeout."""

@@ -17,6 +17,9 @@ _PR_SET_NO_NEW_PRIVS = 38
 #: apps use the two user signals.
 DUMP_SIGNAL = getattr(signal, "SIGRTMAX", signal.SIGUSR2) - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 
+#: Asks a worker for a report of its own (see `worker.autopsy`).
+STACK_SIGNAL = DUMP_SIGNAL - 1 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR1
+
 
 def fork() -> int:
     """os.fork without CPython's warning about threads: the start has named them already (see `startup`)."""

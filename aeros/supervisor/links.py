@@ -17,6 +17,10 @@ class WorkerLink:
     pidfd: int | None = None
     dumped: int = 0
 
+    @property
+    def closed(self) -> bool:
+        return self.channel.fileno() == -1
+
     def read_dump(self) -> str:
         """Return what faulthandler has written since the last call, as text; "" if nothing."""
         size = os.fstat(self.dump_fd).st_size

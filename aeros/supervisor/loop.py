@@ -190,6 +190,8 @@ class Supervisor:
                 case "restart":
                     slot = arguments.get("slot")
                     reply({"slots": self.restart(None if slot is None else _whole(arguments, "slot"))})
+                case "stack":
+                    self.stack(_whole(arguments, "slot"), reply)
                 case "stop":
                     self._stop_waiters.append(reply)
                     self.stop("now" if arguments.get("now") else "graceful", "asked to stop", delayed=True)
@@ -278,6 +280,12 @@ class Supervisor:
         if worker is None:
             raise StateError(f"slot {slot} has no worker that serves")
         self.workforce.spoil(worker, how, seconds or 1.0)
+
+    def stack(self, slot: int, reply: Reply) -> None:
+        """Answer with where the worker of `slot` is; see `stacks`. Raises OptionsError, StateError."""
+        if slot not in self.office.fleet.slots:
+            raise OptionsError(f"there is no slot {slot}; slots are 0 to {self.office.target.workers - 1}")
+        self.workforce.stacks(slot, reply)
 
     def reopen_logs(self) -> None:
         """Open the log files by name again, in the whole family."""

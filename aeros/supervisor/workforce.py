@@ -34,12 +34,14 @@ from ..core.messages import (
 )
 from ..core.process import DUMP_SIGNAL, describe_exit, reap, send_signal
 from ..core.scoreboard import HEARTBEAT, anonymous_file
+from ..errors import StateError
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
 from .fleet import Slot, Worker
 from .ledger import Cells, Totals
 from .lifecycle import SlotState, WorkerState
 from .links import WorkerLink, ZygoteLink
 from .office import Office
+from .stacks import Stacks, take_stacks
 
 #: A supervisor that was itself held up longer than this trusts no heartbeat it has not seen since.
 _OWN_GAP_S = 1.5
@@ -153,6 +155,15 @@ class Workforce:
         self._office.tell(self._links[worker.ident].channel, Go())
         if self._office.target.last_call_until:
             self._office.tell(self._links[worker.ident].channel, LastCall())
+
+    def stacks(self, slot: int, give: Callable[[Stacks], None]) -> None:
+        """Take the stacks of the worker in `slot`, of several the one that serves. Raises StateError without one."""
+        found = [worker for worker in self._fleet.in_slot(slot) if worker.pid and worker.ident in self._links]
+        if not found:
+            raise StateError(f"there is no worker in slot {slot} at the moment")
+        worker = max(found, key=lambda worker: (worker.serving, worker.alive, worker.spawned_at))
+        who = {"slot": slot, "pid": worker.pid, "generation": worker.generation}
+        take_stacks(self._office.loop, worker, self._links[worker.ident], lambda stacks: give({**who, **stacks}))
 
     def last_call(self) -> None:
         """Tell all that accept to end each connection with its next response; those admitted later hear it then."""

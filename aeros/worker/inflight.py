@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from time import perf_counter
 from typing import Any, Protocol
 
-from ..core.inflight import FILL, OVERFLOW, REQUEST_ID_AT, REQUEST_ID_BYTES, ROW_BYTES, ROW_WORDS, ROWS
+from ..core.inflight import FILL, OVERFLOW, PATH_BYTES, REQUEST_ID_AT, REQUEST_ID_BYTES, ROW_BYTES, ROW_WORDS, ROWS
 from ..core.scoreboard import IN_FLIGHT, TABLE_USED, Cell
 
 _fill = FILL.pack_into
@@ -120,3 +121,15 @@ def request_id_of(scope: dict[str, Any]) -> bytes:
         if name == b"x-request-id" or name.lower() == b"x-request-id":
             return bytes(value)
     return b""
+
+
+def describe(request: Request) -> str:
+    """Return a request as a line in a log has it: GET /path (1.2 s, from 127.0.0.1:4000, id abc)."""
+    method, path, client = (part.decode("utf-8", "replace") for part in described(request.scope))
+    known = [f"{perf_counter() - request.started:.1f} s"]
+    known += [f"from {client}"] if client else []
+    request_id = request_id_of(request.scope).decode("utf-8", "replace")
+    known += [f"id {request_id[:REQUEST_ID_BYTES]}"] if request_id else []
+    text = f"{method} {path[:PATH_BYTES]}{'…' if len(path) > PATH_BYTES else ''} ({', '.join(known)})"
+    # What a client sent must not be able to write lines of its own.
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -19,9 +19,10 @@ from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic
 from ..core.logs import LineLog
 from ..core.messages import Failed, clip
-from ..core.process import DUMP_SIGNAL, ignore_politely, reset_signals
+from ..core.process import DUMP_SIGNAL, STACK_SIGNAL, ignore_politely, reset_signals
 from ..core.scoreboard import Scoreboard
 from . import context
+from .autopsy import answer_by_signal
 from .fairness import Turn
 from .figures import Figures
 from .handover import hypercorn_protocol_factory
@@ -82,6 +83,7 @@ def run_worker(
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
         table = InFlightTable(cell)
         lane = Lane(app, config, loop=loop, counters=figures, table=table, forwarded=_forwarded(options))
+        answer_by_signal(loop, lane, seed.dump_fd)
         factory = http1_protocol_factory if options.http == "lane" else hypercorn_protocol_factory
         serving = Serving(
             app,
@@ -140,7 +142,7 @@ def _settle(seed: WorkerSeed) -> None:
     # ended with it.
     os.setpgid(0, 0)
     reset_signals()
-    ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2))
+    ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, STACK_SIGNAL))
     faulthandler.register(DUMP_SIGNAL, file=seed.dump_fd, all_threads=True)
     random.seed()
     numpy_random = sys.modules.get("numpy.random")

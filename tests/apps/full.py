@@ -128,6 +128,13 @@ async def regex() -> dict[str, object]:
     return who()
 
 
+@app.get("/sum")
+async def summing() -> dict[str, object]:
+    """As /regex, but the call does not even look for signals."""
+    sum(range(1 << 60))
+    return who()
+
+
 @app.get("/die")
 async def die() -> None:
     how = request.args.get("how", "kill")

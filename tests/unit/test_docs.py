@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import aeros
-from aeros import inflight, latency, status
+from aeros import inflight, latency, stacks, status
 from aeros.core import messages
 from aeros.core.exitcodes import ExitCode
 from aeros.options.table import OPTIONS
@@ -30,6 +30,8 @@ RECORDS = (
     status.AcceptQueue,
     latency.LatencyHistogram,
     inflight.RequestInFlight,
+    stacks.WorkerStacks,
+    stacks.Stack,
 )
 
 

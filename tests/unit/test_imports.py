@@ -17,6 +17,7 @@ ALLOWED = {
     "errors": {"core"},
     "latency": {"core"},
     "inflight": {"core"},
+    "stacks": set(),
     "status": {"core", "errors", "inflight", "latency", "version"},
     "options": {"core", "errors", "version"},
     "compat": set(),
@@ -31,7 +32,7 @@ ALLOWED = {
     "hooks": {"errors"},
     "loading": {"errors"},
     "console": {"core", "inflight", "status"},
-    "server": {"core", "errors", "inflight", "status", "supervisor", "version"},
+    "server": {"core", "errors", "inflight", "stacks", "status", "supervisor", "version"},
     "warmup": {"compat", "core", "options", "worker"},
     "program": {"core", "hooks", "options", "status", "warmup", "worker"},
     "startup": {

@@ -1,0 +1,93 @@
+"""Stacks of a worker that goes on: asked for by a signal it answers itself, else by one that faulthandler answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ..core.process import DUMP_SIGNAL, STACK_SIGNAL, send_signal
+from .fleet import Worker
+from .links import WorkerLink
+
+_LOOK_EVERY_S = 0.02
+#: How long the interpreter may take to run the worker's own handler. Code in C may keep it from that for ever.
+_OWN_WORDS_S = 0.7
+_DUMP_S = 0.3
+
+#: {"by": "worker" | "faulthandler" | "", "running", "threads": [{"name", "stack"}], "tasks": […], "more_tasks"}
+Stacks = dict[str, Any]
+
+
+def take_stacks(
+    loop: asyncio.AbstractEventLoop, worker: Worker, link: WorkerLink, give: Callable[[Stacks], None]
+) -> None:
+    """Ask a live worker where it is; `give` is called once, within a second, also when nothing could be learned."""
+    link.read_dump()  # what somebody else had asked for
+    text = ""
+
+    def ask(signum: int, then: Callable[[float], None], wait_s: float) -> None:
+        if link.closed or not send_signal(worker.pid, link.pidfd, signum):
+            give(_nothing())
+        else:
+            loop.call_later(_LOOK_EVERY_S, then, loop.time() + wait_s)
+
+    def own_words(until: float) -> None:
+        nonlocal text
+        text += "" if link.closed else link.read_dump()
+        found = _own_words(text)
+        if found is not None:
+            give(found)
+        elif loop.time() < until and not link.closed:
+            loop.call_later(_LOOK_EVERY_S, own_words, until)
+        else:
+            ask(DUMP_SIGNAL, dumped, _DUMP_S)
+
+    def dumped(until: float) -> None:
+        nonlocal text
+        if loop.time() < until:
+            loop.call_later(_LOOK_EVERY_S, dumped, until)
+            return
+        text += "" if link.closed else link.read_dump()
+        give(_own_words(text) or _from_faulthandler(text))
+
+    ask(STACK_SIGNAL, own_words, _OWN_WORDS_S)
+
+
+def as_text(stacks: Stacks) -> str:
+    """Return the stacks of the threads as the log shows them."""
+    parts = []
+    for thread in stacks["threads"]:
+        parts += [f"Thread {thread['name']} (most recent call last):", *thread["stack"]]
+    return "\n".join(parts)
+
+
+def _nothing() -> Stacks:
+    return {"by": "", "running": "", "threads": [], "tasks": [], "more_tasks": 0}
+
+
+def _own_words(text: str) -> Stacks | None:
+    for line in text.splitlines():
+        if line.startswith('{"running"'):
+            try:
+                found: Stacks = {"by": "worker", **json.loads(line)}
+            except ValueError:  # not whole yet
+                return None
+            return found
+    return None
+
+
+def _from_faulthandler(text: str) -> Stacks:
+    """Return the threads in faulthandler's text, turned round: it puts the most recent call first."""
+    stacks = _nothing()
+    for line in text.splitlines():
+        if line.startswith("  File"):
+            if stacks["threads"]:
+                stacks["threads"][-1]["stack"].insert(0, line)
+        elif "hread 0x" in line:
+            name = "MainThread" if line.startswith("Current") else line.partition(" (most")[0].removeprefix("Thread ")
+            stacks["threads"].append({"name": name, "stack": []})
+    stacks["by"] = "faulthandler" if stacks["threads"] else ""
+    stacks["threads"].sort(key=lambda thread: thread["name"] != "MainThread")
+    return stacks

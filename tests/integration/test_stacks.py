@@ -1,0 +1,102 @@
+"""`aeros stack SLOT`: where a worker is, idle, awaiting, blocked in Python, in a sleep, or in C; and it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import Serve
+from tests.helpers.conditions import eventually
+from tests.helpers.http import Connection
+from tests.helpers.serverproc import ServerProcess, environment
+
+
+def command(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "aeros", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=environment(server.runtime_dir, server.marker),
+    )
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_an_idle_worker_and_one_that_awaits(serve: Serve, loop: str) -> None:
+    server = serve("full", "-w", "1", "-k", loop).ready(1)
+    stacks = server.handle().stack(0)
+    assert (stacks.slot, stacks.pid, stacks.by, stacks.running) == (0, server.workers()[0].pid, "worker", "")
+    assert not any(task.request for task in stacks.tasks)
+    with Connection(server.address) as connection:
+        connection.send(connection.head("GET", "/slow?s=2", headers={"X-Request-ID": "abc"}))
+        eventually(lambda: server.workers()[0].in_flight, 5)
+        stacks = server.handle().stack(0)
+        task = stacks.tasks[0]
+        assert task.request.startswith("GET /slow (")
+        assert task.request.endswith("id abc)")
+        assert any("in slow" in line for line in task.stack)
+        assert any("asyncio.sleep" in line for line in task.stack)
+        page = command(server, "stack", str(server.pid), "0").stdout
+        assert "waits for events" in page, page
+        assert "await asyncio.sleep(" in page
+        assert connection.read_answer().status == 200
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_loop_blocked_in_a_sleep_answers_itself_and_goes_on(serve: Serve, loop: str) -> None:
+    server = serve("full", "-w", "1", "-k", loop, "--worker-timeout", "60").ready(1)
+    with Connection(server.address) as connection, Connection(server.address) as other:
+        other.send(other.head("GET", "/slow?s=3"))
+        eventually(lambda: server.workers()[0].in_flight == 1, 5)
+        connection.send(connection.head("GET", "/block?s=3"))
+        eventually(lambda: server.workers()[0].in_flight == 2, 5)
+        for _ in range(3):
+            stacks = server.handle().stack(0)
+            assert stacks.by == "worker"
+            assert stacks.running.startswith("GET /block (")
+            assert "time.sleep" in stacks.threads[0].stack[-1]
+            assert [task.request.partition(" (")[0] for task in stacks.tasks if task.request] == ["GET /slow"]
+        assert "GET /block" in command(server, "stack", str(server.pid), "0").stdout
+        assert connection.read_answer().status == 200
+        assert other.read_answer().status == 200
+    assert server.stop() == 0
+
+
+def test_code_in_c_is_shown_by_faulthandler(serve: Serve) -> None:
+    server = serve("full", "-w", "1", "--worker-timeout", "60").ready(1)
+    server.expect(r"worker slot=\d", "Fatal Python error", "kill")
+    with Connection(server.address) as connection:
+        connection.send(connection.head("GET", "/sum"))
+        eventually(lambda: server.workers()[0].in_flight, 5)
+        for _ in range(2):
+            stacks = server.handle().stack(0)
+            assert stacks.by == "faulthandler"
+            assert stacks.threads[0].name == "MainThread"
+            assert any("in summing" in line for line in stacks.threads[0].stack)
+        assert "code that is not Python" in command(server, "stack", str(server.pid), "0").stdout
+    os.kill(server.workers()[0].pid, signal.SIGKILL)
+    eventually(server.ready_pids, 10)
+    assert server.stop() == 0
+
+
+def test_a_stopped_worker_says_nothing_and_wrong_questions_are_refused(serve: Serve) -> None:
+    server = serve("full", "-w", "1", "--worker-timeout", "60").ready(1)
+    (worker,) = server.workers()
+    os.kill(worker.pid, signal.SIGSTOP)
+    done = command(server, "stack", str(server.pid), "0", "--json")
+    assert json.loads(done.stdout)["by"] == ""
+    os.kill(worker.pid, signal.SIGCONT)
+    eventually(lambda: server.handle().stack(0).by == "worker", 5)
+    for wrong, says in (("7", "there is no slot 7"), ("x", "takes the number of a slot")):
+        done = command(server, "stack", str(server.pid), wrong)
+        assert done.returncode == 2
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+    assert server.stop() == 0
