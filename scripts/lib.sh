@@ -36,3 +36,21 @@ prepare() {
         printf '%s' "$want" >"$stamp"
     fi
 }
+
+# Debian's packages of the programs some tests run a server behind or beside (tests/helpers/programs.py looks for them).
+test_packages="nginx haproxy"
+
+# install_programs: install what is missing of them, where that can be done: as root, with apt-get. Tests say what they miss.
+install_programs() {
+    local package missing=""
+    for package in $test_packages; do
+        [ -n "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep '^ii')" ] || missing="$missing $package"
+    done
+    if [ -z "$missing" ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        return 0
+    fi
+    echo "installing$missing" >&2
+    # shellcheck disable=SC2086 # the names are words
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y -qq \
+        --no-install-recommends $missing; } >/dev/null || echo "could not install$missing" >&2
+}
