@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -25,7 +24,6 @@ from urllib.parse import quote
 from .compat import knows_quart
 from .core.clock import monotonic, show_duration
 from .core.logs import LineLog
-from .core.memory import give_back_memory
 from .core.scoreboard import Scoreboard
 from .options import Options
 from .worker import context
@@ -42,8 +40,6 @@ def rehearse(app: Any, options: Options, log: LineLog) -> None:
     """Answer requests with an app of ours that is of the kind `app` is. Costs some 20 ms; nothing stays but memory."""
     other, requests = _stand_in(app)
     _run(_ask(other, options, requests, log, named=False))
-    gc.collect()
-    give_back_memory()
 
 
 def warm_up(app: Any, options: Options, scoreboard: Scoreboard, log: LineLog) -> None:
@@ -65,8 +61,6 @@ def warm_up(app: Any, options: Options, scoreboard: Scoreboard, log: LineLog) ->
     if started:
         log.warning(f"the warm-up left threads behind ({', '.join(started)}): they do not exist in the workers")
     log.debug(f"warmed up with {len(options.warmup)} paths in {show_duration(round(monotonic() - begin, 3))}")
-    gc.collect()
-    give_back_memory()
 
 
 async def _ask(app: Any, options: Options, requests: Sequence[bytes], log: LineLog, *, named: bool) -> None:

@@ -15,6 +15,7 @@ from ..core.channel import Channel, channel_pair
 from ..core.exitcodes import ExitCode
 from ..core.listener import Listener
 from ..core.logs import LineLog
+from ..core.memory import settle_memory
 from ..core.privileges import Account
 from ..core.process import become_subreaper, fork
 from ..core.scoreboard import Scoreboard
@@ -78,8 +79,7 @@ def found(
     program.preload()
     program.warm_up()
     become_subreaper()
-    gc.collect()
-    gc.freeze()
+    settle_memory()
     try:
         pid = fork()
     except OSError as error:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic
 from ..core.logs import LineLog
+from ..core.memory import is_settled, settle_memory
 from ..core.messages import (
     Exited,
     FilesChanged,
@@ -126,12 +127,11 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         self.channel.setblocking(True)
-        # What is here now is shared with every worker; the collector must not write to its pages again. Of a copy of
-        # another zygote all of it is frozen already, and a collection would only unshare what it looks at.
-        if not gc.get_freeze_count():
+        # Of a copy of another zygote all is settled already, and a collection would only unshare what it looks at.
+        if not is_settled():
             self.program.preload()
             self.program.warm_up()
-            gc.collect()
+            settle_memory()
         gc.freeze()
         if self.policy.use_reloader:
             self._watched = _source_files()
