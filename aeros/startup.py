@@ -390,6 +390,8 @@ def _become_zygote(
     scoreboard_fd, stderr_fd, *listener_fds = fds
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
+    with contextlib.suppress(OSError):
+        log.reopen()  # it was the loader's pipe until now
     listeners = [Listener.adopt(fd, record) for fd, record in zip(listener_fds, welcome.listeners, strict=True)]
     scoreboard = Scoreboard(scoreboard_fd, writable=True)
     program = AppProgram(app, options, listeners, scoreboard, log)

@@ -7,14 +7,15 @@ to the same file or stream, and one os.write per line is what keeps the lines of
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import sys
 import time
 from typing import Any, Literal
 
-from .clock import iso_time
+from .clock import iso_time, monotonic
+from .sink import Sink
+from .storms import Storms
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _COLOURS = {
@@ -45,27 +46,52 @@ class LineLog:
         self.threshold = LEVELS[level]
         self.log_format = log_format
         self.who = who
-        self._lost = 0
         self._fd = 2
+        self._sink: Sink | None = None
+        self._storms = Storms()
         self._colour = False
         self.reopen()
 
     def reopen(self) -> None:
-        """Open the file by its name again, after a rotation. Keeps the old one if that fails (and raises)."""
+        """Open the file by its name again, after a rotation, or look anew at what standard error is. Keeps the old
+        one if that fails (and raises)."""
         if self.target in ("-", ""):
             self._fd = 2 if self.target else -1
             self._colour = self.log_format == "text" and _is_terminal(2)
-            return
-        fd = os.open(self.target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if self._fd > 2:
-            os.close(self._fd)
-        self._fd = fd
+        else:
+            fd = os.open(self.target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if self._fd > 2:
+                os.close(self._fd)
+            self._fd = fd
+        lost = 0
+        if self._sink is not None:
+            self._sink.flush()
+            lost = self._sink.lost
+            self._sink.close()
+        self._sink = Sink(self._fd) if self._fd >= 0 else None
+        if self._sink is not None:
+            self._sink.lost = lost
 
     def close(self) -> None:
         """Let go of the file; nothing is written any more."""
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
         if self._fd > 2:
             os.close(self._fd)
         self._fd = -1
+
+    def flush(self) -> None:
+        """Write what waited for a reader, and say what was lost or only counted. To be called now and then."""
+        for level, text in self._storms.summaries(monotonic()):
+            self._put(level, text, {})
+        sink = self._sink
+        if sink is not None and (sink.waiting or sink.lost) and sink.flush() and sink.lost:
+            lost, sink.lost = sink.lost, 0
+            plural = "s were" if lost != 1 else " was"
+            self._put(
+                "warning", f"{lost} log line{plural} lost: nobody read them, or there was no room", {"lost": lost}
+            )
 
     def debug(self, text: str, **fields: Any) -> None:
         self.write("debug", text, fields)
@@ -86,21 +112,17 @@ class LineLog:
         """Write one event. A `traceback` among the fields follows the line in text, and is a key in JSON."""
         if LEVELS[level] < self.threshold:
             return
+        self.flush()
+        if self._storms.admits(level, text, monotonic()):
+            self._put(level, text, fields)
+
+    def _put(self, level: str, text: str, fields: dict[str, Any]) -> None:
         self.emit(self._json(level, text, fields) if self.log_format == "json" else self._text(level, text, fields))
 
     def emit(self, line: str) -> None:
-        """Write `line` as it is. A full disk or a closed pipe loses the line, never the process."""
-        if self._fd < 0:
-            return
-        data = line.encode("utf-8", "backslashreplace")
-        try:
-            os.write(self._fd, data)
-        except BlockingIOError:
-            self._lost += 1
-        except OSError as error:
-            self._lost += 1
-            if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF):
-                raise
+        """Write `line` as it is, without ever waiting: a full disk or pipe may lose the line, never hold us up."""
+        if self._sink is not None:
+            self._sink.write(line.encode("utf-8", "backslashreplace"))
 
     def _text(self, level: str, text: str, fields: dict[str, Any]) -> str:
         now = time.time()

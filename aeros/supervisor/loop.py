@@ -142,6 +142,7 @@ class Supervisor:
         self.generations.check(now)
         self._check_ready()
         office.publish(self.summary)
+        office.log.flush()
 
     def _perform(self, action: Action) -> bool:
         """Do it; False when that failed, so that what was decided with it may hold no longer."""

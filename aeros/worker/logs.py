@@ -5,6 +5,8 @@ Handlers that the user set up (a Logger object, --log-config) are left alone.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -14,10 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from hypercorn.logging import Logger
 
 from ..core.clock import iso_time
+from ..core.sink import Sink
 from .access import LeanLogger
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
+
+#: How soon lines that a reader had no room for are tried again.
+_FLUSH_S = 0.1
 
 _STREAMS = {"hypercorn.access": 1, "hypercorn.error": 2}
 
@@ -29,18 +35,21 @@ class WholeLineHandler(logging.Handler):
         """target: a path, or "-" for `standard_fd`. Raises OSError."""
         super().__init__()
         self._target = target
-        self._standard_fd = standard_fd
         self._fd = standard_fd
-        self.reopen()
+        self._sink = Sink(standard_fd)
+        self._flushing = False
+        if target != "-":
+            self.reopen()
 
     def reopen(self) -> None:
         """Open the file by its name again. Keeps the old one and raises OSError if that fails."""
         if self._target == "-":
             return
         fd = os.open(self._target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if self._fd != self._standard_fd:
+        if self._fd > 2:
             os.close(self._fd)
-        self._fd = fd
+        self._sink.close()
+        self._fd, self._sink = fd, Sink(fd)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -48,10 +57,20 @@ class WholeLineHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        try:
-            os.write(self._fd, data)
-        except OSError:
-            pass  # a full disk or a closed pipe loses the line, never the request
+        self._sink.write(data)
+        if self._sink.waiting and not self._flushing:
+            self._flush_later()
+
+    def _flush_later(self) -> None:
+        """The reader is slow: see to it that the last lines do not wait for the next request."""
+        with contextlib.suppress(RuntimeError):  # from a thread: the next line will do
+            asyncio.get_running_loop().call_later(_FLUSH_S, self._flush)
+            self._flushing = True
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if not self._sink.flush():
+            self._flush_later()
 
 
 class _JSONFormatter(logging.Formatter):
