@@ -64,6 +64,11 @@ MAX_CELLS = 1024
 MAX_WORKERS = 400
 
 
+def heartbeat_every_s(loop_warn_s: float) -> float:
+    """Return how often a loop proves itself where standing still for `loop_warn_s` is worth a warning; 0: it is not."""
+    return min(HEARTBEAT_EVERY_S, max(0.02, loop_warn_s / 2)) if loop_warn_s else HEARTBEAT_EVERY_S
+
+
 def bucket_of(microseconds: int) -> int:
     """Return the latency bucket of a time; times of 2^39 us (six days) and more share the last."""
     bits = microseconds.bit_length()

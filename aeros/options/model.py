@@ -45,6 +45,8 @@ class Options:
     boot_timeout_s: float
     #: 0: never.
     worker_timeout_s: float
+    loop_warn_s: float
+    slow_request_s: float
     #: Between being told to stop and closing the listeners.
     drain_delay_s: float
     drain_timeout_s: float

@@ -150,6 +150,18 @@ OPTIONS: tuple[Option, ...] = (
         "TIME", field="worker_timeout_s",
     ),
     Option(
+        "loop_warn", TIMES, duration(off=True), 0.0,
+        "Log a worker whose event loop stands still for longer than this, with its stacks and the request that "
+        "runs, and let it go on; 0: do not look.",
+        "TIME", field="loop_warn_s",
+    ),
+    Option(
+        "slow_request", TIMES, duration(off=True), 0.0,
+        "Log each request that takes longer than this once, with the lines in which it waits, and let it go on; "
+        "0: do not look.",
+        "TIME", field="slow_request_s",
+    ),
+    Option(
         "drain_delay", TIMES, duration(), 0.0,
         "How long a server that was told to stop goes on accepting, not ready any more and each response with "
         "Connection: close, until its balancer has noticed.",

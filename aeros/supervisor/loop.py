@@ -19,7 +19,7 @@ from ..core.channel import Channel
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
 from ..core.messages import MISBEHAVIOURS
-from ..core.scoreboard import MAX_WORKERS
+from ..core.scoreboard import MAX_WORKERS, heartbeat_every_s
 from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError
 from .control import ControlLine
 from .fleet import Worker
@@ -109,7 +109,8 @@ class Supervisor:
 
     async def _sleep(self) -> None:
         office, now = self.office, monotonic()
-        wake_at = now + (_TICK_S if office.fleet.workers else _IDLE_TICK_S)
+        tick_s = min(_TICK_S, heartbeat_every_s(office.policy.loop_warn_s)) if office.policy.loop_warn_s else _TICK_S
+        wake_at = now + (tick_s if office.fleet.workers else _IDLE_TICK_S)
         next_at = next_wake(office.fleet, office.target, office.policy, now)
         for at in (next_at, self.generations.deadline, office.target.last_call_until):
             if at and at > now:

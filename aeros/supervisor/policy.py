@@ -28,6 +28,7 @@ class Policy:
     tls_files: dict[str, Any] | None = None
     #: Absolute paths of the logs that are files.
     log_files: list[str] = field(default_factory=list)
+    loop_warn_s: float = 0.0
 
     @classmethod
     def of(cls, options: Options) -> Policy:

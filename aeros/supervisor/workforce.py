@@ -40,6 +40,7 @@ from .fleet import Slot, Worker
 from .ledger import Cells, Totals
 from .lifecycle import SlotState, WorkerState
 from .links import WorkerLink, ZygoteLink
+from .loopwatch import LoopWatch
 from .office import Office
 from .stacks import Stacks, take_stacks
 
@@ -68,6 +69,7 @@ class Workforce:
         self._zygote_of = zygote_of
         self._on_loss = on_loss
         self._links: dict[int, WorkerLink] = {}
+        self._watch = LoopWatch(office, self._links.get)
         self._cells = Cells(office.scoreboard)
         self._next_ident = 1
         self._last_tick = monotonic()
@@ -243,6 +245,7 @@ class Workforce:
                 continue
             beat = self._office.scoreboard.cell(worker.cell).words[HEARTBEAT] / 1e9
             worker.heartbeat_at = max(beat, self._heartbeat_floor, worker.ready_at)
+            self._watch.look(worker, now)
             if worker.recycle:
                 continue
             if policy.max_lifetime_s and now - worker.ready_at > self._lifetime_of(worker):
@@ -370,6 +373,7 @@ class Workforce:
         self._office.forget(link.channel)
         link.close()
         del self._links[worker.ident]
+        self._watch.forget(worker)
         self.totals.add(self._office.scoreboard.cell(worker.cell).read())
         self._cells.give_back(worker.cell)
         phase = worker.state

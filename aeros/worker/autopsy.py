@@ -21,7 +21,7 @@ from typing import Any
 from ..core.process import STACK_SIGNAL
 from .inflight import describe
 from .lane import Lane
-from .stacks import await_stack
+from .stacks import await_stack, family
 
 _MOST_THREADS, _MOST_TASKS, _MOST_LINES = 64, 100, 80
 
@@ -39,7 +39,9 @@ def answer_by_signal(loop: asyncio.AbstractEventLoop, lane: Lane, fd: int) -> No
 
 
 def _report(loop: asyncio.AbstractEventLoop, lane: Lane, frame: FrameType | None) -> dict[str, Any]:
-    requests = {id(request.task): request for request in lane.under_way() if request.task is not None}
+    requests = {
+        id(task): request for request in lane.under_way() if request.task is not None for task in family(request.task)
+    }
     current = asyncio.current_task(loop)
     running = requests.get(id(current))
     tasks = [

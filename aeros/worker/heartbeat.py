@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..core.scoreboard import HEARTBEAT, HEARTBEAT_EVERY_S, LAG, LAG_MAX, LOOP_BUSY, Cell
+from ..core.scoreboard import HEARTBEAT, LAG, LAG_MAX, LOOP_BUSY, Cell
 from .idle import idle_clock
 
 
@@ -16,10 +16,11 @@ class Heartbeat:
     A timer, so a blocked loop cannot fake it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Cell, also: Callable[[], None]) -> None:
-        """also: called at each beat."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Cell, also: Callable[[], None], every_s: float) -> None:
+        """also: called at each beat. every_s: seconds between two beats."""
         self._loop = loop
         self._words = cell.words
+        self._every_s = every_s
         self._also = also
         self._due = 0.0
         self._idle = idle_clock(loop)
@@ -47,5 +48,5 @@ class Heartbeat:
         words[LAG] = lag
         words[LAG_MAX] = max(words[LAG_MAX], lag)
         self._also()
-        self._due = now + HEARTBEAT_EVERY_S
+        self._due = now + self._every_s
         self._timer = self._loop.call_at(self._due, self._beat)

@@ -20,7 +20,7 @@ from ..core.clock import monotonic
 from ..core.logs import LineLog
 from ..core.messages import Failed, clip
 from ..core.process import DUMP_SIGNAL, STACK_SIGNAL, ignore_politely, reset_signals
-from ..core.scoreboard import Scoreboard
+from ..core.scoreboard import Scoreboard, heartbeat_every_s
 from . import context
 from .autopsy import answer_by_signal
 from .fairness import Turn
@@ -84,6 +84,10 @@ def run_worker(
         table = InFlightTable(cell)
         lane = Lane(app, config, loop=loop, counters=figures, table=table, forwarded=_forwarded(options))
         answer_by_signal(loop, lane, seed.dump_fd)
+        if options.slow_request_s:
+            from .slow import SlowRequests
+
+            SlowRequests(loop, lane, options.slow_request_s, log).start()
         factory = http1_protocol_factory if options.http == "lane" else hypercorn_protocol_factory
         serving = Serving(
             app,
@@ -94,7 +98,7 @@ def run_worker(
             factory(lane),
             Turn(scoreboard, seed.cell),
             figures,
-            Heartbeat(loop, cell, lambda: table.complete(lane.under_way())),
+            Heartbeat(loop, cell, lambda: table.complete(lane.under_way()), heartbeat_every_s(options.loop_warn_s)),
             log,
             identity=(pid, seed.generation, seed.nonce),
             on_ready=on_ready,
