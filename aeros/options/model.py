@@ -60,6 +60,19 @@ class Options:
     #: Whose connections begin with a PROXY header.
     proxy_protocol: tuple[str, ...]
 
+    #: None: that limit is off, here and in the next lines.
+    header_timeout_s: float | None
+    min_data_rate: int | None
+    write_timeout_s: float | None
+    request_timeout_s: float | None
+    max_request_line_bytes: int
+    max_request_fields: int
+    max_body_size_bytes: int | None
+    max_connections: int | None
+    max_concurrency: int | None
+    #: None: half of max_concurrency.
+    request_queue: int | None
+
     max_requests: int | None
     max_requests_jitter: int
     max_lifetime_s: float | None

@@ -25,10 +25,11 @@ RECYCLING = "recycling"
 LOGS = "logs"
 CONTROL = "control and files"
 TLS = "TLS"
+LIMITS = "limits"
 HTTP = "HTTP and WebSocket"
 PROXIES = "proxies in front"
 
-GROUPS = (LISTENERS, FLEET, TIMES, RECYCLING, LOGS, CONTROL, TLS, HTTP, PROXIES)
+GROUPS = (LISTENERS, FLEET, TIMES, RECYCLING, LOGS, CONTROL, TLS, LIMITS, HTTP, PROXIES)
 
 
 def _default_worker_class() -> str:
@@ -365,6 +366,58 @@ OPTIONS: tuple[Option, ...] = (
         "alpn_protocols", TLS, several(values.filled, least=1), ("h2", "http/1.1"),
         "Protocols offered in the TLS handshake, best first. May be repeated.",
         "NAME", hypercorn="alpn_protocols", kind="list",
+    ),
+    # -- limits
+    Option(
+        "header_timeout", LIMITS, or_none(duration(), zero=True), 10.0,
+        "How long the head of a request may take from its first byte (408), within --keep-alive. 0: no limit.",
+        "TIME", field="header_timeout_s",
+    ),
+    # Kestrel's number; a modem is ten times as fast.
+    Option(
+        "min_data_rate", LIMITS, or_none(whole(0), zero=True), 240,
+        "Bytes per second a client must send of a body, over 10 s at a time (408), or take of a response. 0: no limit.",
+        field="min_data_rate",
+    ),
+    Option(
+        "write_timeout", LIMITS, or_none(duration(), zero=True), 30.0,
+        "How long a client may take less of a response than --min-data-rate before its connection is cut. 0: no limit.",
+        "TIME", field="write_timeout_s",
+    ),
+    Option(
+        "request_timeout", LIMITS, or_none(duration(), zero=True), None,
+        "How long a request may take: 504 where no response has begun, else the connection is cut. 0: no limit.",
+        "TIME", field="request_timeout_s",
+    ),
+    Option(
+        "max_request_line", LIMITS, size(64), 8 << 10,
+        "The longest request line (414); the whole head is bounded by --h11-max-incomplete-size.",
+        "SIZE", field="max_request_line_bytes",
+    ),
+    Option(
+        "max_request_fields", LIMITS, whole(1, 10000), 256,
+        "Header fields a request may have (431).",
+        field="max_request_fields",
+    ),
+    Option(
+        "max_body_size", LIMITS, or_none(size(1), zero=True), None,
+        "The largest request body (413); Quart's MAX_CONTENT_LENGTH holds beside it. 0: no limit.",
+        "SIZE", field="max_body_size_bytes",
+    ),
+    Option(
+        "max_connections", LIMITS, or_none(whole(1), zero=True), None,
+        "Connections a worker holds; with so many it accepts none until one is gone. 0: no limit.",
+        field="max_connections",
+    ),
+    Option(
+        "max_concurrency", LIMITS, or_none(whole(1), zero=True), None,
+        "Requests a worker lets to the app at a time; more wait (--request-queue), then get 503. 0: no limit.",
+        field="max_concurrency",
+    ),
+    Option(
+        "request_queue", LIMITS, or_none(whole(0)), None,
+        "Requests that may wait for --max-concurrency in each worker.",
+        field="request_queue", default_text="half of --max-concurrency",
     ),
     # -- HTTP and WebSocket
     Option(

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _STEP_BACK_S = 0.001
 #: When descriptors or memory run out, accepting pauses this long instead of spinning.
 _PAUSE_S = 0.25
+#: A worker that holds as many connections as it may looks again after this long.
+_FULL_S = 0.01
+#: What stops accepting for a moment is logged once in this time, however often it happens.
+_WARN_EVERY_S = 60.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -40,10 +44,12 @@ class Acceptor:
         on_pause: Callable[[str], None],
         context: ssl.SSLContext | None = None,
         proxy_headers: ProxyHeaders | None = None,
+        has_room: Callable[[], bool] | None = None,
     ) -> None:
         """listeners: each with whether it speaks TLS; `context` may be changed at any time, for connections to come.
         turn: asked before each accept. pending: told of connections that are being set up. on_pause: told why
-        accepting stops for a moment. proxy_headers: read before anything else where it expects one."""
+        accepting stops for a moment. proxy_headers: read before anything else where it expects one. has_room: whether
+        one connection more may be held; None: always."""
         self._loop = loop
         self.context = context
         self._listeners = list(listeners)
@@ -56,6 +62,8 @@ class Acceptor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
         self._paused = False
+        self._has_room = has_room
+        self._warned_at = -_WARN_EVERY_S
 
     def start(self) -> None:
         """Begin to accept."""
@@ -87,6 +95,11 @@ class Acceptor:
             self._loop.add_reader(sock.fileno(), self._on_readable, sock, secure)
 
     def _on_readable(self, sock: socket.socket, secure: bool) -> None:
+        if self._has_room is not None and not self._has_room():
+            # What waits in the backlog is for the other workers, or for whoever leaves here.
+            self._loop.remove_reader(sock.fileno())
+            self._loop.call_later(_FULL_S, self._look_again, sock, secure)
+            return
         if not self._turn.is_mine():
             # Still readable, so watching it would spin until somebody takes the connection.
             self._loop.remove_reader(sock.fileno())
@@ -117,7 +130,10 @@ class Acceptor:
         if not self._open or self._paused:
             return
         self._paused = True
-        self._on_pause(f"cannot accept connections for the moment: {error.strerror}")
+        now = self._loop.time()
+        if now - self._warned_at >= _WARN_EVERY_S:
+            self._warned_at = now
+            self._on_pause(f"cannot accept connections for the moment: {error.strerror}")
         for sock, _ in self._listeners:
             self._loop.remove_reader(sock.fileno())
         self._loop.call_later(_PAUSE_S, self._resume)

@@ -40,6 +40,11 @@ class Figures:
     def in_flight(self) -> int:
         return self._words[IN_FLIGHT]
 
+    @property
+    def connections(self) -> int:
+        """Return how many connections are open or being set up."""
+        return self._words[CONNECTIONS] + self._words[PENDING]
+
     def connection_opened(self) -> None:
         words = self._words
         words[CONNECTIONS] += 1

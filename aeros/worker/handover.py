@@ -9,18 +9,23 @@ when this connection may go.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
-from hypercorn.events import RawData
+from hypercorn.events import Event, RawData
+from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h2 import H2Protocol
 from hyperframe.frame import GoAwayFrame
 
 from ..core.inflight import HANDLING, READING, SENDING, STREAMING
+from .h2_guard import PREFACE, FrameGuard
 from .inflight import described
 from .websocket import serve_websocket
 
@@ -85,6 +90,7 @@ class HandedConnection(TCPServer):
                 self._going_away.cancel()
 
     async def _read_data(self) -> None:
+        self.protocol = cast(Any, GuardedProtocol(self, self.protocol))
         await super()._read_data()
         # The client is gone. Hypercorn would keep the connection until its idle timer ends.
         await self.idle_task.stop()
@@ -145,10 +151,51 @@ class HandedConnection(TCPServer):
         if protocol.idle:
             await self._initiate_server_close()
 
+    async def cut(self, stream_id: int | None) -> None:
+        """Reset one HTTP/2 stream; a connection of HTTP/1 ends as a whole."""
+        protocol = self._http2
+        if protocol is None or stream_id is None:
+            self.writer.transport.abort()
+            return
+        with contextlib.suppress(ProtocolError):
+            protocol.connection.reset_stream(stream_id, error_code=ErrorCodes.INTERNAL_ERROR)
+            await protocol._flush()
+
+    async def end_http2(self, error_code: int) -> None:
+        """End the connection at once with a GOAWAY that says why; its requests are cancelled as on a disconnect."""
+        protocol = self._http2
+        last = protocol.connection.highest_inbound_stream_id if protocol is not None else 0
+        frame = GoAwayFrame(stream_id=0, last_stream_id=last, error_code=error_code)
+        self.writer.write(frame.serialize())
+        await self._initiate_server_close()
+
     async def _send_goaway(self, last_stream_id: int) -> None:
         # Written past h2, whose own close_connection() would refuse every frame of the streams still open.
         frame = GoAwayFrame(stream_id=0, last_stream_id=last_stream_id)
         await self.protocol_send(RawData(data=frame.serialize()))
+
+
+class GuardedProtocol:
+    """Hypercorn's protocol of a connection, behind a count of the HTTP/2 frames that come in."""
+
+    def __init__(self, connection: HandedConnection, inner: ProtocolWrapper) -> None:
+        self._connection = connection
+        self._inner = inner
+        self._guard: FrameGuard | None = None
+
+    @property
+    def protocol(self) -> Any:
+        return self._inner.protocol
+
+    async def handle(self, event: Event) -> None:
+        if type(event) is RawData and event.data:
+            guard = self._guard
+            if guard is None and (type(self._inner.protocol) is H2Protocol or event.data[:4] == PREFACE[:4]):
+                guard = self._guard = FrameGuard(self._connection.loop.time)
+            if guard is not None and (code := guard.feed(event.data)):
+                await self._connection.end_http2(code)
+                return
+        await self._inner.handle(event)
 
 
 class HandedApp:
@@ -177,7 +224,7 @@ class HandedApp:
             drop = self._drop if scope["http_version"] != "2" else None
             await serve_websocket(self.lane, scope, receive, send, drop)
         else:
-            request = _HandedRequest(self.lane, scope, receive, send)
+            request = _HandedRequest(self.lane, scope, receive, send, self.connection)
             self.connection.requests.add(request)
             try:
                 await request.run()
@@ -194,6 +241,7 @@ class _HandedRequest:
     __slots__ = (
         "_bytes_in",
         "_bytes_out",
+        "_connection",
         "_lane",
         "_receive",
         "_send",
@@ -207,8 +255,11 @@ class _HandedRequest:
     row: int  # of the in-flight table
     stage: float
 
-    def __init__(self, lane: Lane, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def __init__(
+        self, lane: Lane, scope: dict[str, Any], receive: Any, send: Any, connection: HandedConnection
+    ) -> None:
         self._lane = lane
+        self._connection = connection
         self.scope = scope
         self._receive = receive
         self._send = send
@@ -224,7 +275,13 @@ class _HandedRequest:
         if table is not None:
             table.begin(self, READING, *described(self.scope))
         try:
-            await self._lane.app(self.scope, self.receive, self.send)
+            lane = self._lane
+            if lane.overload is None and lane.limits.body_bytes is None:
+                await lane.app(self.scope, self.receive, self.send)
+            else:
+                from .handed_limits import BoundedRequest
+
+                await BoundedRequest(lane, self.scope, self.receive, self.send, self._cut).run()
         except Exception:
             self._status = self._status or 500
             raise
@@ -255,6 +312,12 @@ class _HandedRequest:
             self._bytes_out += len(message.get("body", b""))
             self._now(STREAMING if message.get("more_body", False) else SENDING)
         await self._send(message)
+
+    async def _cut(self) -> None:
+        """End the response where it is, so that nobody can take it for complete."""
+        # Hypercorn tells an app neither its stream nor a way to reset it; what `send` is bound to knows it.
+        stream = getattr(getattr(self._send, "__self__", None), "stream_id", None)
+        await self._connection.cut(stream)
 
     def _now(self, stage: float) -> None:
         if self._lane.table is not None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .inflight import Request
     from .lane import Lane
     from .proxy_protocol import Announced
+    from .slow_clients import SlowClient
 
 READ_AHEAD = 1 << 16
 """Bytes of later requests, or of a body its app does not read, that are kept before reading pauses.
@@ -61,6 +62,7 @@ class HTTP1Connection(asyncio.Protocol):
         "_read_paused",
         "_read_timer",
         "_remaining",
+        "_slow",
         "_timer",
         "_writers",
         "announced",
@@ -92,7 +94,8 @@ class HTTP1Connection(asyncio.Protocol):
         self._writers: list[asyncio.Future[None]] = []
         self._phase = HEAD
         self._ahead = bytearray()  # an incomplete head (HEAD), or later requests (BUSY)
-        self._parser = HeadParser(lane.config.h11_pass_raw_headers)
+        limits = lane.limits
+        self._parser = HeadParser(lane.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields)
         self._exchange: Exchange | None = None
         self._chunked: ChunkedReader | None = None
         self._remaining = 0
@@ -101,6 +104,7 @@ class HTTP1Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self._logging: set[asyncio.Task[None]] | None = None
+        self._slow: SlowClient | None = None
 
     # asyncio.Protocol
 
@@ -167,6 +171,8 @@ class HTTP1Connection(asyncio.Protocol):
         for timer in (self._timer, self._read_timer):
             if timer is not None:
                 timer.cancel()
+        if self._slow is not None:
+            self._slow.stop()
         if self._exchange is not None:
             self._exchange.disconnect()
         self.resume_writing()
@@ -174,9 +180,12 @@ class HTTP1Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.write_paused = True
+        self._watched().write_begun()
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        if self._slow is not None:
+            self._slow.write_done()
         for writer in self._writers:
             if not writer.done():
                 writer.set_result(None)
@@ -218,6 +227,8 @@ class HTTP1Connection(asyncio.Protocol):
             if end >= 0:
                 data = bytes(ahead)
                 ahead.clear()
+                if self._slow is not None:
+                    self._slow.head_done()
         else:
             start = 0
             end = data.find(b"\r\n\r\n")
@@ -225,10 +236,14 @@ class HTTP1Connection(asyncio.Protocol):
                 ahead += data
         lane = self.lane
         if end < 0:
-            if len(ahead) > lane.incomplete_size:
+            if len(ahead) > lane.limits.request_line_bytes and b"\n" not in ahead[: lane.limits.request_line_bytes + 2]:
+                self._refuse(414)
+            elif len(ahead) > lane.incomplete_size:
                 self._refuse(431)
             elif refuses_early(ahead, start):
                 self._refuse(400)
+            else:
+                self._watched().head_begun()
             return
         end += 4
         if end > lane.incomplete_size:
@@ -264,6 +279,11 @@ class HTTP1Connection(asyncio.Protocol):
             self._phase = BODY if head.has_body else BUSY
             exchange.refuse(404)
             return
+        limit = lane.limits.body_bytes
+        if limit is not None and head.content_length > limit:
+            self._phase = BODY
+            exchange.refuse(413)
+            return
         if not head.has_body:
             self._phase = BUSY
             exchange.end_of_body()
@@ -271,12 +291,17 @@ class HTTP1Connection(asyncio.Protocol):
             self._phase = BODY
             self._remaining = head.content_length
             self._chunked = ChunkedReader(lane.incomplete_size) if head.chunked else None
-        lane.running += 1  # run() takes it back
-        exchange.task = lane.loop.create_task(exchange.run())
+        if lane.overload is None:
+            lane.running += 1  # run() takes it back
+            exchange.task = lane.loop.create_task(exchange.run())
+        else:
+            lane.overload.begin(exchange)
         if head.expect_continue:
             self.transport.write(continue_response(lane.common.block()))
         if rest:
             self.data_received(rest)
+        if self._phase == BODY and lane.limits.min_data_rate is not None:
+            self._watched().body_begun(exchange)
 
     def _read_body(self, data: bytes) -> None:
         exchange = cast(Exchange, self._exchange)
@@ -297,8 +322,15 @@ class HTTP1Connection(asyncio.Protocol):
             complete = not remaining
         if data:
             exchange.feed(data)
+            limit = self.lane.limits.body_bytes
+            # A counted body was measured by its header; bytes_in has the head in it as well.
+            if limit is not None and exchange.bytes_in - exchange.head.size > limit:
+                self._refuse(413)
+                return
         if complete:
             self._phase = BUSY
+            if self._slow is not None:
+                self._slow.body_done()
             if self.lane.table is not None:
                 self.lane.table.stage(exchange, HANDLING)
             exchange.end_of_body()
@@ -310,6 +342,8 @@ class HTTP1Connection(asyncio.Protocol):
     def _pause_reading(self) -> None:
         if not self._read_paused and not self.transport.is_closing():
             self._read_paused = True
+            if self._slow is not None:
+                self._slow.excused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
@@ -379,9 +413,51 @@ class HTTP1Connection(asyncio.Protocol):
         # A peer that reads nothing would keep what is left to write, and the connection, for ever.
         if self.write_paused:
             self.lane.loop.call_later(LINGER_S, self.transport.abort)
+        elif self.transport.get_write_buffer_size():
+            self._watched().write_begun()
+
+    # Slow clients and long requests
+
+    def _watched(self) -> SlowClient:
+        if self._slow is None:
+            from .slow_clients import SlowClient
+
+            self._slow = SlowClient(self)
+        return self._slow
+
+    @property
+    def reading_paused(self) -> bool:
+        return self._read_paused
+
+    def reads_body_of(self, exchange: Exchange) -> bool:
+        return self._exchange is exchange and self._phase == BODY
+
+    def head_late(self) -> None:
+        """The rest of a head did not come in time."""
+        if self._phase == HEAD and self._ahead:
+            self._refuse(408)
+
+    def body_late(self) -> None:
+        """The body comes too slowly."""
+        exchange = self._exchange
+        self._refuse(408)
+        if exchange is not None:
+            exchange.cancel()
+
+    def expire(self, exchange: Exchange) -> None:
+        """The request took too long: 504 where nothing of a response was sent, else the connection ends there."""
+        if self._exchange is exchange:
+            if exchange.state is REQUEST:
+                self._refuse(504)
+            else:
+                exchange.disconnect()
+                self.transport.abort()  # an orderly end could pass for the end of the body
+        exchange.cancel()
 
     def _hand_over(self, data: bytes) -> None:
         self._phase = GONE
+        if self._slow is not None:
+            self._slow.stop()
         for timer in (self._timer, self._read_timer):
             if timer is not None:
                 timer.cancel()

@@ -137,6 +137,14 @@ class Exchange:
             connection.log_later(lane.access(self.scope, {"status": status, "headers": []}, seconds))
         connection.response_done(self)
 
+    def abandon(self) -> None:
+        """End a request that never came to the app."""
+        lane = self.connection.lane
+        self._give_up()
+        lane.running -= 1
+        if lane.draining:
+            lane.look_if_drained()
+
     def cancel(self) -> None:
         """Cancel the app. A task that never ran cannot clean up behind itself, so `run` looks for `disconnected`."""
         if self.entered and self.task is not None:
@@ -154,6 +162,8 @@ class Exchange:
         finally:
             if self.state is not CLOSED:
                 self._give_up()
+            if lane.overload is not None:
+                lane.overload.ended(self)
             lane.running -= 1
             if lane.draining:
                 lane.look_if_drained()

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import httptools
 
 MAX_HEADERS = 256
-"""More header fields than this in one head are answered with 431."""
+"""More header fields than this in one head are answered with 431, where nothing else is said."""
 
 MAX_CHUNK_LINE = 4096
 """Bytes of one chunk-size line with its extensions; longer is an error (as nothing sane sends any extension)."""
@@ -100,12 +100,26 @@ class Head:
 class HeadParser:
     """Parses one connection's heads, one complete head (ending in CRLF CRLF) at a time.
 
-    raw_names: keep header names as the client wrote them (Hypercorn's h11_pass_raw_headers).
+    raw_names: keep header names as the client wrote them (Hypercorn's h11_pass_raw_headers). max_line: bytes of the
+    request line (414). max_fields: header fields (431).
     """
 
-    __slots__ = ("_fields", "_headers", "_last", "_last_bytes", "_parser", "_raw_names", "_seen", "_target")
+    __slots__ = (
+        "_fields",
+        "_headers",
+        "_last",
+        "_last_bytes",
+        "_max_fields",
+        "_max_line",
+        "_parser",
+        "_raw_names",
+        "_seen",
+        "_target",
+    )
 
-    def __init__(self, raw_names: bool = False) -> None:
+    def __init__(self, raw_names: bool = False, max_line: int = 1 << 16, max_fields: int = MAX_HEADERS) -> None:
+        self._max_line = max_line
+        self._max_fields = max_fields
         self._parser: httptools.HttpRequestParser | None = None
         self._raw_names = raw_names
         self._headers: Headers = []
@@ -140,13 +154,15 @@ class HeadParser:
         if data[0] < 0x21:
             raise RequestRefused(400, "illegal request line")
         end = data.find(b"\r\n")
+        if end > self._max_line:
+            raise RequestRefused(414, "request line too long")
         method, target, version = self._request_line(data[:end])
         fields = data[end:]
         known = self._last
         if known is None or fields != self._fields or version != known.version:
             known = None
             self._feed(data, target)
-            if len(self._headers) > MAX_HEADERS:
+            if len(self._headers) > self._max_fields:
                 raise RequestRefused(431, "too many header fields")
         else:
             # The same fields behind another target, as from any browser: only the request line is new.

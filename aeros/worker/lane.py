@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ..compat import knows_quart
 from .access import Access, access_logger
 from .http1_response import CommonHeaders
-from .inflight import InFlightTable, Request
+from .limits import Limits
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
     from .forwarded import Forwarded
     from .http1_quart import DirectPath
+    from .inflight import InFlightTable, Request
+    from .overload import Overload
 
 DrainReason = Literal["reload", "stop"]
 
@@ -110,7 +112,9 @@ class Lane:
         "incomplete_size",
         "keep_alive_max_requests",
         "keep_alive_timeout",
+        "limits",
         "loop",
+        "overload",
         "read_timeout",
         "reason",
         "root_path",
@@ -130,6 +134,7 @@ class Lane:
         state: dict[str, Any] | None = None,
         counters: Counters | None = None,
         table: InFlightTable | None = None,
+        limits: Limits | None = None,
         hand_over: Callable[[asyncio.Transport, asyncio.Protocol, bytes], None] | None = None,
         forwarded: Forwarded | None = None,
     ) -> None:
@@ -157,6 +162,12 @@ class Lane:
         self.keep_alive_timeout: float = config.keep_alive_timeout
         self.read_timeout: float | None = config.read_timeout
         self.root_path: str = config.root_path
+        self.limits = limits or Limits()
+        self.overload: Overload | None = None
+        if self.limits.concurrency is not None or self.limits.request_timeout_s is not None:
+            from .overload import Overload
+
+            self.overload = Overload(self)
         self.server_names: list[str] = config.server_names
         if hand_over is None:
             from .handover import hand_over as default

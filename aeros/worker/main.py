@@ -31,6 +31,7 @@ from .http1 import http1_protocol_factory
 from .inflight import InFlightTable
 from .lane import Lane
 from .lifeline import guard
+from .limits import Limits
 from .logs import WorkerLogs
 from .serving import Serving
 
@@ -82,7 +83,9 @@ def run_worker(
         lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation)
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
         table = InFlightTable(cell)
-        lane = Lane(app, config, loop=loop, counters=figures, table=table, forwarded=_forwarded(options))
+        forwarded = _forwarded(options)
+        limits = Limits.of(options)
+        lane = Lane(app, config, loop=loop, counters=figures, table=table, forwarded=forwarded, limits=limits)
         answer_by_signal(loop, lane, seed.dump_fd)
         if options.slow_request_s:
             from .slow import SlowRequests

@@ -170,6 +170,7 @@ class Serving:
         await self._drain(acceptor)
 
     def _make_acceptor(self) -> Acceptor:
+        limit, figures = self._lane.limits.connections, self._figures
         return Acceptor(
             self._loop,
             [(item.sock, item.kind == "secure") for item in self._listeners if item.kind != "quic"],
@@ -180,6 +181,7 @@ class Serving:
             on_pause=self._log.warning,
             context=self._context,
             proxy_headers=self._proxy_headers,
+            has_room=None if limit is None else lambda: figures.connections < limit,
         )
 
     def _certify(self, fd: int) -> None:

@@ -1,0 +1,90 @@
+"""HTTP/2 frames that cost the server more than the client: counted before h2 and Hypercorn see them.
+
+Neither counts: a client that opens streams and resets them at once (rapid reset), or sends PINGs, SETTINGS or empty
+frames without end, keeps both busy for ever. Here each connection has an allowance of such frames that fills up again
+with time; who overdraws it gets GOAWAY ENHANCE_YOUR_CALM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+ENHANCE_YOUR_CALM = 11
+PROTOCOL_ERROR = 1
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
+_END = 0x1  # END_STREAM of DATA; ACK of SETTINGS and PING
+
+#: kind → (how many at once, how many per second after that). A browser that leaves a page resets all of its streams,
+#: 100 at most by default; WINDOW_UPDATE accompanies every download and each is cheap.
+ALLOWANCES: dict[int, tuple[float, float]] = {
+    DATA: (1000.0, 100.0),  # empty ones
+    PRIORITY: (1000.0, 100.0),
+    RST_STREAM: (300.0, 50.0),
+    SETTINGS: (50.0, 5.0),
+    PING: (100.0, 10.0),
+    WINDOW_UPDATE: (20000.0, 5000.0),
+    CONTINUATION: (100.0, 10.0),
+}
+
+
+class FrameGuard:
+    """Reads one connection's frame headers as they pass."""
+
+    __slots__ = ("_clock", "_head", "_left", "_preface", "_skip", "_then")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """clock: seconds, monotonic."""
+        self._clock = clock
+        self._preface = 0  # bytes of it that have passed
+        self._head = b""  # an incomplete frame header
+        self._skip = 0  # payload bytes still to pass
+        self._left: dict[int, float] = {}
+        self._then: dict[int, float] = {}
+
+    def feed(self, data: bytes) -> int:
+        """Return 0, or the error code with which to end the connection."""
+        position = 0
+        if self._preface < len(PREFACE):
+            wanted = PREFACE[self._preface : self._preface + len(data)]
+            if data[: len(wanted)] != wanted:
+                return PROTOCOL_ERROR
+            self._preface += len(wanted)
+            position = len(wanted)
+        size = len(data)
+        while position < size:
+            if self._skip:
+                passed = min(self._skip, size - position)
+                self._skip -= passed
+                position += passed
+                continue
+            need = 9 - len(self._head)
+            self._head += data[position : position + need]
+            position += need
+            if len(self._head) < 9:
+                break
+            head, self._head = self._head, b""
+            self._skip = int.from_bytes(head[:3], "big")
+            kind = head[3]
+            if kind == HEADERS or (kind == DATA and (self._skip or head[4] & _END)):
+                continue
+            if kind in ALLOWANCES and not self._allows(kind):
+                return ENHANCE_YOUR_CALM
+        return 0
+
+    def _allows(self, kind: int) -> bool:
+        at_once, per_second = ALLOWANCES[kind]
+        left = self._left.get(kind, at_once)
+        if left < 1:
+            now = self._clock()
+            then = self._then.get(kind)
+            self._then[kind] = now
+            left = min(at_once, left + (now - then) * per_second) if then is not None else left
+            if left < 1:
+                self._left[kind] = left
+                return False
+        elif kind not in self._then:
+            self._then[kind] = self._clock()
+        self._left[kind] = left - 1
+        return True
