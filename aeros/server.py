@@ -131,6 +131,10 @@ class Server:
         """Wait until all workers are ready. Raises AppLoadError when they cannot be, ControlError after timeout."""
         self._ask("wait_ready", {}, timeout)
 
+    def ping(self, timeout: float = 2.0) -> None:
+        """Have the supervisor itself answer. Raises ControlError when it has not after `timeout` seconds."""
+        self._ask("ping", {}, timeout)
+
     def reopen_logs(self) -> None:
         """Have every process open its log files by name again, after a rotation."""
         self._ask("reopen", {}, _ANSWER_TIMEOUT_S)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from . import app_metrics
 from .core.certificates import CertificateError, TLSFiles, explain
 from .core.channel import Channel, ChannelClosed, channel_pair
 from .core.exitcodes import ExitCode
@@ -32,7 +33,7 @@ from .server import Server, connect
 from .status import ServerStatus, StatusReader
 from .supervisor.founding import found
 from .supervisor.launch import CHANNEL_VARIABLE, CommandLine
-from .supervisor.listeners import bind_all
+from .supervisor.listeners import bind_admin, bind_all, close_all, split_host_port
 from .supervisor.pidfile import PidFile
 from .supervisor.policy import Policy
 from .supervisor.zygote import Zygote
@@ -43,6 +44,7 @@ from .worker.context import WorkerContext
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
+    from .supervisor.admin import AdminChild
     from .supervisor.loop import Supervisor
     from .supervisor.rim import Rim
 
@@ -153,6 +155,12 @@ class _Preparation:
         except BaseException:
             self.drop_pid_file()
             raise
+        try:
+            self.admin = _admin(options, app, self.account) if options.admin else None
+        except BaseException:
+            close_all(self.listeners)
+            self.drop_pid_file()
+            raise
         self.scoreboard = Scoreboard.create()
         self.program = AppProgram(app, options, self.listeners, self.scoreboard, self.log)
         self.app = app
@@ -181,9 +189,11 @@ class _Preparation:
                 owner=owner,
                 in_child=self.pid_file.forget if self.pid_file is not None else lambda: None,
                 rim=_rim(self.options, "supervisor"),
+                admin=self.admin,
             )
         finally:
             self.drop_pid_file()
+            app_metrics.remove()
 
     def announce(self, supervisor: Supervisor) -> None:
         """Say once, in at most five lines, what runs where and how to steer it."""
@@ -194,7 +204,23 @@ class _Preparation:
         self.log.info(f"Aeros {__version__} serves {name} at {places}", addresses=supervisor.addresses)
         self.log.info(f"{workers} worker{plural} on {self.options.worker_class}, supervisor pid {pid}")
         steer = f"aeros reload {pid}, or SIGHUP" if supervisor.control.path else f"kill -HUP {pid}"
+        if self.admin is not None:
+            self.log.info(f"dashboard: {self.admin.address}", admin=self.admin.address)
         self.log.info(f"reload: {steer}; stop: Ctrl+C or SIGTERM")
+
+
+def _admin(options: Options, app: Any, account: Account | None) -> AdminChild:
+    from .core.admin import AdminSettings
+    from .supervisor.admin import AdminChild
+
+    listener = bind_admin(options)
+    host, _ = split_host_port(options.admin or "")
+    name = getattr(app, "name", "") or type(app).__name__
+    directory = app_metrics.share() if options.app_metrics else ""
+    if directory and account is not None:
+        os.chown(directory, account.uid, account.gid)
+    token = options.admin_token or ""
+    return AdminChild(listener, AdminSettings(name, host, token, options.admin_write, options.ready_min, directory))
 
 
 def _supervise_here(app: Any, options: Options) -> int:
@@ -233,6 +259,9 @@ def _supervise_beside(app: Any, options: Options) -> Server:
     theirs.close()
     for listener in preparation.listeners:
         listener.sock.close()
+    if preparation.admin is not None:
+        preparation.admin.listener.sock.close()
+        app_metrics.forget()
     preparation.scoreboard.close()
     if preparation.pid_file is not None:
         preparation.pid_file.forget()

@@ -102,13 +102,16 @@ class WorkerStatus:
 class SlotStatus:
     """A numbered place, also when no worker is in it. state: empty, filled, backoff or failed.
 
-    retry_at: epoch seconds of the next attempt to fill it, None when none is planned.
+    retry_at: epoch seconds of the next attempt to fill it, None when none is planned. requests, responses_5xx: of all
+    workers it ever had.
     """
 
     slot: int
     state: str
     restarts: int
     retry_at: float | None
+    requests: int
+    responses_5xx: int
     last_exit: LastExit | None
 
 
@@ -148,8 +151,9 @@ class ServerStatus:
     """The whole server at one moment.
 
     state: starting, ready, reloading, degraded (fewer than target_workers serve), failed (no worker can be kept
-    up), draining (still accepting, for the drain delay before a stop), stopping, or stopped. accept_queue: one per
-    address, in the order of addresses. last_reload: None before the first. rss_bytes and pss_bytes: of all workers.
+    up), draining (still accepting, for the drain delay before a stop), stopping, or stopped. admin: where the
+    dashboard is, "" without. accept_queue: one per address, in the order of addresses. last_reload: None before the
+    first. rss_bytes and pss_bytes: of all workers.
     """
 
     pid: int
@@ -161,6 +165,7 @@ class ServerStatus:
     target_workers: int
     ready_workers: int
     control: str
+    admin: str
     accept_queue: tuple[AcceptQueue, ...]
     last_reload: Reloaded | None
     totals: Totals
@@ -185,8 +190,8 @@ class StatusReader:
         """Return the status now. Costs the server nothing: no process is asked."""
         summary = self._scoreboard.read_summary()
         now, now_mono = time.time(), time.monotonic()
-        slots = {record["slot"]: _slot(record) for record in summary.get("slots", [])}
         readings = self._readings(summary)
+        slots = {record["slot"]: _slot(record, readings) for record in summary.get("slots", [])}
         workers = tuple(
             self._worker(record, figures, cell.read_requests(), slots.get(record["slot"]), now, now_mono)
             for record, cell, figures in readings
@@ -202,6 +207,7 @@ class StatusReader:
             target_workers=summary.get("target_workers", 0),
             ready_workers=sum(record["state"] == "ready" and record["accepting"] for record, _, _ in readings),
             control=summary.get("control", ""),
+            admin=summary.get("admin", ""),
             accept_queue=tuple(
                 AcceptQueue(address, *(self._scoreboard.read_queue(index) or (None, None)))
                 for index, address in enumerate(summary.get("addresses", ()))
@@ -321,10 +327,18 @@ def _pss_bytes(pid: int) -> int | None:
     return None
 
 
-def _slot(record: dict[str, Any]) -> SlotStatus:
+def _slot(record: dict[str, Any], readings: Sequence[tuple[dict[str, Any], Cell, CellFigures]]) -> SlotStatus:
     last = record["last_exit"]
+    live = [figures for worker, _, figures in readings if worker["slot"] == record["slot"]]
+    requests, failed = record.get("requests", (0, 0))
     return SlotStatus(
-        record["slot"], record["state"], record["restarts"], record["retry_at"], LastExit(**last) if last else None
+        record["slot"],
+        record["state"],
+        record["restarts"],
+        record["retry_at"],
+        requests + sum(figures.requests for figures in live),
+        failed + sum(figures.responses[4] for figures in live),
+        LastExit(**last) if last else None,
     )
 
 

@@ -100,6 +100,13 @@ class Options:
     sni: tuple[str, ...]
     tls_watch: bool
 
+    #: "host:port", or None: no dashboard.
+    admin: str | None
+    admin_token: str | None
+    admin_write: bool
+    ready_min: int
+    app_metrics: bool
+
     #: Every further attribute of Hypercorn's Config that was set, by its name there. Read-only.
     hypercorn: Mapping[str, Any] = field(hash=False)
     #: The user's own Config object, if one was given. Never changed.

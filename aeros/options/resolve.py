@@ -16,7 +16,7 @@ from .given import Given, Layer, contradiction, convert, from_mapping, join, sho
 from .model import Options
 from .spec import ENV_PREFIX, INTERNAL_PREFIX, Option, nearest
 from .table import BY_NAME, OPTIONS
-from .values import AUTO, join_host_port, split_host_port
+from .values import AUTO, is_loopback, join_host_port, split_host_port
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -200,6 +200,8 @@ def _check(given: Layer) -> list[str]:
             )
     if value("max_requests_jitter") and value("max_requests") is None:
         raise OptionsError(f"{given['max_requests_jitter'].spelled} needs --max-requests", option="max_requests_jitter")
+    if value("admin") is not None:
+        _check_admin(given)
     _refuse_twice(given, ("bind", "insecure_bind"))
     _refuse_twice(given, ("quic_bind",))
 
@@ -207,7 +209,26 @@ def _check(given: Layer) -> list[str]:
         f"{given[name].spelled} has no effect without --certfile and --keyfile"
         for name in ("ca_certs", "verify_mode", "verify_flags", "keyfile_password", "ciphers", "sni")
         if value(name) is not None and not tls
+    ] + [
+        f"{given[name].spelled} has no effect without --admin"
+        for name in ("admin_token", "admin_write", "ready_min", "app_metrics")
+        if value(name) and value("admin") is None
     ]
+
+
+def _check_admin(given: Layer) -> None:
+    admin = given["admin"]
+    token = given.get("admin_token")
+    if not is_loopback(str(admin.value)) and (token is None or token.value is None):
+        raise OptionsError(
+            f"{admin.spelled} {admin.value} can be reached from other machines and needs a token: set "
+            "AEROS_ADMIN_TOKEN, or use 127.0.0.1",
+            option="admin",
+        )
+    if find_spec("prometheus_client") is None:
+        raise OptionsError(
+            f"{admin.spelled} needs prometheus-client, which is not installed: pip install aeros[admin]", option="admin"
+        )
 
 
 def _refuse_twice(given: Layer, names: Sequence[str]) -> None:

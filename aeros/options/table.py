@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from ..core.scoreboard import MAX_WORKERS
 from . import units, values
 from .cpus import usable_cpus
 from .spec import Option, by_name
@@ -24,12 +25,13 @@ TIMES = "times"
 RECYCLING = "recycling"
 LOGS = "logs"
 CONTROL = "control and files"
+ADMIN = "dashboard"
 TLS = "TLS"
 LIMITS = "limits"
 HTTP = "HTTP and WebSocket"
 PROXIES = "proxies in front"
 
-GROUPS = (LISTENERS, FLEET, TIMES, RECYCLING, LOGS, CONTROL, TLS, LIMITS, HTTP, PROXIES)
+GROUPS = (LISTENERS, FLEET, TIMES, RECYCLING, LOGS, CONTROL, ADMIN, TLS, LIMITS, HTTP, PROXIES)
 
 
 def _default_worker_class() -> str:
@@ -314,6 +316,33 @@ OPTIONS: tuple[Option, ...] = (
         "Run the app as this user: started by root, the server binds, reads keys and opens logs, then workers and "
         "zygotes give root up for good.",
         "USER[:GROUP]", field="run_as",
+    ),
+    # -- dashboard
+    Option(
+        "admin", ADMIN, or_none(values.admin_address), None,
+        "Where to serve the dashboard, /metrics, /healthz, /readyz and /status.json: host:port. Needs aeros[admin].",
+        "ADDRESS", field="admin",
+    ),
+    Option(
+        "admin_token", ADMIN, or_none(values.token), None,
+        "What clients of the dashboard must know; needed beyond loopback. Other users can see arguments; rather set "
+        "the variable.",
+        "TEXT", field="admin_token", secret=True,
+    ),
+    Option(
+        "admin_write", ADMIN, units.switch, False,
+        "Let the dashboard reload, scale and restart.",
+        field="admin_write", kind="switch",
+    ),
+    Option(
+        "ready_min", ADMIN, whole(1, MAX_WORKERS), 1,
+        "Workers that must be ready for /readyz to say so.",
+        field="ready_min",
+    ),
+    Option(
+        "app_metrics", ADMIN, units.switch, False,
+        "Add the app's own prometheus-client metrics to /metrics, merged over all workers.",
+        field="app_metrics", kind="switch",
     ),
     # -- TLS
     Option(

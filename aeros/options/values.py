@@ -429,6 +429,38 @@ def logger_class(value: object) -> object:
     return value
 
 
+# -- dashboard
+
+
+def admin_address(value: object) -> str:
+    """Return host:port of the dashboard, in its full spelling."""
+    given = text(value)
+    if given.startswith(("unix:", "fd:")) or ":" not in given:
+        raise BadValueError("must be host:port, such as 127.0.0.1:9000")
+    return address(given)
+
+
+def is_loopback(bind: str) -> bool:
+    """Tell whether only this machine can reach an address as admin_address() writes it."""
+    import ipaddress
+
+    parts = split_host_port(bind)
+    if parts is None or parts[0] == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def token(value: object) -> str:
+    """Return a secret that fits into a header."""
+    result = text(value)
+    if not re.fullmatch(r"[!-~]{8,200}", result):
+        raise BadValueError("must be 8 to 200 visible ASCII characters without spaces", echo=False)
+    return result
+
+
 # -- control
 
 

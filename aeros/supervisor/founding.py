@@ -20,6 +20,7 @@ from ..core.privileges import Account
 from ..core.process import become_subreaper, fork
 from ..core.scoreboard import Scoreboard
 from ..errors import StartError
+from .admin import AdminChild
 from .fleet import Target
 from .launch import CommandLine
 from .links import ZygoteLink
@@ -57,6 +58,7 @@ def found(
     owner: Channel | None = None,
     in_child: Callable[[], None] = lambda: None,
     rim: Rim | None = None,
+    admin: AdminChild | None = None,
 ) -> ExitCode:
     """Fork the first zygote from this process, supervise until the end, and return the exit code.
 
@@ -92,6 +94,8 @@ def found(
         if rim is not None:
             rim.enter("zygote gen=1")
         channel.close()
+        if admin is not None:
+            admin.listener.sock.close()
         in_child()
         if owner is not None:
             owner.close()
@@ -101,7 +105,7 @@ def found(
     theirs.close()
     target = Target(policy.workers, committed=1, surge=policy.reload_surge)
     office = Office(policy, listeners, scoreboard, log, command, target)
-    supervisor = Supervisor(office, ZygoteLink(1, channel, pid=pid), announce, control)
+    supervisor = Supervisor(office, ZygoteLink(1, channel, pid=pid), announce, control, admin)
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()
     try:

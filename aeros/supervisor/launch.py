@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def launch(command: CommandLine, channel_fd: int, stderr_fd: int, environ: Seque
     if frozen and account is not None:
         raise OSError("a frozen program has no interpreter that could give up root before it; restart to change it")
     environment = dict(os.environ) | (account.environment if account is not None else {}) | dict(environ)
-    ids = " ".join(map(str, (account.uid, account.gid, *account.groups))) if account is not None else ""
+    ids = _ids(account)
     # Descriptor 3 is the channel in the child; whatever else is open here closes on exec.
     environment[CHANNEL_VARIABLE] = "3"
     if "PYTHONFAULTHANDLER" not in environment:
@@ -106,6 +107,39 @@ def launch(command: CommandLine, channel_fd: int, stderr_fd: int, environ: Seque
     finally:
         if spare != channel_fd:
             os.close(spare)
+
+
+def _ids(account: Account | None) -> str:
+    return " ".join(map(str, (account.uid, account.gid, *account.groups))) if account is not None else ""
+
+
+def launch_module(module: str, descriptors: Mapping[int, int], account: Account | None = None) -> int:
+    """Start `python -m module`, one of ours, in a fresh interpreter that dies with this process; return the pid.
+
+    descriptors: number there -> number here; nothing else but the standard streams goes along. account: whom it
+    runs as. Raises OSError.
+    """
+    # Ours and no namesake: not from the working directory (-P), first from where this Aeros is.
+    home = str(Path(__file__).resolve().parents[2])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AEROS_")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, environment.get("PYTHONPATH"))))
+    command = (sys.executable, "-P", "-m", module)
+    if account is not None:
+        environment |= account.environment
+    ids = _ids(account)
+    shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), "/", ids, *command)
+    copies: list[int] = []
+    try:
+        # High numbers, so that no descriptor is overwritten before it was duplicated.
+        for here in descriptors.values():
+            copies.append(fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 64))
+        actions = [(os.POSIX_SPAWN_DUP2, copy, there) for copy, there in zip(copies, descriptors, strict=True)]
+        return os.posix_spawn(
+            shim[0], shim, environment, file_actions=actions, setsigmask=[], setsigdef=_DEFAULT_SIGNALS, setpgroup=0
+        )
+    finally:
+        for copy in copies:
+            os.close(copy)
 
 
 _DEFAULT_SIGNALS = [1, 2, 3, 10, 12, 15, 17] if sys.platform == "linux" else [1, 2, 3, 15, 20, 30, 31]

@@ -39,6 +39,12 @@ def bind_all(options: Options) -> list[Listener]:
     return listeners
 
 
+def bind_admin(options: Options) -> Listener:
+    """Bind the address of the dashboard. Raises BindError."""
+    assert options.admin is not None
+    return _bind_inet(options.admin, "insecure", options)
+
+
 def _has_tls(options: Options) -> bool:
     return options.config_object is not None and options.hypercorn_config().ssl_enabled
 

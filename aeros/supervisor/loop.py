@@ -21,6 +21,7 @@ from ..core.exitcodes import ExitCode
 from ..core.messages import MISBEHAVIOURS
 from ..core.scoreboard import MAX_WORKERS, heartbeat_every_s
 from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError
+from .admin import AdminChild
 from .control import ControlLine
 from .fleet import Worker
 from .generations import PILOT_S, Generations
@@ -58,14 +59,21 @@ class Supervisor:
     """One server. `run` returns its exit code."""
 
     def __init__(
-        self, office: Office, zygote: ZygoteLink, announce: Callable[[Supervisor], None], control: str
+        self,
+        office: Office,
+        zygote: ZygoteLink,
+        announce: Callable[[Supervisor], None],
+        control: str,
+        admin: AdminChild | None = None,
     ) -> None:
-        """announce: called once, when all workers are ready. control: where the control socket is to be."""
+        """announce: called once, when all workers are ready. control: where the control socket is to be. admin: the
+        dashboard's process, if there is to be one."""
         self.office = office
         self.addresses = [listener.address for listener in office.listeners]
         self.control: ControlLine
         self.generations = Generations(office, zygote, self._fail_start)
         self.workforce = Workforce(office, self.generations.zygote_of, self._on_loss)
+        self.admin = admin
         self._announce = announce
         self._control_where = control
         self._started_at = wall_time()
@@ -91,6 +99,8 @@ class Supervisor:
             office.take_certificates(office.target.committed, office.policy)
         except CertificateError as error:
             self._fail_start(str(error))
+        if self.admin is not None:
+            self.admin.open(office, self.control.adopt)
         office.fleet.set_slots(office.target)
         office.target.pilot_until = monotonic() + PILOT_S
         try:
@@ -175,6 +185,8 @@ class Supervisor:
             waiter(self._why_never_ready())
         self.office.dirty = True
         self.office.publish(self.summary)
+        if self.admin is not None:
+            self.admin.close()
         self.control.close()
         close_all(self.office.listeners)
 
@@ -201,6 +213,8 @@ class Supervisor:
                     self._when_ready(lambda error: reply(error or {}))
                 case "debug":
                     self.debug(_whole(arguments, "slot"), str(arguments.get("how")), _seconds(arguments, "seconds"))
+                    reply({})
+                case "ping":
                     reply({})
                 case "reopen":
                     self.reopen_logs()
@@ -340,6 +354,8 @@ class Supervisor:
         """Reap zygotes, programs being run again, and every orphan the family (or, as PID 1, the system) left us."""
         self.generations.reap()
         self.workforce.reap_adopted()
+        if self.admin is not None:
+            self.admin.reap()
         if not self._foreign_children:
             while (pid := _ended_child()) and pid != self.generations.loader_pid:
                 with contextlib.suppress(ChildProcessError):
@@ -434,6 +450,7 @@ class Supervisor:
             "target_workers": office.target.workers,
             "addresses": self.addresses,
             "control": self.control.path,
+            "admin": self.admin.address if self.admin is not None else "",
             "started_at": self._started_at,
             "last_reload": last.to_message() if last else None,
             "reloads": self.generations.counts,
@@ -444,6 +461,7 @@ class Supervisor:
                     "slot": slot.index,
                     "state": slot.state.value,
                     "restarts": slot.restarts,
+                    "requests": self.workforce.slot_requests.get(slot.index, (0, 0)),
                     "retry_at": slot.retry_at + offset if slot.retry_at else None,
                     "last_exit": self.workforce.last_exits.get(slot.index),
                 }

@@ -77,6 +77,8 @@ class Workforce:
         self._next_rss = 0.0
         self._rss_warned = False
         self.totals = Totals()
+        #: Requests, and responses 5xx, of the workers of each slot that have ended.
+        self.slot_requests: dict[int, tuple[int, int]] = {}
         self.last_exits: dict[int, dict[str, Any]] = {}
         self.exit_counts: dict[str, int] = {}
 
@@ -374,7 +376,10 @@ class Workforce:
         link.close()
         del self._links[worker.ident]
         self._watch.forget(worker)
-        self.totals.add(self._office.scoreboard.cell(worker.cell).read())
+        figures = self._office.scoreboard.cell(worker.cell).read()
+        self.totals.add(figures)
+        requests, failed = self.slot_requests.get(worker.slot, (0, 0))
+        self.slot_requests[worker.slot] = (requests + figures.requests, failed + figures.responses[4])
         self._cells.give_back(worker.cell)
         phase = worker.state
         worker.on("exit")

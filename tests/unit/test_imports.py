@@ -35,7 +35,10 @@ ALLOWED = {
     "server": {"core", "errors", "inflight", "stacks", "status", "supervisor", "version"},
     "warmup": {"compat", "core", "options", "worker"},
     "program": {"core", "hooks", "options", "status", "warmup", "worker"},
+    "app_metrics": {"errors"},
+    "dashboard": {"core", "errors", "inflight", "latency", "server", "status", "version"},
     "startup": {
+        "app_metrics",
         "core",
         "errors",
         "inflight",
@@ -78,6 +81,8 @@ OUTSIDE = {
     "lean_quart": {"quart", "werkzeug", "flask"},
     "lean": {"quart", "werkzeug", "flask"},
     "server": set(),
+    "app_metrics": {"prometheus_client"},
+    "dashboard": {"hypercorn", "prometheus_client", "quart"},
 }
 
 

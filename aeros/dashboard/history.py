@@ -1,0 +1,97 @@
+"""What the page plots: one point a second for the last ten minutes, and what happened in that time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+from ..latency import LatencyHistogram
+from ..status import ServerStatus
+
+_POINTS = 600
+_EVENTS = 60
+
+
+class History:
+    """Made from successive status readings. Rates and latencies are those between two of them."""
+
+    def __init__(self) -> None:
+        self.points: deque[dict[str, Any]] = deque(maxlen=_POINTS)
+        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        #: Requests a second by slot.
+        self.slot_rates: dict[int, float] = {}
+        self._last: ServerStatus | None = None
+        self._last_at = 0.0
+
+    def add(self, status: ServerStatus) -> None:
+        """Take a reading, about once a second."""
+        now, before = time.monotonic(), self._last
+        if before is not None and now > self._last_at:
+            self.points.append(self._point(before, status, now - self._last_at))
+            self._note(before, status)
+        elif before is None and status.last_reload is not None:
+            self._note_reload(status)
+        self._last, self._last_at = status, now
+
+    def _point(self, before: ServerStatus, after: ServerStatus, seconds: float) -> dict[str, Any]:
+        latency = _since(before.totals.latency, after.totals.latency)
+        earlier = {slot.slot: slot.requests for slot in before.slots}
+        self.slot_rates = {
+            slot.slot: max(0.0, slot.requests - earlier.get(slot.slot, slot.requests)) / seconds for slot in after.slots
+        }
+        return {
+            "at": round(time.time(), 2),
+            # Finished requests, by the clock of whoever asks: what a client counts in the same second.
+            "rate": max(0, _answers(after) - _answers(before)) / seconds,
+            "errors": max(0, after.totals.responses["5xx"] - before.totals.responses["5xx"]) / seconds,
+            "p50": latency.quantile(0.5),
+            "p95": latency.quantile(0.95),
+            "p99": latency.quantile(0.99),
+            "in_flight": sum(worker.in_flight for worker in after.workers),
+            "lag": max((worker.loop_lag_s for worker in after.workers), default=0.0),
+            "busy": max((worker.loop_busy for worker in after.workers), default=0.0),
+            "memory": after.pss_bytes if after.pss_bytes is not None else after.rss_bytes,
+            "ready": after.ready_workers,
+        }
+
+    def _note(self, before: ServerStatus, after: ServerStatus) -> None:
+        if after.last_reload is not None and after.last_reload != before.last_reload:
+            self._note_reload(after)
+        exits = {slot.slot: slot.last_exit for slot in before.slots}
+        for slot in after.slots:
+            ended = slot.last_exit
+            # A reload replaces every worker, and has an entry of its own.
+            if ended is not None and ended != exits.get(slot.slot) and ended.why not in ("reload", "stop"):
+                kind = "died" if slot.restarts != _restarts(before, slot.slot) else "replaced"
+                text = f"slot {slot.slot}, pid {ended.pid}: {ended.how} ({ended.why})"
+                self._event(ended.at, kind, text)
+        if after.target_workers != before.target_workers:
+            self._event(time.time(), "scaled", f"from {before.target_workers} to {after.target_workers} workers")
+        if after.state != before.state and after.state in ("degraded", "failed", "draining", "stopping", "reloading"):
+            self._event(time.time(), after.state, f"the server is {after.state}")
+
+    def _note_reload(self, status: ServerStatus) -> None:
+        last = status.last_reload
+        assert last is not None
+        if last.ok:
+            self._event(last.at, "reloaded", f"generation {last.generation} serves after {last.seconds:.2f} s")
+        else:
+            self._event(last.at, "refused", f"generation {last.generation} refused: {last.reason}")
+
+    def _event(self, at: float, kind: str, text: str) -> None:
+        self.events.append({"at": round(at, 2), "kind": kind, "text": text[:300]})
+
+
+def _answers(status: ServerStatus) -> int:
+    return sum(status.totals.responses.values())
+
+
+def _restarts(status: ServerStatus, index: int) -> int:
+    return next((slot.restarts for slot in status.slots if slot.slot == index), 0)
+
+
+def _since(before: LatencyHistogram, after: LatencyHistogram) -> LatencyHistogram:
+    counts = tuple(max(0, now - then) for now, then in zip(after.counts, before.counts, strict=True))
+    return replace(after, counts=counts, count=sum(counts), sum_s=max(0.0, after.sum_s - before.sum_s))

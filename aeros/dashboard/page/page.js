@@ -1,0 +1,327 @@
+"use strict";
+// The page: takes a message a second from /events and shows it. No library, no build step.
+
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+let points = [];
+let events = [];
+let about = {};
+let latest = null;
+let span = 180;
+let heard = 0;
+
+// --- text -----------------------------------------------------------------------------------------------------
+
+const count = (n) => (n >= 1e6 ? (n / 1e6).toFixed(2) + "M" : n >= 1e4 ? (n / 1e3).toFixed(1) + "k" : String(Math.round(n)));
+const rate = (n) => (n >= 1e4 ? (n / 1e3).toFixed(1) + "k" : n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n > 0 ? n.toFixed(2) : "0");
+const bytes = (n) => (n === null || n === undefined ? "–" : n >= 2 ** 30 ? (n / 2 ** 30).toFixed(2) + " GiB" : (n / 2 ** 20).toFixed(n < 10 * 2 ** 20 ? 1 : 0) + " MiB");
+function seconds(s) {
+  if (s === null || s === undefined) return "–";
+  if (s === 0) return "0";
+  if (s < 0.001) return (s * 1e6).toFixed(0) + " µs";
+  if (s < 0.1) return (s * 1e3).toFixed(s < 0.01 ? 2 : 1) + " ms";
+  if (s < 1) return (s * 1e3).toFixed(0) + " ms";
+  if (s < 60) return s.toFixed(s < 10 ? 2 : 0) + " s";
+  if (s < 3600) return Math.floor(s / 60) + " min " + Math.floor(s % 60) + " s";
+  if (s < 86400) return Math.floor(s / 3600) + " h " + Math.floor((s % 3600) / 60) + " min";
+  return Math.floor(s / 86400) + " d " + Math.floor((s % 86400) / 3600) + " h";
+}
+const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
+
+// --- elements -------------------------------------------------------------------------------------------------
+
+function el(tag, given = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(given)) {
+    if (name === "class") node.className = value;
+    else if (value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+function svg(tag, given) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(given)) node.setAttribute(name, value);
+  return node;
+}
+const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+
+// --- header and tiles -----------------------------------------------------------------------------------------
+
+const TONE = {
+  ready: "good", filled: "good", reloaded: "good", starting: "warn", reloading: "warn", degraded: "warn", draining: "warn",
+  backoff: "bad", failed: "bad", killing: "bad", died: "bad", refused: "bad", stuck: "bad",
+};
+const pill = (word) => el("span", { class: "pill " + (TONE[word] || "") }, word);
+
+function showHeader(status) {
+  setText($("name"), about.name || "Aeros");
+  document.title = `${about.name || "Aeros"} – ${status.state}`;
+  const state = $("state");
+  setText(state, status.state);
+  state.className = "pill " + (TONE[status.state] || "");
+  setText($("facts"), `${status.ready_workers} of ${status.target_workers} workers ready · generation ${status.generation} · pid ${status.pid} · up ${seconds(status.uptime_s)} · ${status.addresses.join(", ")}`);
+}
+
+function showTiles(status) {
+  const now = points[points.length - 1] || {};
+  const queued = status.accept_queue.filter((q) => q.length !== null);
+  const tiles = [
+    ["Requests/s", rate(now.rate || 0)],
+    ["p50", seconds(now.p50)], ["p95", seconds(now.p95)], ["p99", seconds(now.p99)],
+    ["5xx/s", rate(now.errors || 0)],
+    ["In flight", count(status.workers.reduce((sum, w) => sum + w.in_flight, 0))],
+    ["Connections", count(status.workers.reduce((sum, w) => sum + w.connections, 0))],
+    ["Accept queue", queued.length ? count(queued.reduce((sum, q) => sum + q.length, 0)) : "–"],
+    ["Memory", bytes(status.pss_bytes ?? status.rss_bytes)],
+    ["Requests in all", count(status.totals.requests)],
+  ];
+  const list = $("tiles");
+  if (list.children.length !== tiles.length) list.replaceChildren(...tiles.map(() => el("div", {}, el("dt"), el("dd"))));
+  tiles.forEach(([name, value], index) => {
+    setText(list.children[index].children[0], name);
+    setText(list.children[index].children[1], value);
+  });
+}
+
+// --- plots ----------------------------------------------------------------------------------------------------
+
+const PLOTS = [
+  { title: "Requests per second", show: rate, lines: [["all", "rate"], ["5xx", "errors", 2]], fill: true },
+  { title: "Latency", show: seconds, lines: [["p50", "p50"], ["p95", "p95"], ["p99", "p99"]] },
+  { title: "Event loop lag, worst worker", show: seconds, lines: [["lag", "lag"]], fill: true, least: 0.005 },
+  { title: "Busiest event loop", show: (v) => Math.round(v * 100) + " %", lines: [["busy", "busy"]], fill: true, most: 1 },
+  { title: "In flight", show: count, lines: [["requests", "in_flight"]], fill: true, least: 4 },
+  { title: "Memory of all workers", show: bytes, lines: [["PSS", "memory"]], fill: true, binary: true },
+];
+const LEFT = 62, RIGHT = 8, TOP = 8, BOTTOM = 20;
+
+function step(most, binary) {
+  // The top of the axis: 1, 2, 2.5 or 5 times a power of ten (of two for bytes), so that labels are round.
+  const unit = binary ? 2 ** 20 : 1;
+  const value = most / unit;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= value * 0.999) * unit;
+}
+
+function plot(figure, spec) {
+  const box = figure.querySelector("svg");
+  const width = box.clientWidth || 400, height = box.clientHeight || 150;
+  const end = points.length ? points[points.length - 1].at : Date.now() / 1000;
+  const begin = end - span;
+  const shown = points.filter((p) => p.at >= begin - 2);
+  const values = shown.flatMap((p) => spec.lines.map(([, key]) => p[key] ?? 0));
+  const top = spec.most || step(Math.max(spec.least || 0, ...values) || 1, spec.binary);
+  const x = (at) => LEFT + ((at - begin) / span) * (width - LEFT - RIGHT);
+  const y = (value) => TOP + (1 - Math.min(1, value / top)) * (height - TOP - BOTTOM);
+  const parts = [];
+  for (const share of [0, 0.5, 1]) {
+    parts.push(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(top * share), y2: y(top * share) }));
+    const label = svg("text", { x: LEFT - 6, y: y(top * share) + 4, "text-anchor": "end" });
+    label.textContent = share ? spec.show(top * share) : "0";
+    parts.push(label);
+  }
+  for (const share of [0, 0.5, 1]) {
+    const label = svg("text", { x: x(begin + span * share), y: height - 4, "text-anchor": share === 0 ? "start" : share === 1 ? "end" : "middle" });
+    label.textContent = share === 1 ? "now" : `−${seconds(span * (1 - share)).replace(" 0 s", "")}`;
+    parts.push(label);
+  }
+  for (const event of events) {
+    if (event.at > begin && event.at <= end && ["reloaded", "refused", "died", "failed"].includes(event.kind)) {
+      const mark = svg("line", { class: "mark " + event.kind, x1: x(event.at), x2: x(event.at), y1: TOP, y2: height - BOTTOM });
+      const title = svg("title", {});
+      title.textContent = `${clock(event.at)} ${event.text}`;
+      mark.append(title);
+      parts.push(mark);
+    }
+  }
+  spec.lines.forEach(([, key, color], index) => {
+    let path = "", area = "", from = null, last = null;
+    for (const p of shown) {
+      const value = p[key];
+      // A second without requests has no latency, and a pause of the dashboard no figures: a gap, not a line.
+      if (value === null || value === undefined || p.at < begin) { last = null; continue; }
+      const joined = last !== null && p.at - last < 5;
+      if (!joined && from !== null && spec.fill && !index) area += `V${y(0)}H${x(from)}Z`;
+      if (!joined) { from = p.at; area += `M${x(p.at).toFixed(1)} ${y(value).toFixed(1)}`; }
+      path += `${joined ? "L" : "M"}${x(p.at).toFixed(1)} ${y(value).toFixed(1)}`;
+      if (joined) area += `L${x(p.at).toFixed(1)} ${y(value).toFixed(1)}`;
+      else path += "h.1";
+      last = p.at;
+    }
+    if (spec.fill && !index && from !== null) {
+      const lastX = /([\d.]+) [\d.]+$/.exec(area);
+      if (lastX) parts.push(svg("path", { class: "fill", d: `${area}L${lastX[1]} ${y(0)}H${x(from)}Z` }));
+    }
+    parts.push(svg("path", { class: `trace t${color ?? index}`, d: path }));
+  });
+  box.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  box.replaceChildren(...parts);
+  const at = figure.at === undefined ? shown[shown.length - 1] : shown.reduce((best, p) => (best && Math.abs(x(best.at) - figure.at) < Math.abs(x(p.at) - figure.at) ? best : p), null);
+  if (figure.at !== undefined && at) box.append(svg("line", { class: "cursor", x1: x(at.at), x2: x(at.at), y1: TOP, y2: height - BOTTOM }));
+  const texts = spec.lines.map(([name, key]) => `${name} ${at && at[key] !== null && at[key] !== undefined ? spec.show(at[key]) : "–"}`);
+  figure.querySelectorAll(".key b").forEach((node, index) => setText(node, texts[index]));
+  setText(figure.querySelector(".when"), figure.at !== undefined && at ? clock(at.at) : "");
+  box.setAttribute("aria-label", `${spec.title}: ${texts.join(", ")}`);
+}
+
+function makePlots() {
+  for (const spec of PLOTS) {
+    const key = el("span", { class: "key" }, el("span", { class: "when" }));
+    spec.lines.forEach(([, , color], index) => {
+      const name = el("b");
+      name.style.fontWeight = "400";
+      key.append(el("span", {}, el("i", { class: `k${color ?? index}` }), name));
+    });
+    const figure = el("figure", { class: "plot" }, el("figcaption", {}, spec.title, key));
+    const box = svg("svg", { role: "img" });
+    figure.append(box);
+    box.addEventListener("pointermove", (event) => { figure.at = event.offsetX; plot(figure, spec); });
+    box.addEventListener("pointerleave", () => { figure.at = undefined; plot(figure, spec); });
+    $("plots").append(figure);
+    figure.spec = spec;
+  }
+}
+const showPlots = () => { for (const figure of $("plots").children) plot(figure, figure.spec); };
+
+// --- fleet ----------------------------------------------------------------------------------------------------
+
+const LATE_S = 2;
+
+function card(slot, worker) {
+  const stuck = worker && worker.state === "ready" && worker.heartbeat_age_s > LATE_S;
+  const word = stuck ? "stuck" : worker ? worker.state : slot.state;
+  const tone = TONE[word] || "";
+  const item = el("li", { class: "worker" + (tone ? " is-" + tone : "") });
+  const who = worker ? `pid ${worker.pid} · gen ${worker.generation}` : "no worker";
+  item.append(el("h3", {}, `Slot ${slot.slot}`, el("small", {}, who), pill(word)));
+  if (worker) {
+    const busy = el("i");
+    busy.style.width = Math.round(worker.loop_busy * 100) + "%";
+    item.append(el("div", { class: "busy", title: `event loop ${Math.round(worker.loop_busy * 100)} % busy` }, busy));
+    const lag = stuck ? worker.heartbeat_age_s : worker.loop_lag_s;
+    const rows = [
+      ["Requests/s", rate(worker.rate)], ["In flight", count(worker.in_flight)],
+      ["Loop lag", seconds(lag), lag > 0.25], ["Connections", count(worker.connections)],
+      ["p99", seconds(worker.latency_p99_s)], ["5xx", count(worker.responses["5xx"]), worker.responses["5xx"] > 0],
+      ["Memory", bytes(worker.pss_bytes ?? worker.rss_bytes)], ["CPU", worker.cpu_percent === null ? "–" : worker.cpu_percent.toFixed(0) + " %"],
+      ["Up", seconds(worker.uptime_s)], ["Restarts", count(slot.restarts)],
+    ];
+    const list = el("dl");
+    for (const [name, value, hot] of rows) list.append(el("dt", {}, name), el("dd", hot ? { class: "hot" } : {}, value));
+    item.append(list);
+  }
+  if (stuck) item.append(el("p", {}, `Its event loop has not run for ${seconds(worker.heartbeat_age_s)}.`));
+  if (slot.retry_at && !worker) item.append(el("p", {}, `Next attempt in ${seconds(Math.max(0, slot.retry_at - Date.now() / 1000))}, after ${slot.restarts} restarts.`));
+  if (slot.last_exit) item.append(el("p", {}, `Last exit ${clock(slot.last_exit.at)}: pid ${slot.last_exit.pid}, ${slot.last_exit.how} (${slot.last_exit.why})`));
+  if (about.write && worker && worker.state === "ready") {
+    const button = el("button", { type: "button", "aria-label": `Restart slot ${slot.slot}` }, "Restart");
+    button.addEventListener("click", () => command("restart", { slot: slot.slot }, button));
+    item.append(button);
+  }
+  return item;
+}
+
+function showFleet(status) {
+  // Buttons that are being pressed, or have the focus, must stay: then the cards are as they were.
+  if ($("fleet").querySelector("button:focus, button:active")) return;
+  const cards = [];
+  for (const slot of status.slots) {
+    const workers = status.workers.filter((w) => w.slot === slot.slot);
+    for (const worker of workers.length ? workers : [null]) cards.push(card(slot, worker));
+  }
+  for (const worker of status.workers) {
+    if (!status.slots.some((slot) => slot.slot === worker.slot)) cards.push(card({ slot: worker.slot, state: "", restarts: worker.restarts, last_exit: null }, worker));
+  }
+  $("fleet").replaceChildren(...cards);
+}
+
+// --- requests and events --------------------------------------------------------------------------------------
+
+function showRequests(rows) {
+  const table = $("requests");
+  if (!rows.length) { table.replaceChildren(el("caption", { class: "none" }, "Nothing at this moment.")); return; }
+  const columns = [["Slot", "slot"], ["Age", "age_s", seconds], ["Method", "method"], ["Path", "path"], ["Stage", "stage"], ["Client", "client"]];
+  const body = rows.map((row) => el("tr", {}, ...columns.map(([, key, show]) => el("td", {}, show ? show(row[key]) : String(row[key] ?? "")))));
+  table.replaceChildren(el("thead", {}, el("tr", {}, ...columns.map(([name]) => el("th", { scope: "col" }, name)))), el("tbody", {}, ...body));
+}
+
+function showEvents() {
+  const items = [...events].reverse().map((e) => el("li", {}, el("time", {}, clock(e.at)), pill(e.kind), el("span", {}, e.text)));
+  $("events").replaceChildren(...(items.length ? items : [el("p", { class: "none" }, "No reload, no exit, nothing yet.")]));
+}
+
+// --- steering -------------------------------------------------------------------------------------------------
+
+function notice(text) {
+  $("notice").hidden = !text;
+  setText($("notice"), text);
+}
+
+async function command(path, body, button) {
+  button.disabled = true;
+  button.blur();
+  try {
+    const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const said = await answer.json();
+    notice(said.ok ? "" : said.why + (said.traceback ? "\n" + said.traceback : ""));
+  } catch (error) {
+    notice(`no answer: ${error}`);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+// --- the line -------------------------------------------------------------------------------------------------
+
+function show() {
+  if (!latest) return;
+  const status = latest.status;
+  showHeader(status);
+  showTiles(status);
+  showPlots();
+  showFleet(status);
+  showRequests(latest.requests);
+  showEvents();
+}
+
+function listen() {
+  const line = new EventSource("events");
+  line.addEventListener("hello", (message) => {
+    about = JSON.parse(message.data);
+    points = about.points;
+    $("steer").hidden = !about.write;
+    $("foot").replaceChildren(`Aeros ${about.version} · `, ...["status.json", "metrics", "healthz", "readyz"].map((name) => el("a", { href: name }, name)));
+  });
+  line.addEventListener("now", (message) => {
+    heard = Date.now();
+    latest = JSON.parse(message.data);
+    events = latest.events;
+    const point = latest.point;
+    if (point && (!points.length || point.at > points[points.length - 1].at)) points.push(point);
+    while (points.length > 600) points.shift();
+    show();
+  });
+  line.addEventListener("error", () => {
+    if (line.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
+  });
+}
+
+setInterval(() => {
+  const stale = Date.now() - heard > 4000;
+  document.body.classList.toggle("stale", stale);
+  if (stale) { setText($("state"), "no connection"); $("state").className = "pill bad"; }
+}, 1000);
+for (const button of $("span").children) {
+  button.addEventListener("click", () => {
+    span = Number(button.dataset.span);
+    for (const other of $("span").children) other.setAttribute("aria-pressed", String(other === button));
+    showPlots();
+  });
+}
+$("reload").addEventListener("click", () => command("reload", {}, $("reload")));
+$("more").addEventListener("click", () => command("scale", { workers: latest.status.target_workers + 1 }, $("more")));
+$("fewer").addEventListener("click", () => command("scale", { workers: Math.max(1, latest.status.target_workers - 1) }, $("fewer")));
+new ResizeObserver(showPlots).observe($("plots"));
+makePlots();
+listen();

@@ -1,0 +1,63 @@
+"""Where the dashboard's figures come from: shared memory, and the supervisor for what only it can do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from ..core.admin import AdminSettings
+from ..server import Server
+from ..status import ServerStatus
+
+#: A reading is shared by everyone who asks within this time, so that many watchers cost no more than one.
+_SHARED_FOR_S = 0.2
+
+
+class Source:
+    """Status and commands, without ever blocking the loop."""
+
+    def __init__(self, server: Server, settings: AdminSettings) -> None:
+        self._server = server
+        self.settings = settings
+        self._parent = os.getppid()
+        self._read_at = 0.0
+        self._status: ServerStatus | None = None
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the supervisor that started this process still lives."""
+        return os.getppid() == self._parent
+
+    async def status(self) -> ServerStatus:
+        """Return the status, at most a fifth of a second old."""
+        now = time.monotonic()
+        if self._status is None or now - self._read_at >= _SHARED_FOR_S:
+            # Not in a thread: it reads memory, and a reader is not thread-safe.
+            self._status = self._server.status()
+            self._read_at = now
+        return self._status
+
+    @property
+    def latest(self) -> ServerStatus | None:
+        """Return the last reading, whatever its age."""
+        return self._status
+
+    async def ping(self) -> None:
+        """Raises ControlError when the supervisor does not answer."""
+        await asyncio.to_thread(self._server.ping)
+
+    async def reload(self) -> dict[str, Any]:
+        """Raises ReloadFailed."""
+        done = await asyncio.to_thread(self._server.reload)
+        return {"generation": done.generation, "seconds": done.seconds}
+
+    async def scale(self, workers: int) -> dict[str, Any]:
+        """Raises OptionsError."""
+        await asyncio.to_thread(self._server.scale, workers)
+        return {"workers": workers}
+
+    async def restart(self, slot: int | None) -> dict[str, Any]:
+        """Raises OptionsError."""
+        return {"slots": await asyncio.to_thread(self._server.restart, slot)}

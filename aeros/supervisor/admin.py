@@ -1,0 +1,102 @@
+"""The dashboard's process as the supervisor sees it: a child that is started, missed when it dies, and ended.
+
+Nothing the server does waits for it or depends on it. Its listening socket is held here, so that while it is being
+started again its clients wait in the queue instead of being refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from asyncio import TimerHandle
+from collections.abc import Callable
+
+from ..core.admin import CHANNEL_FD, LISTENER_FD, SETTINGS_FD, AdminSettings
+from ..core.channel import Channel, channel_pair
+from ..core.clock import monotonic, show_duration
+from ..core.listener import Listener
+from ..core.process import describe_exit, reap
+from .launch import launch_module
+from .office import Office
+
+_FIRST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 30.0
+#: One that lived this long is not in a crash loop.
+_WELL_S = 30.0
+
+
+class AdminChild:
+    """At most one process at a time. Only code called from the supervisor's loop touches it."""
+
+    def __init__(self, listener: Listener, settings: AdminSettings) -> None:
+        self.listener = listener
+        self.address = listener.address
+        self._settings = settings
+        self._office: Office
+        self._adopt: Callable[[Channel], None]
+        self._pid = 0
+        self._started_at = 0.0
+        self._delay_s = 0.0
+        self._timer: TimerHandle | None = None
+        self._closed = False
+
+    def open(self, office: Office, adopt: Callable[[Channel], None]) -> None:
+        """Start it, from inside the loop. adopt: serves its channel as a control client's."""
+        self._office = office
+        self._adopt = adopt
+        self._start()
+
+    def _start(self) -> None:
+        self._timer = None
+        self._started_at = monotonic()
+        try:
+            channel, theirs = channel_pair("the dashboard")
+            with theirs:
+                settings = self._settings.to_file()
+                try:
+                    inherited = {
+                        CHANNEL_FD: theirs.fileno(),
+                        LISTENER_FD: self.listener.sock.fileno(),
+                        SETTINGS_FD: settings,
+                    }
+                    self._pid = launch_module("aeros.dashboard", inherited, self._office.command.account)
+                finally:
+                    os.close(settings)
+        except OSError as error:
+            self._again(f"cannot start the dashboard: {error.strerror or error}")
+            return
+        self._adopt(channel)
+
+    def reap(self) -> None:
+        """Take note of its end, if it has ended."""
+        if not self._pid:
+            return
+        try:
+            status = reap(self._pid)
+        except ChildProcessError:
+            status = 0
+        if status is None:
+            return
+        pid, self._pid = self._pid, 0
+        if not self._closed:
+            self._again(f"dashboard pid={pid} ended ({describe_exit(status)}); the server does not need it")
+
+    def _again(self, why: str) -> None:
+        if monotonic() - self._started_at >= _WELL_S:
+            self._delay_s = 0.0
+        self._delay_s = min(_LONGEST_DELAY_S, self._delay_s * 2 or _FIRST_DELAY_S)
+        self._office.log.warning(f"{why}; started again in {show_duration(self._delay_s)}")
+        self._timer = self._office.loop.call_later(self._delay_s, self._start)
+
+    def close(self) -> None:
+        """End it at once: it holds nothing that could be lost."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.listener.sock.close()
+        if self._pid:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+            self._pid = 0
