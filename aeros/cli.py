@@ -83,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     requests = _steering(commands, "requests", "show the requests in flight, oldest first", _requests)
     requests.add_argument("--json", action="store_true", help="as JSON")
 
+    top = _steering(
+        commands, "top", "watch a server live, with keys to reload, scale, restart and look into workers", _top
+    )
+    top.add_argument("--interval", type=_seconds, default=1.0, help="time between two looks (default: 1s)")
+    top.add_argument("--once", action="store_true", help="print one view and end; so it is without a terminal")
+    top.add_argument("--json", action="store_true", help="one JSON object per interval: the status, and rates")
+
     stack = commands.add_parser(
         "stack",
         help="show where a worker is: stacks of its threads, awaits of its tasks",
@@ -182,6 +189,19 @@ def _requests(options: argparse.Namespace) -> int:
         print(json.dumps([request.to_dict() for request in requests], indent=2))
     else:
         print(render_requests(requests, sum(worker.in_flight for worker in server.status().workers)))
+    return int(ExitCode.OK)
+
+
+def _top(options: argparse.Namespace) -> int:
+    if options.interval < 0.1:
+        raise OptionsError("--interval must be at least 0.1 seconds")
+    try:
+        from .top import run
+    except ModuleNotFoundError as error:
+        if error.name != "rich":
+            raise
+        raise OptionsError("aeros top needs the package rich: pip install rich") from None
+    run(_find(options.server), interval_s=options.interval, once=options.once, as_json=options.json)
     return int(ExitCode.OK)
 
 

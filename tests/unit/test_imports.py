@@ -31,6 +31,9 @@ ALLOWED = {
     "awaiting": {"lean"},
     "hooks": {"errors"},
     "loading": {"errors"},
+    "rates": {"latency", "status"},
+    "top_view": {"core", "rates", "status"},
+    "top": {"core", "errors", "rates", "server", "status", "top_view"},
     "console": {"core", "inflight", "status"},
     "server": {"core", "errors", "inflight", "stacks", "status", "supervisor", "version"},
     "warmup": {"compat", "core", "options", "worker"},
@@ -55,6 +58,8 @@ ALLOWED = {
 TOP = {"app", "cli", "__init__", "__main__"}
 #: Packages from outside which a part may use beside the standard library.
 OUTSIDE = {
+    "top": {"rich"},
+    "top_view": {"rich"},
     "warmup": {"quart"},
     "core": set(),
     "version": set(),

@@ -1,0 +1,165 @@
+"""The screen of `aeros top`: one status, rendered for a terminal of some width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .core.clock import local_time, show_duration
+from .rates import Rates
+from .status import ServerStatus, WorkerStatus
+
+_COLOURS = {"ready": "green", "starting": "yellow", "draining": "cyan", "killing": "red"}
+_STATE_COLOURS = {"ready": "green", "failed": "bold red", "degraded": "yellow", "reloading": "cyan"}
+#: What a loop may lag, and an in-flight request may last, without being coloured.
+_LAG_WARNS_S = 0.25
+_AGE_WARNS_S = 5.0
+_REQUESTS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class _Column:
+    """width: the terminal must be at least so wide for it to be shown."""
+
+    title: str
+    width: int
+    cell: Callable[[WorkerStatus, Rates], str | Text]
+    left: bool = False
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is not None and seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
+    return "-" if seconds is None else show_duration(seconds)
+
+
+def _lag(worker: WorkerStatus, _: Rates) -> Text:
+    return Text(show_duration(worker.loop_lag_s), "bold red" if worker.loop_lag_s > _LAG_WARNS_S else "")
+
+
+def _memory(worker: WorkerStatus, _: Rates) -> str:
+    size = worker.pss_bytes if worker.pss_bytes is not None else worker.rss_bytes
+    return "-" if size is None else f"{size / 2**20:.1f}M"
+
+
+_COLUMNS = (
+    _Column("slot", 0, lambda worker, _: str(worker.slot)),
+    _Column("pid", 50, lambda worker, _: str(worker.pid)),
+    _Column("gen", 64, lambda worker, _: str(worker.generation)),
+    _Column("state", 0, lambda worker, _: Text(worker.state, _COLOURS.get(worker.state, "")), left=True),
+    _Column("up", 80, lambda worker, _: show_duration(worker.uptime_s)),
+    _Column("req/s", 0, lambda _, rate: f"{rate.requests_per_s:.0f}"),
+    _Column("busy", 0, lambda worker, _: str(worker.in_flight)),
+    _Column("p50", 72, lambda _, rate: _time(rate.latency_p50_s)),
+    _Column("p95", 100, lambda _, rate: _time(rate.latency_p95_s)),
+    _Column("p99", 0, lambda _, rate: _time(rate.latency_p99_s)),
+    _Column("5xx", 56, lambda worker, _: Text(str(worker.responses["5xx"]), "red" if worker.responses["5xx"] else "")),
+    _Column("lag", 0, _lag),
+    _Column("loop", 90, lambda worker, _: f"{100 * worker.loop_busy:.0f}%"),
+    _Column("cpu", 64, lambda worker, _: "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%"),
+    _Column("pss", 72, _memory),
+    _Column("conns", 108, lambda worker, _: str(worker.connections)),
+    _Column("ws", 108, lambda worker, _: str(worker.websockets)),
+    _Column("restarts", 80, lambda worker, _: str(worker.restarts)),
+)
+
+
+@dataclass
+class View:
+    """What is on the screen: the last status, and what the user chose to see."""
+
+    status: ServerStatus
+    whole: Rates
+    each: dict[int, Rates]
+    selected: int = 0
+    #: Shown in place of the slow requests: a title and lines.
+    detail: tuple[str, str] | None = None
+    message: str = ""
+
+    def render(self, width: int, help_line: str = "") -> RenderableType:
+        """Return the screen for a terminal of `width` columns."""
+        parts: list[RenderableType] = [*self._head(), Text(), self._workers(width)]
+        parts += [Text(line, "yellow") for line in self._ill_slots()]
+        parts.append(Text())
+        if self.detail is not None:
+            title, text = self.detail
+            parts += [Text(title, "bold"), Text(_printable(text))]
+        else:
+            parts += self._requests()
+        if self.message:
+            parts += [Text(), Text(_printable(self.message), "bold")]
+        if help_line:
+            parts.append(Text(help_line, "dim"))
+        return Group(*parts)
+
+    def _head(self) -> Iterator[Text]:
+        status, whole = self.status, self.whole
+        first = Text(status.state, _STATE_COLOURS.get(status.state, ""))
+        first.append(
+            f"  {status.ready_workers} of {status.target_workers} workers ready, generation {status.generation}, "
+            f"pid {status.pid}, up {show_duration(status.uptime_s)}"
+        )
+        yield first
+        in_flight = sum(worker.in_flight for worker in status.workers)
+        yield Text.assemble(
+            (f"{whole.requests_per_s:.0f} requests/s", "bold"),
+            f"  p50 {_time(whole.latency_p50_s)}  p95 {_time(whole.latency_p95_s)}  p99 {_time(whole.latency_p99_s)}  ",
+            (f"{whole.errors_per_s:.1f} 5xx/s", "red" if whole.errors_per_s else ""),
+            f"  {in_flight} in flight",
+        )
+        waits = [
+            f"{queue.address} {'' if queue.length is None else f'({queue.length} of {queue.limit} waiting)'}".rstrip()
+            for queue in status.accept_queue
+        ]
+        yield Text(f"{status.totals.requests} requests since start; listening on {', '.join(waits)}")
+        last = status.last_reload
+        if last is not None:
+            outcome = f"generation {last.generation} in {show_duration(last.seconds)}"
+            yield Text(
+                f"last reload {local_time(last.at)}: {outcome if last.ok else _printable(f'refused: {last.reason}')}",
+                "" if last.ok else "red",
+            )
+
+    def _workers(self, width: int) -> Table:
+        columns = [column for column in _COLUMNS if width >= column.width]
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.title, justify="left" if column.left else "right", no_wrap=True)
+        for index, worker in enumerate(self.status.workers):
+            rate = self.each[worker.pid]
+            cells = [column.cell(worker, rate) for column in columns]
+            table.add_row(*cells, style="reverse" if index == self.selected else "")
+        return table
+
+    def _ill_slots(self) -> Iterator[str]:
+        for slot in self.status.slots:
+            if slot.state in ("backoff", "failed") and slot.last_exit is not None:
+                how = slot.last_exit
+                ended = f"pid {how.pid} {how.how} ({how.why})"
+                yield f"slot {slot.slot} {slot.state} after {slot.restarts} restarts: {ended}"
+
+    def _requests(self) -> Iterator[Text]:
+        requests = sorted(
+            (request for worker in self.status.workers for request in worker.requests_in_flight),
+            key=lambda request: -request.age_s,
+        )
+        if requests:
+            yield Text("oldest requests in flight", "bold")
+        for request in requests[:_REQUESTS_SHOWN]:
+            style = "red" if request.age_s >= _AGE_WARNS_S else ""
+            yield Text(_printable(f"slot {request.slot}  {request}"), style, no_wrap=True, overflow="ellipsis")
+
+    @property
+    def worker(self) -> WorkerStatus | None:
+        """The selected worker."""
+        workers = self.status.workers
+        return workers[min(self.selected, len(workers) - 1)] if workers else None
+
+
+def _printable(text: str) -> str:
+    """What clients and apps wrote must not be able to steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
