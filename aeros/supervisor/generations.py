@@ -47,6 +47,9 @@ _FORK_TIMEOUT_S = 10.0
 PILOT_S = 2.0
 #: A spare zygote that could not be made, or did not live to be one, is tried again after this time.
 SPARE_RETRY_S = 5.0
+#: A generation without any zygote asks for a reload again after the first time, then after twice as long, and so on.
+RESCUE_FIRST_S = 1.0
+RESCUE_LONGEST_S = 60.0
 #: Beyond the workers' own boot timeout, which comes first because it can say where a worker hangs.
 _ROLL_MARGIN_S = 5.0
 #: A reload under way for longer than this, and than so many times the last good one, gives way to a newer request.
@@ -70,6 +73,10 @@ class Generations:
         self._next = 2
         self._end_deadline = 0.0
         self._spare_not_before = 0.0
+        #: When to try again to bring up a zygote for the generation that has lost all of its own, and how often it
+        #: was tried.
+        self._rescue_at = 0.0
+        self._rescues = 0
         #: How long the last reload took that succeeded, in seconds.
         self._usual_s = 0.0
         self._workforce: Workforce
@@ -102,7 +109,7 @@ class Generations:
     @property
     def deadline(self) -> float:
         """Return the next time at which something here is overdue; 0.0 if nothing is."""
-        deadline = self.reload.deadline or self._end_deadline
+        deadline = self.reload.deadline or self._end_deadline or self._rescue_at
         if self.reload.queued and not self.reload.idle and self._overtaken_at > monotonic():
             return min(deadline, self._overtaken_at)
         return deadline
@@ -187,8 +194,8 @@ class Generations:
             self._workforce.zygote_lost(ident)
         if zygote.retired or self._office.target.stopping:
             pass
-        elif not zygote.loaded and zygote.spare:
-            # It never was one; whoever could not make it has said why.
+        elif not zygote.loaded and zygote.spare and zygote.generation in self.forkable:
+            # It never was one; whoever could not make it has said why, and is still there.
             self._spare_not_before = monotonic() + SPARE_RETRY_S
         elif not self.reload.idle and zygote.generation == self.reload.generation:
             if self._loader is None:
@@ -257,6 +264,7 @@ class Generations:
             self._end_zygotes(now)
         elif self._office.was_ready and self.reload.idle:
             self._keep_spare()
+            self._rescue(now)
 
     def _keep_spare(self) -> None:
         """One zygote forks, one stands by: the death of either costs nothing."""
@@ -264,6 +272,17 @@ class Generations:
         own = [zygote for zygote in self._zygotes if zygote.generation == generation and not zygote.retired]
         if len(own) == 1 and own[0].loaded and monotonic() >= self._spare_not_before:
             self._fork_zygote(own[0], generation)
+
+    def _rescue(self, now: float) -> None:
+        """A generation without a zygote cannot replace a worker. The reload that was to change that has been refused,
+        so another one is tried, ever less often: the code on disk may be mended, or what was short be there again."""
+        if self._office.target.committed in self.forkable or self._office.command.why_not:
+            self._rescue_at, self._rescues = 0.0, 0
+        elif not self._rescue_at:
+            self._rescue_at = now + min(RESCUE_LONGEST_S, RESCUE_FIRST_S * 2.0**self._rescues)
+        elif now >= self._rescue_at:
+            self._rescue_at, self._rescues = 0.0, self._rescues + 1
+            self.request(None, None, "no zygote is left to fork workers")
 
     def stop(self) -> None:
         """The server is stopping: no reload will happen, zygotes end when their last worker has."""

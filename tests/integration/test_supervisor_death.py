@@ -6,9 +6,11 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.apps import deploy, replace
 from tests.conftest import Serve
 from tests.helpers import proc
 from tests.helpers.conditions import eventually
@@ -65,7 +67,7 @@ def test_kill_9_ends_workers_that_cannot_listen(serve: Serve, path: str) -> None
 
 
 def test_kill_9_during_a_reload(serve: Serve, tmp_path) -> None:
-    from tests.apps import HANGING, replace, source_of
+    from tests.apps import HANGING, source_of
 
     server = serve("full", "-w", "2", "--drain-timeout", str(DRAIN_S), "--shutdown-timeout", "1").ready(2)
     server.expect("supervisor", "Traceback", "Error")
@@ -153,3 +155,22 @@ def test_after_kill_9_nobody_is_answered_by_the_dead_server_for_long(serve: Serv
     eventually(refused, 3, "the port closed")
     assert time.monotonic() - begun < 3
     server.family_gone(5)
+
+
+def test_a_server_that_lost_all_zygotes_tries_until_it_has_one(serve: Serve, tmp_path: Path) -> None:
+    """Found by scripts/soak: the reload that was to bring a zygote back was refused, and nobody asked again."""
+    server = serve("full", "-w", "2").ready(2)
+    server.expect("zygote", r"worker slot=\d+", "reload refused", "SyntaxError", "Traceback")
+    server.complete(2)
+    replace(tmp_path / "app.py", "def broken(:\n")
+    for pid in zygotes(server):
+        os.kill(pid, signal.SIGKILL)
+    server.wait_log("reload refused", 10)
+    victim, other = sorted(server.ready_pids())
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: server.status().state == "degraded", 5)
+    assert {server.get().json()["pid"] for _ in range(3)} == {other}
+    deploy(tmp_path / "app.py", "full", "v2")
+    eventually(lambda: server.get().json()["version"] == "v2", 20, "the mended code")
+    server.settled()
+    assert server.stop() == 0
