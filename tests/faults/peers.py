@@ -1,7 +1,8 @@
 """The same faults for other servers: `python -m tests.faults.peers FILE`, run by scripts/faults.
 
 Each injection is done to a fresh server with two workers while a client asks on new connections; FILE gets what became
-of it as JSON: {"versions": …, "results": {injection: {server: text}}}. Servers are the newest releases, as `scripts/bench` installs them.
+of it as JSON: {"versions": …, "results": {injection: {server: text}}}. Servers are the newest releases, as
+`scripts/bench` installs them.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ async def app(scope, receive, send):
     with open("pids", "a") as file:
         file.write(f"{os.getpid()}\\n")
     body = str(os.getpid()).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -294,6 +294,7 @@ class ServerProcess:
         problems = []
         try:
             if self.popen.poll() is None:
+                problems += self._zombies()
                 with contextlib.suppress(ProcessLookupError):
                     self.send_signal(signal.SIGTERM)
                 try:
@@ -317,6 +318,14 @@ class ServerProcess:
             print(f"--- stdout:\n{self.stdout}")
         shutil.rmtree(self._scratch, ignore_errors=True)
         return problems
+
+    def _zombies(self) -> list[str]:
+        """What has ended and nobody reaped, while the server still ran; a stopped server cannot."""
+        try:
+            eventually(lambda: proc.state(self.pid) == "T" or not proc.zombies(self.family), 5.0)
+        except AssertionError:
+            return [f"zombies: {sorted(proc.zombies(self.family))}"]
+        return []
 
 
 class ProgramEnded(Exception):
