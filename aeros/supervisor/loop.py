@@ -358,6 +358,8 @@ class Supervisor:
             self.admin.reap()
         if not self._foreign_children:
             while (pid := _ended_child()) and pid != self.generations.loader_pid:
+                # A worker may have ended since the lines above: its exit must not be lost.
+                self.workforce.reap_adopted()
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
         self.office.poke()

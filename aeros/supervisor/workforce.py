@@ -199,6 +199,10 @@ class Workforce:
     def kill(self, worker: Worker, reason: str, *, dump: bool) -> None:
         """End it with SIGKILL; with `dump`, ask it for the stacks of its threads first."""
         again = worker.state is WorkerState.KILLING
+        if again and worker.pid and not self._signal(worker, signal.SIGKILL):
+            # Ended and reaped, and whoever did so died before it could say how.
+            self.ended(worker, None)
+            return
         worker.on("kill")
         worker.killed, worker.killed_at = reason, monotonic()
         if again:
@@ -227,8 +231,9 @@ class Workforce:
         self._log.error(f"{name_of(worker)} is killed: {worker.killed}{silent}", traceback=stacks, **facts_of(worker))
         self._signal(worker, signal.SIGKILL)
 
-    def _signal(self, worker: Worker, signum: int) -> None:
-        send_signal(worker.pid, self._links[worker.ident].pidfd, signum)
+    def _signal(self, worker: Worker, signum: int) -> bool:
+        """Return whether the process was there."""
+        return send_signal(worker.pid, self._links[worker.ident].pidfd, signum)
 
     # --- time ------------------------------------------------------------------------------------------------
 
