@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ..core import channel, logs, process, scoreboard
+from ..core import channel, logs, process, scoreboard, sink
 from ..core.faults import Dice, FaultPlan
 from . import control, generations, launch, pidfile
 
@@ -25,7 +25,7 @@ _PLACES: tuple[tuple[str, ModuleType, str, str], ...] = (
     ("memfd", scoreboard, "os", "memfd_create"),
     ("open", logs, "os", "open"),
     ("open", pidfile, "os", "open"),
-    ("write", logs, "os", "write"),
+    ("write", sink, "os", "write"),
     ("accept", control, "accept", ""),
 )
 
