@@ -43,9 +43,9 @@ app.start(sys.argv[1:])
 
 
 def metrics_directory(server: ServerProcess) -> Path:
-    environment = Path(f"/proc/{server.workers()[0].pid}/fd")
-    for fd in environment.iterdir():
-        target = Path(os.readlink(fd))
+    descriptors = Path(f"/proc/{server.workers()[0].pid}/fd")
+    for fd in descriptors.iterdir():
+        target = fd.readlink()
         if target.suffix == ".db":
             return target.parent
     raise LookupError("no file of prometheus-client is open")
