@@ -119,6 +119,9 @@ class Acceptor:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return None  # another worker was quicker, or the client has left
         except OSError as error:
+            if error.errno == errno.EINVAL:  # another worker, draining, has ended the listener for all
+                self._loop.remove_reader(sock.fileno())
+                return None
             if error.errno not in _EXHAUSTED:
                 raise
             self._pause(error)

@@ -28,6 +28,12 @@ DrainReason = Literal["reload", "stop"]
 IDLE_GRACE_S = 0.1
 """When stopping, how long an idle connection may still send a request that was already under way."""
 
+FRESH_GRACE_S = 2.0
+"""The same, after a drain delay, for a connection on which nothing was ever asked.
+
+Balancers open connections for a request they are about to send, and on a busy machine may not get to it within 0.1 s.
+"""
+
 CLOSE_CODES: dict[DrainReason, int] = {"reload": 1012, "stop": 1001}
 """WebSocket close codes: 1012 service restart, 1001 going away (RFC 6455 section 7.4 and the IANA registry)."""
 
@@ -96,6 +102,7 @@ class Lane:
 
     __slots__ = (
         "_drained",
+        "_fresh_until",
         "_grace",
         "access",
         "app",
@@ -154,6 +161,7 @@ class Lane:
         self.running = 0  # apps at work, some of them maybe for connections that are gone
         self._drained: list[asyncio.Future[None]] = []
         self._grace: asyncio.TimerHandle | None = None
+        self._fresh_until = 0.0
         # Read once: none of these can change while a worker runs, and each is a look-up per request otherwise.
         self.access: Access | None = access_logger(config)
         self.common = CommonHeaders(config)
@@ -216,6 +224,8 @@ class Lane:
 
     def begin_drain(self, reason: DrainReason) -> None:
         """Tell every connection to finish. May be called again to turn a reload's drain into a stop's."""
+        if self.farewell and not self.draining:
+            self._fresh_until = self.loop.time() + FRESH_GRACE_S
         self.draining = self.farewell = True
         self.reason = reason
         for connection in list(self.connections):
@@ -232,7 +242,12 @@ class Lane:
             self.loop.call_later(IDLE_GRACE_S, self._close_one_idle, connection)
 
     def _close_one_idle(self, connection: Connection) -> None:
-        if connection in self.connections:
+        if connection not in self.connections:
+            return
+        left = self._fresh_until - self.loop.time()
+        if left > 0 and getattr(connection, "requests", None) == 0:
+            self.loop.call_later(min(left, IDLE_GRACE_S), self._close_one_idle, connection)
+        else:
             connection.close_idle()
 
     def _close_idle(self, connections: list[Connection]) -> None:

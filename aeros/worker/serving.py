@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import copy
 import os
+import socket
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -207,11 +208,17 @@ class Serving:
         reason = retire.reason if retire else "orphaned"
         bound_s = retire.drain_timeout_s if retire else self._config.graceful_timeout / 2
         stopping = reason in ("stop", "orphaned")
+        last_call = self._lane.farewell
         acceptor.stop()
         if stopping:
             # These clients have been told by the kernel that they are connected; nobody else will serve them.
             acceptor.take_backlog()
             for item in self._listeners:
+                # Zygotes have copies still, and who connects until the last is closed would be told that it worked, and
+                # then be reset. Only after a last call: it says that nobody else is to have the listener after us.
+                if last_call and item.kind != "quic" and not item.bind.startswith("fd://"):
+                    with contextlib.suppress(OSError):  # another worker has done so
+                        item.sock.shutdown(socket.SHUT_RD)
                 item.sock.close()
         self._send(Draining())
         self._lane.begin_drain("stop" if stopping else "reload")

@@ -113,7 +113,12 @@ def nginx(first: str, second: str) -> Balancer:
     )
 
 
-def haproxy(first: str, second: str, config: str = "aeros.cfg", changes: dict[str, str] | None = None) -> Balancer:
+def haproxy(
+    first: str = "127.0.0.1:8001",
+    second: str = "127.0.0.1:8002",
+    config: str = "aeros.cfg",
+    changes: dict[str, str] | None = None,
+) -> Balancer:
     """HAProxy in front of two upstreams, "127.0.0.1:port" or "unix@/path"."""
     folder, port = Path(tempfile.mkdtemp(prefix="aeros-test-")), free_port()
     text = (DEPLOY / "haproxy" / config).read_text()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -207,6 +208,27 @@ class KeepAliveGet(Client):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class KeepAlivePost(KeepAliveGet):
+    """POSTs over kept-alive connections; a balancer must not send one twice, and so cannot hide a lost one."""
+
+    label = "post"
+
+    def exchange(self) -> Answer:
+        if self._connection is not None and self._connection.idle_closed():
+            self.finish()
+        if self._connection is None:
+            self._connection = self.connect()
+        body = os.urandom(200)
+        self._digest = hashlib.sha256(body).hexdigest()
+        answer = self._connection.request("POST", "/upload", body)
+        if answer.says_close:
+            self.finish()
+        return answer
+
+    def wrong(self, body: dict[str, object]) -> str:
+        return "" if body.get("digest") == self._digest else f"digest {body.get('digest')} is not {self._digest}"
 
 
 class SlowUpload(Client):

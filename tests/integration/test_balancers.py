@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import signal
 import tempfile
 from collections.abc import Callable
@@ -17,8 +15,8 @@ from tests.conftest import Serve
 from tests.helpers.balancers import Balancer, free_port, haproxy, nginx
 from tests.helpers.conditions import eventually
 from tests.helpers.h2client import H2Connection
-from tests.helpers.http import Answer, Connection
-from tests.helpers.load import KeepAliveGet, Load
+from tests.helpers.http import Connection
+from tests.helpers.load import KeepAlivePost, Load
 from tests.helpers.serverproc import ServerProcess
 from tests.helpers.tls import client_context, make_certificate
 
@@ -30,27 +28,6 @@ SPOOFED = {
     "forwarded": "for=6.6.6.6",
 }
 DELAY_S = 2.0
-
-
-class KeepAlivePost(KeepAliveGet):
-    """POSTs over kept-alive connections; a balancer must not send one twice, and so cannot hide a lost one."""
-
-    label = "post"
-
-    def exchange(self) -> Answer:
-        if self._connection is not None and self._connection.idle_closed():
-            self.finish()
-        if self._connection is None:
-            self._connection = self.connect()
-        body = os.urandom(200)
-        self._digest = hashlib.sha256(body).hexdigest()
-        answer = self._connection.request("POST", "/upload", body)
-        if answer.says_close:
-            self.finish()
-        return answer
-
-    def wrong(self, body: dict[str, object]) -> str:
-        return "" if body.get("digest") == self._digest else f"digest {body.get('digest')} is not {self._digest}"
 
 
 def instance(serve: Serve, bind: str, *args: str) -> ServerProcess:
