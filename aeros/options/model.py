@@ -93,6 +93,8 @@ class Options:
     faults: FaultPlan | None
     debug_faults: bool
 
+    request_id: bool
+
     #: "user" or "user:group"; None: whoever starts the server.
     run_as: str | None
 

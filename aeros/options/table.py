@@ -256,6 +256,11 @@ OPTIONS: tuple[Option, ...] = (
         old_flags=("--error-log",),
     ),
     Option(
+        "request_id", LOGS, units.switch, False,
+        "Give each request an X-Request-ID, the client's or a new one; send it back and log it.",
+        field="request_id", kind="switch",
+    ),
+    Option(
         "log_config", LOGS, values.optional_text, None,
         "A logging configuration file: ini, or json: or toml: and a path.",
         "PATH", hypercorn="logconfig",

@@ -220,6 +220,10 @@ class HandedApp:
             scope["client"], scope["server"] = announced
         if self.lane.forwarded is not None:
             self.lane.forwarded.rewrite(scope)
+        if self.lane.request_ids:
+            from .request_ids import with_request_id
+
+            scope["headers"] = with_request_id(scope["headers"])
         if scope["type"] == "websocket":
             drop = self._drop if scope["http_version"] != "2" else None
             await serve_websocket(self.lane, scope, receive, send, drop)
@@ -303,6 +307,10 @@ class _HandedRequest:
         kind = message["type"]
         if kind == "http.response.start":
             self._status = int(message["status"])
+            if self._lane.request_ids:
+                from .request_ids import with_echo
+
+                message = {**message, "headers": with_echo(self.scope, message.get("headers", ()))}
             if self._lane.farewell and self.scope["http_version"] in ("1.0", "1.1"):
                 headers = list(message.get("headers", ()))
                 if not any(bytes(name).lower() == b"connection" for name, _ in headers):

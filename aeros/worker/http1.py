@@ -267,6 +267,10 @@ class HTTP1Connection(asyncio.Protocol):
     def _begin(self, head: Head, rest: bytes) -> None:
         lane = self.lane
         self.requests += 1
+        if lane.request_ids:
+            from .request_ids import identified
+
+            head = identified(head)
         lane.counters.request_started()
         direct = lane.direct
         usable = direct is not None and direct.usable()

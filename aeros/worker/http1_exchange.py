@@ -175,6 +175,10 @@ class Exchange:
         connection = self.connection
         lane = connection.lane
         head = self.head
+        if lane.request_ids:
+            from .request_ids import with_echo
+
+            headers = with_echo(self.scope, headers)
         last = lane.farewell or connection.requests >= lane.keep_alive_max_requests
         self.held, self.remaining, self.keep_alive = response_head(
             status,

@@ -97,6 +97,7 @@ class Lane:
     table: where the requests under way are shown, None for nowhere.
     hand_over(transport, protocol, data): takes a connection that is not plain HTTP/1.x over from `protocol`, with all
     bytes read so far; by default aeros.worker.handover.hand_over.
+    request_ids: give each request an X-Request-ID, and send it back.
     forwarded: reads what trusted proxies say of their clients; None where none is trusted.
     """
 
@@ -124,6 +125,7 @@ class Lane:
         "overload",
         "read_timeout",
         "reason",
+        "request_ids",
         "root_path",
         "running",
         "server_names",
@@ -144,6 +146,7 @@ class Lane:
         limits: Limits | None = None,
         hand_over: Callable[[asyncio.Transport, asyncio.Protocol, bytes], None] | None = None,
         forwarded: Forwarded | None = None,
+        request_ids: bool = False,
     ) -> None:
         self.app = app
         self.config = config
@@ -152,6 +155,7 @@ class Lane:
         self.counters: Counters = NullCounters() if counters is None else counters
         self.table = table
         self.forwarded = forwarded
+        self.request_ids = request_ids
         self.draining = False
         self.farewell = False  # each HTTP/1 response is its connection's last: draining, or soon to drain
         self.closing = False

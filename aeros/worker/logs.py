@@ -17,7 +17,7 @@ from hypercorn.logging import Logger
 
 from ..core.clock import iso_time
 from ..core.sink import Sink
-from .access import LeanLogger
+from .access import Atoms, LeanLogger
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -86,6 +86,8 @@ class _JSONFormatter(logging.Formatter):
             **self._who,
             "message": record.getMessage(),
         }
+        if isinstance(record.args, Atoms) and (request_id := record.args["{x-request-id}i"]) != "-":
+            line["request_id"] = request_id
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

@@ -83,9 +83,16 @@ def run_worker(
         lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation)
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
         table = InFlightTable(cell)
-        forwarded = _forwarded(options)
-        limits = Limits.of(options)
-        lane = Lane(app, config, loop=loop, counters=figures, table=table, forwarded=forwarded, limits=limits)
+        lane = Lane(
+            app,
+            config,
+            loop=loop,
+            counters=figures,
+            table=table,
+            forwarded=_forwarded(options),
+            limits=Limits.of(options),
+            request_ids=options.request_id,
+        )
         answer_by_signal(loop, lane, seed.dump_fd)
         if options.slow_request_s:
             from .slow import SlowRequests
