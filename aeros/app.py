@@ -64,12 +64,11 @@ class WebServer(LeanQuart, Quart):
             instance_relative_config,
             root_path,
         )
-        address: dict[str, object] = {"host": host, "port": port}
-        if "bind" in options and (host, port) == ("127.0.0.1", 8000):
-            address = {}
-        #: What `start` and `aeros run` use where nothing else says otherwise.
+        # Not said is not given: sockets of systemd's, or a bind among the options, come before the default.
+        said = (host, port) != ("127.0.0.1", 8000)
+        address: dict[str, object] = {"host": host, "port": port} if said else {}
         self.serving_defaults: dict[str, object] = {**address, **options}
-        if options or (host, port) != ("127.0.0.1", 8000):
+        if options or said:
             startup.check(self.serving_defaults)
         self.hooks = Hooks()
         self._handle: Server | None = None

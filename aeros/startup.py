@@ -31,9 +31,11 @@ from .options import Options, resolve
 from .program import AppProgram
 from .server import Server, connect
 from .status import ServerStatus, StatusReader
+from .supervisor.activation import take as take_activated
 from .supervisor.founding import found
 from .supervisor.launch import CHANNEL_VARIABLE, CommandLine
 from .supervisor.listeners import bind_admin, bind_all, close_all, split_host_port
+from .supervisor.notify import Notifier
 from .supervisor.pidfile import PidFile
 from .supervisor.policy import Policy
 from .supervisor.zygote import Zygote
@@ -144,14 +146,18 @@ class _Preparation:
 
     def __init__(self, app: Any, options: Options) -> None:
         self.log = make_log(options)
+        self.notifier: Notifier | None = None
         for warning in options.warnings:
             self.log.warning(warning)
         _check_tls(options)
         self.account = _account(options, self.log)
         self.policy = Policy.of(options)
         self.pid_file = PidFile(options.pid_file) if options.pid_file else None
+        activated = take_activated(os.environ)
+        if activated.why_not:
+            self.log.info(f"no sockets are taken from systemd: {activated.why_not}")
         try:
-            self.listeners = bind_all(options)
+            self.listeners = bind_all(options, activated)
         except BaseException:
             self.drop_pid_file()
             raise
@@ -190,6 +196,7 @@ class _Preparation:
                 in_child=self.pid_file.forget if self.pid_file is not None else lambda: None,
                 rim=_rim(self.options, "supervisor"),
                 admin=self.admin,
+                notifier=self.notifier,
             )
         finally:
             self.drop_pid_file()
@@ -225,7 +232,10 @@ def _admin(options: Options, app: Any, account: Account | None) -> AdminChild:
 
 def _supervise_here(app: Any, options: Options) -> int:
     """This process becomes the supervisor; the way a program on a command line is served."""
-    code = _Preparation(app, options).found(CommandLine.of_this_process())
+    preparation = _Preparation(app, options)
+    # Only here is this process the service itself, and not a part of it that started a server of its own.
+    preparation.notifier = Notifier.take(os.environ, preparation.log)
+    code = preparation.found(CommandLine.of_this_process())
     if code is not ExitCode.OK:
         sys.exit(int(code))
     return 0
@@ -447,7 +457,9 @@ def _await_welcome(channel: Channel) -> tuple[Welcome, list[int]]:
 def _changed_binds(options: Options, listeners: list[Listener]) -> list[str]:
     wanted = [*options.binds, *options.insecure_binds, *options.quic_binds]
     have = [listener.bind for listener in listeners]
-    if wanted == have:
+    if options.sources.get("bind") == "default" and all(bind.startswith("fd://") for bind in have):
+        return []  # sockets of systemd's, which the first run took for want of a bind
+    if wanted == list(dict.fromkeys(have)):
         return []
     return [f"the new program binds {', '.join(wanted)}; a reload keeps {', '.join(have)} (restart to change)"]
 

@@ -46,7 +46,7 @@ OPTIONS: tuple[Option, ...] = (
     # -- listeners
     Option(
         "bind", LISTENERS, several(values.address, least=1), ("127.0.0.1:8000",),
-        "Where to listen: host:port, host, [ipv6]:port, unix:path or fd://number. May be repeated.",
+        "Where to listen: host:port, host, [ipv6]:port, unix:path, fd://number or fd://name. May be repeated.",
         "ADDRESS", field="binds", hypercorn="bind", flags=("-b", "--bind"), kind="list",
     ),
     Option(

@@ -179,9 +179,11 @@ def address(value: object) -> str:
         return "unix:" + _unix_path(given[len("unix:") :])
     if given.startswith("fd:"):
         number = given.removeprefix("fd://")
-        if not re.fullmatch(r"[0-9]{1,9}", number):
-            raise BadValueError("must be fd:// and the number of an inherited descriptor, such as fd://3")
-        return f"fd://{int(number)}"
+        if re.fullmatch(r"[0-9]{1,9}", number):
+            return f"fd://{int(number)}"
+        if not re.fullmatch(r"(?![0-9]+$)\w[\w.@-]{0,254}", number):
+            raise BadValueError("must be fd:// and the number of an inherited descriptor, or the name systemd gave one")
+        return f"fd://{number}"
     if "/" in given:
         raise BadValueError("must be an address such as 127.0.0.1:8000, without a scheme and a path")
     return join_host_port(*_host_and_port(given))

@@ -30,6 +30,7 @@ from .policy import Policy
 from .zygote import Program, Zygote
 
 if TYPE_CHECKING:
+    from .notify import Notifier
     from .rim import Rim
 
 _HANDLED = (
@@ -59,6 +60,7 @@ def found(
     in_child: Callable[[], None] = lambda: None,
     rim: Rim | None = None,
     admin: AdminChild | None = None,
+    notifier: Notifier | None = None,
 ) -> ExitCode:
     """Fork the first zygote from this process, supervise until the end, and return the exit code.
 
@@ -105,7 +107,7 @@ def found(
     theirs.close()
     target = Target(policy.workers, committed=1, surge=policy.reload_surge)
     office = Office(policy, listeners, scoreboard, log, command, target)
-    supervisor = Supervisor(office, ZygoteLink(1, channel, pid=pid), announce, control, admin)
+    supervisor = Supervisor(office, ZygoteLink(1, channel, pid=pid), announce, control, admin, notifier)
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()
     try:

@@ -17,25 +17,40 @@ from typing import TYPE_CHECKING
 
 from ..core.listener import Kind, Listener
 from ..errors import BindError
+from .activation import NONE, Activated
 
 if TYPE_CHECKING:
     from ..options import Options
 
 
-def bind_all(options: Options) -> list[Listener]:
-    """Bind every address of `options`, or none. Raises BindError naming the address and what to do."""
+def bind_all(options: Options, activated: Activated = NONE) -> list[Listener]:
+    """Bind every address of `options`, or none. Raises BindError naming the address and what to do.
+
+    activated: sockets of systemd's, taken where no bind was given, or by name. They are closed when it fails.
+    """
     secure = bool(options.hypercorn.get("certfile")) or _has_tls(options)
-    plan: list[tuple[str, Kind]] = [(bind, "secure" if secure else "insecure") for bind in options.binds]
+    binds = options.binds
+    if activated.sockets and options.sources.get("bind") == "default":
+        binds = tuple(f"fd://{name}" for name in activated.names)
+    plan: list[tuple[str, Kind]] = [(bind, "secure" if secure else "insecure") for bind in binds]
     if secure:
         plan += [(bind, "insecure") for bind in options.insecure_binds]
         plan += [(bind, "quic") for bind in options.quic_binds]
     listeners: list[Listener] = []
     try:
         for bind, kind in plan:
-            listeners.append(_bind(bind, kind, options))
+            if passed := _passed(bind, activated):
+                # One after the other, so that those before it are closed when one is refused.
+                for fd in passed:
+                    listeners.append(_adopt_descriptor(bind, kind, fd))
+            else:
+                listeners.append(_bind(bind, kind, options))
     except BaseException:
         close_all(listeners)
         raise
+    finally:
+        for _, fd in activated.sockets:
+            os.close(fd)
     return listeners
 
 
@@ -43,6 +58,18 @@ def bind_admin(options: Options) -> Listener:
     """Bind the address of the dashboard. Raises BindError."""
     assert options.admin is not None
     return _bind_inet(options.admin, "insecure", options)
+
+
+def _passed(bind: str, activated: Activated) -> list[int]:
+    """Return the sockets of systemd's that `bind` means; [] where it means something else. Raises BindError."""
+    if not bind.startswith("fd://"):
+        return []
+    name = bind.removeprefix("fd://")
+    found = activated.named(name)
+    if not found and not name.isdecimal():
+        passed = f"it passed {', '.join(activated.names)}" if activated.sockets else "it passed none"
+        raise BindError(f"cannot use {bind}: systemd passed no socket named {name} to this process ({passed})")
+    return found
 
 
 def _has_tls(options: Options) -> bool:
@@ -61,7 +88,7 @@ def close_all(listeners: Sequence[Listener]) -> None:
 
 def _bind(bind: str, kind: Kind, options: Options) -> Listener:
     if bind.startswith("fd://"):
-        return _adopt_descriptor(bind, kind)
+        return _adopt_descriptor(bind, kind, int(bind.removeprefix("fd://")))
     if bind.startswith("unix:"):
         return _bind_unix(bind, kind, options)
     return _bind_inet(bind, kind, options)
@@ -156,8 +183,7 @@ def _clear_stale(path: str, bind: str) -> None:
     raise BindError(f"cannot bind {bind}: another process is listening on it; stop that one or choose another path")
 
 
-def _adopt_descriptor(bind: str, kind: Kind) -> Listener:
-    number = int(bind.removeprefix("fd://"))
+def _adopt_descriptor(bind: str, kind: Kind, number: int) -> Listener:
     wanted = socket.SOCK_DGRAM if kind == "quic" else socket.SOCK_STREAM
     try:
         # A duplicate, so that closing ours leaves the caller's descriptor alone.

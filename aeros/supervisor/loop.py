@@ -28,6 +28,7 @@ from .generations import PILOT_S, Generations
 from .lifecycle import SlotState, WorkerState
 from .links import ZygoteLink
 from .listeners import close_all
+from .notify import Facts, Notifier
 from .office import Office
 from .queues import publish_queues
 from .reconcile import (
@@ -65,6 +66,7 @@ class Supervisor:
         announce: Callable[[Supervisor], None],
         control: str,
         admin: AdminChild | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         """announce: called once, when all workers are ready. control: where the control socket is to be. admin: the
         dashboard's process, if there is to be one."""
@@ -75,6 +77,7 @@ class Supervisor:
         self.workforce = Workforce(office, self.generations.zygote_of, self._on_loss)
         self.admin = admin
         self._announce = announce
+        self._notifier = notifier if notifier is not None else Notifier("", 0.0, {}, office.log)
         self._control_where = control
         self._started_at = wall_time()
         self._start_failure: tuple[str, str] | None = None
@@ -122,7 +125,7 @@ class Supervisor:
         tick_s = min(_TICK_S, heartbeat_every_s(office.policy.loop_warn_s)) if office.policy.loop_warn_s else _TICK_S
         wake_at = now + (tick_s if office.fleet.workers else _IDLE_TICK_S)
         next_at = next_wake(office.fleet, office.target, office.policy, now)
-        for at in (next_at, self.generations.deadline, office.target.last_call_until):
+        for at in (next_at, self.generations.deadline, office.target.last_call_until, self._notifier.wake_at):
             if at and at > now:
                 wake_at = min(wake_at, at)
         # A millisecond more, or a timer that fires a hair early makes an extra round.
@@ -152,6 +155,7 @@ class Supervisor:
         self.generations.advance()
         self.generations.check(now)
         self._check_ready()
+        self._notifier.tell(self._facts(), now)
         office.publish(self.summary)
         office.log.flush()
 
@@ -188,6 +192,7 @@ class Supervisor:
         if self.admin is not None:
             self.admin.close()
         self.control.close()
+        self._notifier.close()
         close_all(self.office.listeners)
 
     # --- what others may ask ---------------------------------------------------------------------------------
@@ -349,6 +354,8 @@ class Supervisor:
                     self._reap()
         except AerosError as error:
             self.office.log.warning(f"{name} ignored: {error}")
+            if signum == signal.SIGHUP:
+                self._notifier.refuse_reload(str(error))
 
     def _reap(self) -> None:
         """Reap zygotes, programs being run again, and every orphan the family (or, as PID 1, the system) left us."""
@@ -419,7 +426,7 @@ class Supervisor:
             return AppLoadError(self._start_failure[0], traceback=self._start_failure[1])
         return ServerStopped("the server has stopped")
 
-    # --- what the scoreboard says of us ----------------------------------------------------------------------
+    # --- what systemd and the scoreboard say of us -------------------------------------------------------------
 
     @property
     def state(self) -> str:
@@ -439,6 +446,13 @@ class Supervisor:
         if all(slot.index in serving for slot in slots):
             return "ready"
         return "failed" if not serving and all(slot.state is SlotState.FAILED for slot in slots) else "degraded"
+
+    def _facts(self) -> Facts:
+        target, reload = self.office.target, self.generations.reload
+        serving = len({worker.slot for worker in self.office.fleet.serving() if worker.slot < target.workers})
+        under_way = 0 if reload.idle else reload.generation
+        was_ready, last = self.office.was_ready, self.generations.last
+        return Facts(self.state, was_ready, serving, target.workers, target.committed, under_way, last)
 
     def summary(self) -> dict[str, Any]:
         """Return what goes into the scoreboard beside the workers' own figures; see `status`."""

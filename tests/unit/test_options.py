@@ -290,7 +290,7 @@ def test_binds(given_: str, full: str) -> None:
         ("[::zz]:80", "host name or an IP"),
         ("bad host:80", "host name or an IP"),
         ("a..b:80", "host name or an IP"),
-        ("fd://x", "number of an inherited descriptor"),
+        ("fd://a:b", "number of an inherited descriptor"),
         ("fd:3x", "number of an inherited descriptor"),
         ("fd://", "number of an inherited descriptor"),
         ("fd://-1", "number of an inherited descriptor"),
