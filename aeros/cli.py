@@ -77,6 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("app", metavar="APP", help="module:app, module:factory(), or module alone for module:app")
     run.set_defaults(run=_run)
 
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[shared],
+        help="check whether this machine suits a server with these options",
+        description="Check this machine for a server with these options, and say what to change. Takes what aeros run "
+        "takes, without the app; exit code 1 when there is a problem.",
+    )
+    doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+
     status = _steering(commands, "status", "show how a server and its workers are doing", _status)
     status.add_argument("--json", action="store_true", help="everything there is, as JSON")
 
@@ -157,6 +167,18 @@ def _run(options: argparse.Namespace) -> int:
     result = startup.start(app, arguments_of(options), {}, constructor=constructor)
     assert isinstance(result, int)
     return result
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from . import doctor
+    from .options import resolve
+
+    findings = doctor.examine(resolve(arguments_of(options)))
+    if options.json:
+        print(json.dumps([finding.to_dict() for finding in findings], indent=2))
+    else:
+        print(doctor.render(findings))
+    return int(ExitCode.FAILURE if any(finding.level == "problem" for finding in findings) else ExitCode.OK)
 
 
 def _find(named: str | None) -> Server:

@@ -36,7 +36,9 @@ class CertificateError(Exception):
 
 def explain(error: ssl.SSLError) -> str:
     """Return why OpenSSL refused a pair, for people."""
-    return _REASONS.get(error.reason or "", "one of them is not a PEM file as OpenSSL reads it")
+    # Python's own "No cipher can be selected." carries no reason at all.
+    reason = getattr(error, "reason", None) or ("NO_CIPHER_MATCH" if "cipher" in str(error) else "")
+    return _REASONS.get(reason, "one of them is not a PEM file as OpenSSL reads it")
 
 
 @dataclass(frozen=True)
