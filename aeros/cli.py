@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import startup
+from .completion import SHELLS, script
 from .console import render, render_requests
 from .core.clock import show_duration
 from .core.exitcodes import ExitCode
@@ -129,6 +130,14 @@ def _parser() -> argparse.ArgumentParser:
 
     stop = _steering(commands, "stop", "stop a server gracefully, and wait until it is gone", _stop)
     stop.add_argument("--now", action="store_true", help="without waiting for requests in flight")
+
+    completion = commands.add_parser(
+        "completion",
+        help="print a completion script for a shell",
+        description='Print a completion script for a shell; for bash: eval "$(aeros completion bash)".',
+    )
+    completion.add_argument("shell", choices=SHELLS)
+    completion.set_defaults(run=_completion)
     return parser
 
 
@@ -263,6 +272,11 @@ def _debug(options: argparse.Namespace) -> int:
     server = _find(options.server)
     server.debug(options.slot, options.fault, options.seconds)
     print(f"worker of slot {options.slot} told to {options.fault}")
+    return int(ExitCode.OK)
+
+
+def _completion(options: argparse.Namespace) -> int:
+    print(script(_parser(), options.shell))
     return int(ExitCode.OK)
 
 

@@ -34,6 +34,7 @@ ALLOWED = {
     "rates": {"latency", "status"},
     "top_view": {"core", "rates", "status"},
     "top": {"core", "errors", "rates", "server", "status", "top_view"},
+    "completion": set(),
     "doctor": {"compat", "core", "errors", "options", "server", "status", "supervisor"},
     "console": {"core", "inflight", "status"},
     "server": {"core", "errors", "inflight", "stacks", "status", "supervisor", "version"},
