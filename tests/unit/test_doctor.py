@@ -20,11 +20,16 @@ from aeros.core import process
 from aeros.doctor import Finding
 from aeros.errors import NotAServerError
 from aeros.latency import LatencyHistogram
-from aeros.options import resolve, usable_cpus
+from aeros.options import Options, usable_cpus
+from aeros.options import resolve as resolve_from
 from aeros.status import LastExit, Reloaded, ServerStatus, SlotStatus, Totals
 from tests.helpers.authority import Authority
 
 MIB = 1 << 20
+
+
+def resolve(arguments: str | list[str]) -> Options:
+    return resolve_from(arguments, environ={})
 
 
 def only(found: Iterable[Finding]) -> Finding:
