@@ -54,6 +54,9 @@ class RecordingTransport(asyncio.Transport):
         if not self.closed:
             self.written += data
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def close(self) -> None:
         if not self.closed:
             self.closed = True
