@@ -149,10 +149,10 @@ def test_connections_that_never_send(serve: Serve, report: Report) -> None:
 
 def test_clients_that_read_nothing(serve: Serve, report: Report) -> None:
     text = "from quart import Quart\nfrom aeros import WebServer\napp = WebServer(__name__)\n"
-    text += "import os\n@app.get('/')\nasync def home():\n"
+    text += "import os, sys\n@app.get('/')\nasync def home():\n"
     text += "    return {'pid': os.getpid(), 'generation': 1, 'version': 'v1'}\n"
     text += "DATA = b'x' * 20_000_000\n@app.get('/big')\nasync def big():\n    return DATA\n"
-    text += "if __name__ == '__main__':\n    app.start()\n"
+    text += "app.start(sys.argv[1:])\n"
     server = serve(text, "-w", "1", "--write-timeout", "1s").ready()
     with siege(server, report, 600 * MIB):
         socks = [connect(server, 4096) for _ in range(20)]
@@ -368,6 +368,7 @@ def masked(opcode: int, payload: bytes, fin: bool = True) -> bytes:
         ("100000 pings", masked(9, b"x" * 100) * 100_000),
     ],
 )
+@pytest.mark.slow
 def test_websocket_floods(serve: Serve, report: Report, what: str, data: bytes) -> None:
     server = start(serve, "--websocket-max-message-size", "1M")
     server.expect("Error in")

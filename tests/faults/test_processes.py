@@ -93,6 +93,7 @@ def test_a_worker_stopped_for_a_moment_lives(serve: Serve) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_busy_neighbours_cost_nobody_his_life(serve: Serve, report: Report) -> None:
     """Catalogue 51: 20 busy loops on the same CPUs, and the shortest timeout that makes sense."""
     server = serve("full", "-w", "2", "--worker-timeout", "3").ready(2)

@@ -104,6 +104,7 @@ def test_forks_that_fail_are_tried_again_once_a_second_and_others_serve(
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_spare_zygote_that_cannot_be_made_is_tried_again_later(serve: Serve) -> None:
     text = "fork=EAGAIN:0.5"
     seed = seed_for(text, "zygote gen=1", "fork", [True, True, False, True, True], [("supervisor", "fork", 1)])
@@ -153,7 +154,7 @@ def test_an_hour_of_bad_luck_in_short(serve: Serve, tmp_path: Path, report: Repo
     clean = [("supervisor", call, 12) for call in ("fork", "socketpair", "memfd")]
     seed = seed_for(calls, "zygote gen=1", "fork", [True] * 3, clean[1:2])
     server = serve("full", "-w", "3", env=faulty(f"{calls},seed={seed}")).ready(3)
-    server.expect(*REFUSED)
+    server.expect(*REFUSED, "log lines? w(as|ere) lost")  # writes fail too, on purpose
     reloads = 0
     with Load(server.address, (KeepAliveGet, NewConnectionGet)) as tally:
         for step in range(12):

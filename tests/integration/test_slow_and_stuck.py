@@ -50,6 +50,7 @@ def test_a_blocked_loop_is_logged_once_and_goes_on(serve: Serve, loop: str) -> N
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_loop_blocked_in_c_is_logged_with_what_is_in_flight(serve: Serve) -> None:
     server = serve("full", "-w", "1", "--loop-warn", "300ms", "--worker-timeout", "4").ready(1)
     server.expect("has stood still", r"worker slot=\d", "Fatal Python error")

@@ -71,6 +71,7 @@ def test_a_loop_blocked_in_a_sleep_answers_itself_and_goes_on(serve: Serve, loop
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_code_in_c_is_shown_by_faulthandler(serve: Serve) -> None:
     server = serve("full", "-w", "1", "--worker-timeout", "60").ready(1)
     server.expect(r"worker slot=\d", "Fatal Python error", "kill")
