@@ -13,7 +13,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.inflight import HANDLING, READING
-from .http1_exchange import REQUEST, ASGIExchange, Exchange
+from .exchange import REQUEST, Exchange
+from .http1_exchange import HTTP1ASGIExchange, HTTP1Exchange
 from .http1_parser import PREFACE, ChunkedReader, Head, HeadParser, RequestRefused, refuses_early
 from .http1_response import continue_response, error_response
 from .inflight import client_label
@@ -96,7 +97,7 @@ class HTTP1Connection(asyncio.Protocol):
         self._ahead = bytearray()  # an incomplete head (HEAD), or later requests (BUSY)
         limits = lane.limits
         self._parser = HeadParser(lane.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields)
-        self._exchange: Exchange | None = None
+        self._exchange: HTTP1Exchange | None = None
         self._chunked: ChunkedReader | None = None
         self._remaining = 0
         self._eof = False
@@ -274,7 +275,7 @@ class HTTP1Connection(asyncio.Protocol):
         lane.counters.request_started()
         direct = lane.direct
         usable = direct is not None and direct.usable()
-        exchange: Exchange = direct.exchange(self, head) if usable else ASGIExchange(self, head)  # type: ignore[union-attr]
+        exchange: HTTP1Exchange = direct.exchange(self, head) if usable else HTTP1ASGIExchange(self, head)  # type: ignore[union-attr]
         self._exchange = exchange
         if lane.table is not None:
             stage = READING if head.has_body else HANDLING
@@ -308,7 +309,7 @@ class HTTP1Connection(asyncio.Protocol):
             self._watched().body_begun(exchange)
 
     def _read_body(self, data: bytes) -> None:
-        exchange = cast(Exchange, self._exchange)
+        exchange = cast(HTTP1Exchange, self._exchange)
         rest = b""
         if self._chunked is not None:
             try:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
 
     from .forwarded import Forwarded
-    from .http1_quart import DirectPath
     from .inflight import InFlightTable, Request
     from .overload import Overload
+    from .quart_exchange import DirectPath
 
 DrainReason = Literal["reload", "stop"]
 
@@ -190,7 +190,7 @@ class Lane:
         self.hand_over = hand_over
         self.direct: DirectPath | None = None
         if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
-            from .http1_quart import direct_path
+            from .quart_exchange import direct_path
 
             self.direct = direct_path(self)
 

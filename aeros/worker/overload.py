@@ -10,7 +10,7 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from .http1_exchange import CLOSED, Exchange
+from .exchange import CLOSED, Exchange
 
 if TYPE_CHECKING:
     from .lane import Lane
@@ -67,7 +67,7 @@ class Overload:
         exchange.task = self._lane.loop.create_task(exchange.run())
 
     def _turn_away(self, exchange: Exchange) -> None:
-        connection = exchange.connection
+        carrier = exchange.carrier
         lane = self._lane
         headers = [(b"content-length", b"0"), RETRY_AFTER]
         exchange.start_response(503, headers)
@@ -78,12 +78,12 @@ class Overload:
         if lane.table is not None:
             lane.table.end(exchange)
         if lane.access is not None:
-            connection.log_later(lane.access(exchange.scope, {"status": 503, "headers": headers}, seconds))
-        connection.response_done(exchange)
+            carrier.log_later(lane.access(exchange.scope, {"status": 503, "headers": headers}, seconds))
+        carrier.response_done(exchange)
 
     def _expire(self, exchange: Exchange) -> None:
         self._timers.pop(exchange, None)
-        exchange.connection.expire(exchange)
+        exchange.carrier.expire(exchange)
         if exchange.task is None and exchange in self._queue:
             self._queue.remove(exchange)
             exchange.abandon()

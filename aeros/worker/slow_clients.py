@@ -10,8 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .exchange import Exchange
     from .http1 import HTTP1Connection
-    from .http1_exchange import Exchange
 
 BODY_WINDOW_S = 10.0
 """The rate of a body is that over this time, again and again: a quick beginning does not pay for a slow rest."""

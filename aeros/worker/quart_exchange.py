@@ -24,7 +24,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..core.inflight import SENDING, STREAMING
-from .http1_exchange import Exchange
+from .exchange import Carrier, Exchange
+from .http1_exchange import HTTP1Exchange, no_push
 
 if TYPE_CHECKING:
     from .http1 import HTTP1Connection
@@ -69,13 +70,13 @@ class LaneBody(Body):
     _complete: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
     _has_data: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
 
-    def __init__(self, connection: HTTP1Connection, expected: int | None, maximum: int | None) -> None:
+    def __init__(self, carrier: Carrier, expected: int | None, maximum: int | None) -> None:
         self._data = bytearray()
         self._max_content_length = maximum
         self._must_raise = None
         if expected is not None and maximum is not None and expected > maximum:
             self._must_raise = RequestEntityTooLarge()
-        self._connection = connection
+        self._carrier = carrier
         self._wanted_whole = False
         self._ended = False
 
@@ -89,14 +90,14 @@ class LaneBody(Body):
 
     async def __anext__(self) -> bytes:
         if not self._data:
-            self._connection.resume_reading()
+            self._carrier.resume_reading()
         data = await super().__anext__()
-        self._connection.resume_reading()
+        self._carrier.resume_reading()
         return data
 
     def __await__(self) -> Generator[Any, None, Any]:
         self._wanted_whole = True
-        self._connection.resume_reading()
+        self._carrier.resume_reading()
         return super().__await__()
 
     def buffered(self) -> int:
@@ -119,8 +120,8 @@ class DirectPath:
     def usable(self) -> bool:
         return "asgi_app" not in self._attributes and "asgi_http_class" not in self._attributes
 
-    def exchange(self, connection: HTTP1Connection, head: Head) -> Exchange:
-        return QuartExchange(connection, head, self)
+    def exchange(self, connection: HTTP1Connection, head: Head) -> HTTP1QuartExchange:
+        return HTTP1QuartExchange(connection, head, self)
 
 
 def direct_path(lane: Lane) -> DirectPath | None:
@@ -144,30 +145,29 @@ def direct_path(lane: Lane) -> DirectPath | None:
     return DirectPath(lane, app)
 
 
-async def _no_push(path: str, headers: Headers) -> None:
-    """HTTP/1 has no server push; Quart's own does nothing either without the extension."""
-
-
 def _normalised_path(path: str, root_path: str) -> str:
     if path == root_path or not path.startswith(root_path):
         return " "  # never matches: 404, as Quart does it
     return path.removeprefix(root_path)
 
 
-class QuartExchange(Exchange):
-    """An exchange with a Quart app, by a Request object and a Response object."""
+class QuartDelivery(Exchange):
+    """The delivery to a Quart app, by a Request object and a Response object."""
 
-    __slots__ = ("_body", "_direct", "_request")
+    __slots__ = ()
 
-    def __init__(self, connection: HTTP1Connection, head: Head, direct: DirectPath) -> None:
-        super().__init__(connection, head)
+    _direct: DirectPath
+    _request: Request
+
+    def __init__(self, carrier: Carrier, head: Head, direct: DirectPath) -> None:
+        super().__init__(carrier, head)
         self._direct = direct
         self._body: Any = None
         self._request = self._make_request()
 
     def _make_request(self) -> Request:
         head = self.head
-        connection = self.connection
+        carrier = self.carrier
         app = self._direct.app
         text = head.text_headers
         if text is None:
@@ -175,7 +175,7 @@ class QuartExchange(Exchange):
                 (_titles.get(name) or _title(name), value.decode("latin1")) for name, value in head.headers
             ]
         headers = Headers()
-        client = connection.client
+        client = carrier.client
         headers._list = [("Remote-Addr", client[0] if client else "<local>"), *text]
         if head.version == "1.0":
             headers.setdefault("Host", app.config["SERVER_NAME"] or "")
@@ -192,7 +192,7 @@ class QuartExchange(Exchange):
             return self._build(path, headers, root_path, maximum)
         request = kind(
             head.method,
-            connection.scheme,
+            carrier.scheme,
             path,
             head.query_string,
             headers,
@@ -200,11 +200,11 @@ class QuartExchange(Exchange):
             head.version,
             max_content_length=maximum,
             body_timeout=config["BODY_TIMEOUT"],
-            send_push_promise=_no_push,
+            send_push_promise=self.pusher(),
             scope=cast(Any, self.scope),
         )
         if type(request.body) is Body:
-            request.body = LaneBody(connection, request.content_length, maximum)
+            request.body = LaneBody(carrier, request.content_length, maximum)
         self._body = request.body
         return request
 
@@ -212,12 +212,12 @@ class QuartExchange(Exchange):
         """Make what `Request(...)` would, attribute by attribute; _request_can_be_built keeps the two the same."""
         head = self.head
         length = head.content_length if head.sized else None
-        body = self._body = LaneBody(self.connection, length, maximum)
+        body = self._body = LaneBody(self.carrier, length, maximum)
         request = Request.__new__(Request)
         request.__dict__ = {
             "method": head.method,
-            "scheme": self.connection.scheme,
-            "server": self.connection.server,
+            "scheme": self.carrier.scheme,
+            "server": self.carrier.server,
             "root_path": root_path,
             "path": "/" + path.lstrip("/"),
             "query_string": head.query_string,
@@ -232,7 +232,7 @@ class QuartExchange(Exchange):
             "_form": None,
             "_files": None,
             "_parsing_lock": asyncio.Lock(),
-            "_send_push_promise": _no_push,
+            "_send_push_promise": self.pusher(),
         }
         return request
 
@@ -276,11 +276,11 @@ class QuartExchange(Exchange):
             if body.begin or body.end != len(data):
                 data = data[body.begin : body.end]
             self.send_body(data, False)
-            if self.connection.write_paused:
+            if self.carrier.write_paused:
                 self._now(SENDING)
                 try:
                     async with asyncio.timeout(timeout):
-                        await self.connection.writable()
+                        await self.carrier.writable()
                 except TimeoutError:
                     return
         else:
@@ -293,40 +293,46 @@ class QuartExchange(Exchange):
             await self.end()
 
     def _now(self, stage: float) -> None:
-        table = self.connection.lane.table
+        table = self.carrier.lane.table
         if table is not None:
             table.stage(self, stage)
 
     async def _stream(self, response: Any, headers: list[tuple[str, str]]) -> None:
-        connection = self.connection
+        carrier = self.carrier
         self._now(STREAMING)
         self.start_response(response.status_code, headers)
         # The head waits for the first of the body, but not beyond this turn of the loop.
-        connection.lane.loop.call_soon(self.flush)
+        carrier.lane.loop.call_soon(self.flush)
         if isinstance(response, WerkzeugResponse):
             for data in response.response:
                 self.send_body(data.encode() if isinstance(data, str) else data, True)
-                if connection.write_paused:
-                    await connection.writable()
+                if carrier.write_paused:
+                    await carrier.writable()
         else:
             async with response.response as response_body:
                 async for data in cast("AsyncIterator[str | bytes]", response_body):
                     self.send_body(data.encode() if isinstance(data, str) else data, True)
-                    if connection.write_paused:
-                        await connection.writable()
+                    if carrier.write_paused:
+                        await carrier.writable()
         self.send_body(b"", False)
 
 
+class HTTP1QuartExchange(QuartDelivery, HTTP1Exchange):
+    """An exchange over HTTP/1.x with a Quart app."""
+
+    __slots__ = ()
+
+
 def _request_can_be_built(app: Quart) -> bool:
-    """Tell whether QuartExchange._build makes what this Quart and Werkzeug make, by comparing the two once."""
+    """Tell whether QuartDelivery._build makes what this Quart and Werkzeug make, by comparing the two once."""
     from .http1_parser import HeadParser
 
     class Probe:
         scheme, client, server, lane = "http", ("127.0.0.1", 1), ("127.0.0.1", 2), None
 
-    exchange = QuartExchange.__new__(QuartExchange)
+    exchange = HTTP1QuartExchange.__new__(HTTP1QuartExchange)
     exchange.head = HeadParser().parse(b"POST //a%20b?c=d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
-    exchange.connection = cast(Any, Probe())
+    exchange.carrier = cast(Any, Probe())
     exchange._direct = DirectPath.__new__(DirectPath)
     exchange._direct.app = app
     exchange.scope = {"server": Probe.server}
@@ -343,7 +349,7 @@ def _request_can_be_built(app: Quart) -> bool:
             "1.1",
             max_content_length=5,
             body_timeout=app.config["BODY_TIMEOUT"],
-            send_push_promise=_no_push,
+            send_push_promise=no_push,
             scope=cast(Any, exchange.scope),
         )
     )
@@ -358,4 +364,4 @@ def _request_can_be_built(app: Quart) -> bool:
     )
 
 
-__all__ = ["DirectPath", "LaneBody", "QuartExchange", "direct_path"]
+__all__ = ["DirectPath", "HTTP1QuartExchange", "LaneBody", "QuartDelivery", "direct_path"]
