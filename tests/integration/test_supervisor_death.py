@@ -82,19 +82,17 @@ def test_kill_9_of_the_zygote_costs_nothing(serve: Serve) -> None:
     server = serve("full", "-w", "2").ready(2)
     server.expect("zygote", r"worker slot=\d+")
     with Load(server.address, MIXED) as tally:
-        before = server.ready_pids()
         for pid in zygotes(server):
             os.kill(pid, signal.SIGKILL)
         answered = tally.ok
         eventually(lambda: tally.ok > answered + 50, 20)
-        assert server.ready_pids() <= before | server.ready_pids()
         tally.assert_nothing_failed()
     server.settled()
     (victim, *_) = server.ready_pids()
     os.kill(victim, signal.SIGKILL)
     eventually(lambda: len(server.ready_pids() - {victim}) == 2, 15, "the dead worker replaced")
     assert server.get().status == 200
-    assert not proc.zombies(server.family)
+    eventually(lambda: not proc.zombies(server.family), 5, "everyone who ended reaped")
     assert server.stop() == 0
 
 
