@@ -173,7 +173,7 @@ def _run(options: argparse.Namespace) -> int:
 
     app = load_app(options.app)
     constructor = getattr(app, "serving_defaults", None)
-    result = startup.start(app, arguments_of(options), {}, constructor=constructor)
+    result = startup.start(app, arguments_of(options), {}, constructor=constructor, program=options.app)
     assert isinstance(result, int)
     return result
 

@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from .supervisor.notify import Notifier
 from .supervisor.pidfile import PidFile
 from .supervisor.policy import Policy
 from .supervisor.zygote import Zygote
+from .titles import program_label
 from .version import __version__
 from .worker import context
 from .worker.context import WorkerContext
@@ -67,14 +68,21 @@ def start(
     config: Config | str | None = None,
     constructor: Mapping[str, object] | None = None,
     block: bool = True,
+    program: str = "",
 ) -> int | Server:
-    """Serve `app`; see `WebServer.start`."""
+    """Serve `app`; see `WebServer.start`. program: what to call it in process titles, if not by its file."""
     _check_moment()
+
+    def resolved() -> Options:
+        options = resolve(arguments, keywords, config=config, constructor=constructor)
+        wanted = program if program and options.proctitle == "auto" else options.proctitle
+        return replace(options, proctitle=program_label(wanted, _app_name(app)))
+
     channel = _summons()
     if channel is not None:
-        _become_zygote(channel, app, arguments, keywords, config, constructor)
+        _become_zygote(channel, app, resolved)
     try:
-        options = resolve(arguments, keywords, config=config, constructor=constructor)
+        options = resolved()
         check_app(app)
         if block and _can_supervise():
             return _supervise_here(app, options)
@@ -205,7 +213,7 @@ class _Preparation:
     def announce(self, supervisor: Supervisor) -> None:
         """Say once, in at most five lines, what runs where and how to steer it."""
         pid, workers = os.getpid(), supervisor.office.target.workers
-        name = getattr(self.app, "name", "") or type(self.app).__name__
+        name = _app_name(self.app)
         places = ", ".join(supervisor.addresses)
         plural = "s" if workers != 1 else ""
         self.log.info(f"Aeros {__version__} serves {name} at {places}", addresses=supervisor.addresses)
@@ -222,12 +230,17 @@ def _admin(options: Options, app: Any, account: Account | None) -> AdminChild:
 
     listener = bind_admin(options)
     host, _ = split_host_port(options.admin or "")
-    name = getattr(app, "name", "") or type(app).__name__
+    name = _app_name(app)
     directory = app_metrics.share() if options.app_metrics else ""
     if directory and account is not None:
         os.chown(directory, account.uid, account.gid)
     token = options.admin_token or ""
-    return AdminChild(listener, AdminSettings(name, host, token, options.admin_write, options.ready_min, directory))
+    settings = AdminSettings(name, host, token, options.admin_write, options.ready_min, directory, options.proctitle)
+    return AdminChild(listener, settings)
+
+
+def _app_name(app: Any) -> str:
+    return getattr(app, "name", "") or type(app).__name__
 
 
 def _supervise_here(app: Any, options: Options) -> int:
@@ -403,17 +416,10 @@ def _summons() -> Channel | None:
     return Channel(line, "the supervisor")
 
 
-def _become_zygote(
-    channel: Channel,
-    app: Any,
-    arguments: str | Sequence[str] | None,
-    keywords: Mapping[str, object],
-    config: Config | str | None,
-    constructor: Mapping[str, object] | None,
-) -> None:
-    """Never returns: this program has done its part, which was to load the app."""
+def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) -> None:
+    """Never returns: this program has done its part, which was to load the app. resolved: returns its options."""
     try:
-        options = resolve(arguments, keywords, config=config, constructor=constructor)
+        options = resolved()
         check_app(app)
         if options.run_as is None:
             _check_tls(options)  # else the supervisor does; the key may not be ours to read

@@ -18,7 +18,7 @@ class AdminSettings:
     """host: that the socket was bound to. token: "" where none is needed. write: whether commands are taken.
 
     ready_min: workers that must serve for /readyz to say yes. metrics_directory: where the workers keep the app's own
-    metrics; "" where they do not.
+    metrics; "" where they do not. proctitle: the program's name in the process's title; "": no title.
     """
 
     name: str
@@ -27,6 +27,7 @@ class AdminSettings:
     write: bool
     ready_min: int
     metrics_directory: str
+    proctitle: str
 
     def to_file(self) -> int:
         """Return the descriptor of a file that holds them; the caller closes it."""

@@ -17,6 +17,7 @@ from ..core.admin import CHANNEL_FD, LISTENER_FD, SETTINGS_FD, AdminSettings
 from ..core.channel import Channel
 from ..errors import AerosError
 from ..server import Server
+from ..titles import Title
 from .history import History
 from .site import make_site
 from .source import Source
@@ -34,6 +35,7 @@ def main() -> None:
         line = socket.socket(fileno=CHANNEL_FD)
     except (OSError, ValueError, TypeError):
         sys.exit("aeros.dashboard is started by a server that was given --admin")
+    Title(settings.proctitle).show("dashboard")
     for end in (listener, line):
         end.set_inheritable(False)
     # Only the supervisor decides; it kills.

@@ -90,6 +90,8 @@ class Options:
     #: "-" (stderr), a path, or None. A Logger object stands in hypercorn["errorlog"] instead.
     error_log: str | None
     pid_file: str | None
+    #: "auto", "off" or a name.
+    proctitle: str
     faults: FaultPlan | None
     debug_faults: bool
 

@@ -307,6 +307,12 @@ OPTIONS: tuple[Option, ...] = (
         "PATH", field="pid_file", hypercorn="pid_path", flags=("-p", "--pid", "--pid-file"),
     ),
     Option(
+        "proctitle", CONTROL, values.proctitle, "auto",
+        "The program's name in the titles that ps shows for supervisor, zygotes and workers: auto (its file or "
+        "module), off (no titles), or a text.",
+        "NAME", field="proctitle",
+    ),
+    Option(
         "faults", CONTROL, or_none(values.faults), None,
         "Make system calls of supervisor and zygotes fail by chance, to rehearse: fork=EAGAIN:0.01,pipe=EMFILE:0.1.",
         "CALL=ERRNO:CHANCE", field="faults",

@@ -472,6 +472,14 @@ def control(value: object) -> str:
     return result.lower() if result.lower() in ("auto", "off") else _unix_path(result)
 
 
+def proctitle(value: object) -> str:
+    """Return "auto", "off" or the name of the program in process titles."""
+    if isinstance(value, bool):
+        return "auto" if value else "off"
+    result = filled(value)
+    return result.lower() if result.lower() in ("auto", "off") else result
+
+
 def config_file(value: object) -> object:
     """Return where to load a configuration from: "path.toml", "file:path.py", "python:module", or an object.
 

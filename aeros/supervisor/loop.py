@@ -21,6 +21,7 @@ from ..core.exitcodes import ExitCode
 from ..core.messages import MISBEHAVIOURS
 from ..core.scoreboard import MAX_WORKERS, heartbeat_every_s
 from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError
+from ..titles import Title
 from .admin import AdminChild
 from .control import ControlLine
 from .fleet import Worker
@@ -77,6 +78,7 @@ class Supervisor:
         self.workforce = Workforce(office, self.generations.zygote_of, self._on_loss)
         self.admin = admin
         self._announce = announce
+        self._title = Title(office.policy.proctitle)
         self._notifier = notifier if notifier is not None else Notifier("", 0.0, {}, office.log)
         self._control_where = control
         self._started_at = wall_time()
@@ -155,7 +157,10 @@ class Supervisor:
         self.generations.advance()
         self.generations.check(now)
         self._check_ready()
-        self._notifier.tell(self._facts(), now)
+        facts = self._facts()
+        self._notifier.tell(facts, now)
+        self._title.label = office.policy.proctitle
+        self._title.show(f"supervisor gen={facts.generation} {facts.state} workers={facts.serving}/{facts.wanted}")
         office.publish(self.summary)
         office.log.flush()
 
@@ -193,6 +198,7 @@ class Supervisor:
             self.admin.close()
         self.control.close()
         self._notifier.close()
+        self._title.restore()
         close_all(self.office.listeners)
 
     # --- what others may ask ---------------------------------------------------------------------------------

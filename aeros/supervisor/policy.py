@@ -29,6 +29,8 @@ class Policy:
     #: Absolute paths of the logs that are files.
     log_files: list[str] = field(default_factory=list)
     loop_warn_s: float = 0.0
+    #: The program's name in process titles; "": no titles.
+    proctitle: str = ""
 
     @classmethod
     def of(cls, options: Options) -> Policy:

@@ -44,6 +44,7 @@ from ..core.messages import (
 )
 from ..core.process import describe_exit, fork, ignore_politely, open_pidfd, reap, reset_signals, send_signal
 from ..core.seed import WorkerSeed
+from ..titles import Title
 from .policy import Policy
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class Zygote:
             _leave(code)
 
     def _prepare(self) -> None:
+        self._title = Title(self.policy.proctitle)
+        self._title.show(f"zygote gen={self.generation}")
         self._wake_read, self._wake_write = socket.socketpair()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
@@ -172,6 +175,7 @@ class Zygote:
                     self.log.reopen()
             case RetireZygote():
                 self._retiring = True
+                self._title.show(f"zygote gen={self.generation} retiring")
                 self.program.close_listeners()
             case _:
                 raise ProtocolError(f"the supervisor sent a zygote a {type(message).__name__}")

@@ -45,6 +45,11 @@ class Figures:
         """Return how many connections are open or being set up."""
         return self._words[CONNECTIONS] + self._words[PENDING]
 
+    def describe(self) -> str:
+        """Return what is open now, for the process's title."""
+        websockets = self._words[WEBSOCKETS]
+        return f"in-flight={self._words[IN_FLIGHT]}" + (f" websockets={websockets}" if websockets else "")
+
     def connection_opened(self) -> None:
         words = self._words
         words[CONNECTIONS] += 1

@@ -21,6 +21,7 @@ from ..core.logs import LineLog
 from ..core.messages import Failed, clip
 from ..core.process import DUMP_SIGNAL, STACK_SIGNAL, ignore_politely, reset_signals
 from ..core.scoreboard import Scoreboard, heartbeat_every_s
+from ..titles import Title
 from . import context
 from .autopsy import answer_by_signal
 from .fairness import Turn
@@ -66,6 +67,8 @@ def run_worker(
     pid = os.getpid()
     _settle(seed)
     log.who = f"worker slot={seed.slot} gen={seed.generation} pid={pid}"
+    title = Title(options.proctitle)
+    title.show(f"worker slot={seed.slot} gen={seed.generation} starting")
     cell = scoreboard.cell(seed.cell)
     cell.begin(pid, seed.generation, int(born_at * 1e9))
     context.current = context.WorkerContext(seed.slot, seed.generation, pid, scoreboard)
@@ -98,6 +101,11 @@ def run_worker(
             from .slow import SlowRequests
 
             SlowRequests(loop, lane, options.slow_request_s, log).start()
+
+        def on_beat() -> None:
+            table.complete(lane.under_way())
+            title.show(f"worker slot={seed.slot} gen={seed.generation} {serving.state} {figures.describe()}")
+
         factory = http1_protocol_factory if options.http == "lane" else hypercorn_protocol_factory
         serving = Serving(
             app,
@@ -108,7 +116,7 @@ def run_worker(
             factory(lane),
             Turn(scoreboard, seed.cell),
             figures,
-            Heartbeat(loop, cell, lambda: table.complete(lane.under_way()), heartbeat_every_s(options.loop_warn_s)),
+            Heartbeat(loop, cell, on_beat, heartbeat_every_s(options.loop_warn_s)),
             log,
             identity=(pid, seed.generation, seed.nonce),
             on_ready=on_ready,

@@ -142,6 +142,13 @@ class Serving:
         self._send(Goodbye(self._retire.reason if self._retire else "", self._cut))
         return 0
 
+    @property
+    def state(self) -> str:
+        """Where it is in its life: starting, ready or draining."""
+        if not self._up:
+            return "starting"
+        return "draining" if self._end.is_set() else "ready"
+
     def request_retirement(self, reason: str) -> None:
         """Ask the supervisor for a replacement; serve on until it tells us to end."""
         if not self._asked_to_retire:

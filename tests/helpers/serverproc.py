@@ -52,6 +52,8 @@ def environment(runtime_dir: Path, marker: str, extra: Mapping[str, str] | None 
         "PYTHONUNBUFFERED": "1",
         "XDG_RUNTIME_DIR": str(runtime_dir),
         proc.MARKER: marker,
+        # Or process titles would overwrite the environment that /proc shows, and the marker in it.
+        "SPT_NOENV": "1",
         "NO_COLOR": "1",
     }
     return kept | EVERY_SERVER | dict(extra or {})

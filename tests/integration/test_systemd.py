@@ -60,7 +60,7 @@ def activated(serve: Serve, tmp_path: Path, *args: str, listen: list[str], names
     tools = [tool("systemd-socket-activate"), *(f"--listen={where}" for where in listen)]
     tools += [f"--fdname={names}"] if names else []
     # Of its environment it passes on what it is told to.
-    passed = ("PYTHONPATH", "XDG_RUNTIME_DIR", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", proc.MARKER)
+    passed = ("PYTHONPATH", "XDG_RUNTIME_DIR", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "SPT_NOENV", proc.MARKER)
     tools += [f"--setenv={name}" for name in (*passed, *EVERY_SERVER)]
     return serve(argv=[*tools, sys.executable, str(tmp_path / "app.py"), "-w", "1", *args])
 
