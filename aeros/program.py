@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .core.listener import Listener
 from .core.logs import LineLog
+from .core.memory import merge_memory
 from .core.messages import ReloadOutcome
 from .core.scoreboard import Scoreboard
 from .core.seed import WorkerSeed
@@ -37,6 +38,8 @@ class AppProgram:
         """Import what every worker needs, and use it once, where it is still shared. Runs no code of the app's."""
         import importlib
 
+        if self._options.memory_merge and (obstacle := merge_memory()) is not None:
+            self._log.warning(f"--memory-merge: {obstacle}")
         importlib.import_module("aeros.worker.main")
         if self._options.worker_class == "uvloop":
             importlib.import_module("uvloop")

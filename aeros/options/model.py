@@ -41,6 +41,7 @@ class Options:
     use_reloader: bool
     #: Paths, each with its query string.
     warmup: tuple[str, ...]
+    memory_merge: bool
 
     boot_timeout_s: float
     #: 0: never.

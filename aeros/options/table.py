@@ -130,6 +130,12 @@ OPTIONS: tuple[Option, ...] = (
         "PATH", field="warmup", kind="list",
     ),
     Option(
+        "memory_merge", FLEET, units.switch, False,
+        "Let the kernel keep pages that are the same in several processes once (Linux 6.4 or newer, where KSM runs). "
+        "Not beside neighbours you do not trust: how long a write takes then tells whether somebody has the same page.",
+        field="memory_merge", kind="switch",
+    ),
+    Option(
         "daemon", FLEET, units.switch, True,
         "Accepted for Hypercorn's sake, without effect: workers may always start processes of their own.",
         hypercorn="daemon", flags=("-D", "--daemon"), kind="switch", default_text="no effect",
