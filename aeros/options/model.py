@@ -71,8 +71,9 @@ class Options:
     max_body_size_bytes: int | None
     max_connections: int | None
     max_concurrency: int | None
-    #: None: half of max_concurrency.
+    #: None: half of max_concurrency; with queue_timeout_s, no limit.
     request_queue: int | None
+    queue_timeout_s: float | None
 
     max_requests: int | None
     max_requests_jitter: int

@@ -462,8 +462,14 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "request_queue", LIMITS, or_none(whole(0)), None,
-        "Requests that may wait for --max-concurrency in each worker.",
-        field="request_queue", default_text="half of --max-concurrency",
+        "Requests that may wait in each worker for --max-concurrency or --queue-timeout.",
+        field="request_queue", default_text="half of --max-concurrency; no limit with --queue-timeout",
+    ),
+    Option(
+        "queue_timeout", LIMITS, or_none(duration(), zero=True), None,
+        "How long a request may wait for the app before it gets 503. With this a worker begins requests as its event "
+        "loop has time for them, the newest first, and so keeps its speed in overload; 100ms suits most. 0: no limit.",
+        "TIME", field="queue_timeout_s",
     ),
     # -- HTTP and WebSocket
     Option(

@@ -45,11 +45,12 @@ class Acceptor:
         context: ssl.SSLContext | None = None,
         proxy_headers: ProxyHeaders | None = None,
         has_room: Callable[[], bool] | None = None,
+        at_once: int = 1,
     ) -> None:
         """listeners: each with whether it speaks TLS; `context` may be changed at any time, for connections to come.
         turn: asked before each accept. pending: told of connections that are being set up. on_pause: told why
         accepting stops for a moment. proxy_headers: read before anything else where it expects one. has_room: whether
-        one connection more may be held; None: always."""
+        one connection more may be held; None: always. at_once: how many to take in one turn of the loop."""
         self._loop = loop
         self.context = context
         self._listeners = list(listeners)
@@ -63,6 +64,7 @@ class Acceptor:
         self._open = False
         self._paused = False
         self._has_room = has_room
+        self._at_once = at_once
         self._warned_at = -_WARN_EVERY_S
 
     def start(self) -> None:
@@ -106,8 +108,13 @@ class Acceptor:
             self._loop.call_later(_STEP_BACK_S, self._look_again, sock, secure)
             return
         connection = self._accept(sock)
-        if connection is not None:
+        left = self._at_once
+        while connection is not None:
             self._adopt(connection, secure)
+            left -= 1
+            if not left or not self._turn.is_mine() or not (self._has_room is None or self._has_room()):
+                return
+            connection = self._accept(sock)
 
     def _look_again(self, sock: socket.socket, secure: bool) -> None:
         if self._open and not self._paused:

@@ -176,7 +176,11 @@ class Lane:
         self.root_path: str = config.root_path
         self.limits = limits or Limits()
         self.overload: Overload | None = None
-        if self.limits.concurrency is not None or self.limits.request_timeout_s is not None:
+        if self.limits.queue_timeout_s is not None:
+            from .shedding import Shedding
+
+            self.overload = Shedding(self, self.limits.queue_timeout_s)
+        elif self.limits.concurrency is not None or self.limits.request_timeout_s is not None:
             from .overload import Overload
 
             self.overload = Overload(self)

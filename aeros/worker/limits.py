@@ -21,13 +21,16 @@ class Limits:
     body_bytes: int | None = None
     connections: int | None = None
     concurrency: int | None = None
-    queue: int = 0
+    queue: int | None = 0
+    queue_timeout_s: float | None = None
     request_timeout_s: float | None = None
 
     @classmethod
     def of(cls, options: Options) -> Limits:
         concurrency = options.max_concurrency
         queue = options.request_queue
+        if queue is None and options.queue_timeout_s is None:
+            queue = (concurrency or 0) // 2
         return cls(
             header_timeout_s=options.header_timeout_s,
             min_data_rate=options.min_data_rate,
@@ -37,6 +40,7 @@ class Limits:
             body_bytes=options.max_body_size_bytes,
             connections=options.max_connections,
             concurrency=concurrency,
-            queue=(concurrency or 0) // 2 if queue is None else queue,
+            queue=queue,
+            queue_timeout_s=options.queue_timeout_s,
             request_timeout_s=options.request_timeout_s,
         )

@@ -28,7 +28,7 @@ class Overload:
         self._lane = lane
         limits = lane.limits
         self._limit = limits.concurrency or 1 << 62
-        self._room = limits.queue
+        self._room = 1 << 62 if limits.queue is None else limits.queue
         self._timeout_s = limits.request_timeout_s
         self._timers: dict[Exchange, asyncio.TimerHandle] = {}
         self._queue: deque[Exchange | asyncio.Future[None]] = deque()
@@ -38,18 +38,18 @@ class Overload:
     def waiting(self) -> int:
         return len(self._queue)
 
+    def accepted(self) -> None:
+        """A connection was accepted."""
+
     # Requests of the fast lane
 
     def begin(self, exchange: Exchange) -> None:
         """Start the app on the request, now or when there is room, or answer 503."""
-        lane = self._lane
         if self.active >= self._limit and not self._has_queue_room():
             # Not at once: of many pipelined requests each would be read inside the one before.
-            lane.loop.call_soon(self._turn_away, exchange)
+            self._lane.loop.call_soon(self._turn_away, exchange)
             return
-        lane.running += 1
-        if self._timeout_s is not None:
-            self._timers[exchange] = lane.loop.call_later(self._timeout_s, self._expire, exchange)
+        self._admit(exchange)
         if self.active < self._limit:
             self._start(exchange)
         else:
@@ -57,10 +57,15 @@ class Overload:
 
     def ended(self, exchange: Exchange) -> None:
         """The app is done with the request."""
-        timer = self._timers.pop(exchange, None)
-        if timer is not None:
-            timer.cancel()
+        self._stop_clock(exchange)
         self.release()
+
+    def _admit(self, exchange: Exchange) -> None:
+        """Count the request in, and let its time run."""
+        lane = self._lane
+        lane.running += 1
+        if self._timeout_s is not None:
+            self._timers[exchange] = lane.loop.call_later(self._timeout_s, self._expire, exchange)
 
     def _start(self, exchange: Exchange) -> None:
         self.active += 1
@@ -84,9 +89,15 @@ class Overload:
     def _expire(self, exchange: Exchange) -> None:
         self._timers.pop(exchange, None)
         exchange.carrier.expire(exchange)
-        if exchange.task is None and exchange in self._queue:
-            self._queue.remove(exchange)
+        if exchange.task is None and self._leave(exchange):
             exchange.abandon()
+
+    def _leave(self, exchange: Exchange) -> bool:
+        """Take a request out of the queue; whether it was there."""
+        if exchange not in self._queue:
+            return False
+        self._queue.remove(exchange)
+        return True
 
     # Requests in Hypercorn's hands
 
@@ -123,10 +134,21 @@ class Overload:
                 self._forget(waiting)
 
     def _forget(self, exchange: Exchange) -> None:
-        timer = self._timers.pop(exchange, None)
-        if timer is not None:
-            timer.cancel()
+        self._stop_clock(exchange)
         exchange.abandon()
+
+    def _drop(self, exchange: Exchange) -> None:
+        """Turn a request away that was let in to wait."""
+        lane = self._lane
+        self._stop_clock(exchange)
+        self._turn_away(exchange)
+        lane.running -= 1
+        if lane.draining:
+            lane.look_if_drained()
+
+    def _stop_clock(self, exchange: Exchange) -> None:
+        if self._timers and (timer := self._timers.pop(exchange, None)) is not None:
+            timer.cancel()
 
     def _has_queue_room(self) -> bool:
         if len(self._queue) >= self._room:

@@ -157,13 +157,14 @@ class QuartDelivery(Exchange):
     __slots__ = ()
 
     _direct: DirectPath
-    _request: Request
+    _request: Request | None
 
     def __init__(self, carrier: Carrier, head: Head, direct: DirectPath) -> None:
         super().__init__(carrier, head)
         self._direct = direct
         self._body: Any = None
-        self._request = self._make_request()
+        # Without a body it is made when it is needed: many that wait in overload never get to the app.
+        self._request = self._make_request() if head.has_body else None
 
     def _make_request(self) -> Request:
         head = self.head
@@ -243,7 +244,8 @@ class QuartDelivery(Exchange):
         self._body.append(data)
 
     def end_of_body(self) -> None:
-        self._body.set_complete()
+        if self._body is not None:
+            self._body.set_complete()
 
     def buffered(self) -> int:
         # A body class of the app's own may keep what it gets wherever it likes; it is fed without limit, as by Quart.
@@ -260,8 +262,12 @@ class QuartDelivery(Exchange):
         if self.disconnected:
             return  # before there was a first step to cancel
         app = self._direct.app
+        request = self._request
+        if request is None:
+            request = self._make_request()
+            request.body.set_complete()
         try:
-            response: Any = await app.handle_request(self._request)
+            response: Any = await app.handle_request(request)
         except Exception as error:
             response = await quart.asgi._handle_exception(app, error)
         if isinstance(response, Response) and response.timeout != Ellipsis:

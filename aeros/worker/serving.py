@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 #: When the drain time is over, what is still open is cancelled and gets this long to take note.
 _CANCEL_GRACE_S = 0.5
+#: With --queue-timeout, connections to take in one turn of the loop.
+_ACCEPTS_AT_ONCE = 32
 
 
 class Serving:
@@ -184,13 +186,20 @@ class Serving:
             [(item.sock, item.kind == "secure") for item in self._listeners if item.kind != "quic"],
             self._make_protocol,
             self._turn,
-            self._figures.connection_pending,
+            self._pending,
             handshake_timeout_s=self._config.ssl_handshake_timeout,
             on_pause=self._log.warning,
             context=self._context,
             proxy_headers=self._proxy_headers,
             has_room=None if limit is None else lambda: figures.connections < limit,
+            # One per turn would leave clients in the backlog while turns are long, where nobody can turn them away.
+            at_once=1 if self._lane.limits.queue_timeout_s is None else _ACCEPTS_AT_ONCE,
         )
+
+    def _pending(self, change: int) -> None:
+        self._figures.connection_pending(change)
+        if change > 0 and self._lane.overload is not None:
+            self._lane.overload.accepted()
 
     def _certify(self, fd: int) -> None:
         """Serve connections from now on with the certificates in the file of `fd`; open ones keep theirs."""

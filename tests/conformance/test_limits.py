@@ -258,3 +258,111 @@ def test_request_that_takes_too_long(path: str) -> None:
             await eventually(lambda: lane.running == 0 and not lane.connections)
 
     run(main())
+
+
+def shedding_app() -> Quart:
+    app = make_app()
+    app.order = []  # type: ignore[attr-defined]
+
+    @app.get("/named/<name>")
+    async def named(name: str) -> str:
+        app.order.append(name)  # type: ignore[attr-defined]
+        return name
+
+    @app.get("/work")
+    async def work() -> str:
+        app.running += 1  # type: ignore[attr-defined]
+        app.most = max(app.most, app.running)  # type: ignore[attr-defined]
+        for _ in range(4):
+            until = time.thread_time() + 0.002
+            while time.thread_time() < until:
+                pass
+            await asyncio.sleep(0)
+        app.running -= 1  # type: ignore[attr-defined]
+        return "done"
+
+    return app
+
+
+@BOTH
+def test_with_a_queue_timeout_the_newest_goes_first(path: str) -> None:
+    async def main() -> None:
+        app = shedding_app()
+        async with served(app, path, limits=Limits(concurrency=1, queue=None, queue_timeout_s=30)) as server:
+            assert server.lane is not None and server.lane.overload is not None
+            overload = server.lane.overload
+            _, holder = await server.connect()
+            holder.write(GET.replace(b"/ ", b"/slow?s=0.3 ", 1))
+            await eventually(lambda: overload.active == 1)
+            readers = []
+            for number, name in enumerate((b"first", b"second", b"third"), 1):
+                reader, writer = await server.connect()
+                writer.write(GET.replace(b"/ ", b"/named/%s " % name, 1))
+                readers.append(reader)
+                await eventually(lambda number=number: overload.waiting == number)
+            for reader in readers:
+                assert statuses(await asyncio.wait_for(reader.read(1000), 3)) == [200]
+            assert app.order == ["third", "second", "first"]  # type: ignore[attr-defined]
+            await eventually(lambda: overload.active == 0 and overload.waiting == 0)
+
+    run(main())
+
+
+@BOTH
+def test_who_waited_for_the_queue_timeout_gets_503(path: str) -> None:
+    async def main() -> None:
+        app = shedding_app()
+        async with served(app, path, limits=Limits(concurrency=1, queue=None, queue_timeout_s=0.2)) as server:
+            assert server.lane is not None and server.lane.overload is not None
+            overload = server.lane.overload
+            _, holder = await server.connect()
+            holder.write(GET.replace(b"/ ", b"/slow?s=30 ", 1))
+            await eventually(lambda: overload.active == 1)
+            begun = time.monotonic()
+            # The connection stays open, and what was sent ahead on it gets its turn.
+            reader, writer = await server.connect()
+            writer.write(GET + GET.replace(b"a\r\n", b"a\r\nConnection: close\r\n", 1))
+            data = await asyncio.wait_for(reader.read(-1), 5)
+            assert statuses(data) == [503, 503]
+            assert data.lower().count(b"retry-after: 1") == 2
+            assert 0.4 <= time.monotonic() - begun < 3
+            assert overload.waiting == 0 and app.order == []  # type: ignore[attr-defined]
+
+    run(main())
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@BOTH
+def test_with_a_queue_timeout_what_computes_takes_turns_and_what_waits_does_not(path: str, loop: str) -> None:
+    async def main() -> None:
+        app = shedding_app()
+        async with served(app, path, limits=Limits(queue=None, queue_timeout_s=30)) as server:
+            asked = [status(server, GET.replace(b"/ ", b"/work ", 1)) for _ in range(12)]
+            assert await asyncio.gather(*asked) == [200] * 12
+            assert app.most <= 3  # type: ignore[attr-defined]
+            begun = time.monotonic()
+            asked = [status(server, GET.replace(b"/ ", b"/slow?s=0.5 ", 1)) for _ in range(12)]
+            assert await asyncio.gather(*asked) == [200] * 12
+            assert app.most >= 10  # type: ignore[attr-defined]
+            assert time.monotonic() - begun < 3
+
+    run(main(), loop)
+
+
+def test_a_full_queue_turns_the_oldest_away() -> None:
+    async def main() -> None:
+        async with served(make_app(), limits=Limits(concurrency=1, queue=1, queue_timeout_s=30)) as server:
+            assert server.lane is not None and server.lane.overload is not None
+            overload = server.lane.overload
+            _, holder = await server.connect()
+            holder.write(GET.replace(b"/ ", b"/slow?s=30 ", 1))
+            await eventually(lambda: overload.active == 1)
+            old, writer = await server.connect()
+            writer.write(GET)
+            await eventually(lambda: overload.waiting == 1)
+            _, newer = await server.connect()
+            newer.write(GET)
+            assert statuses(await asyncio.wait_for(old.read(1000), 3)) == [503]
+            assert overload.waiting == 1
+
+    run(main())
