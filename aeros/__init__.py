@@ -23,6 +23,7 @@ if sys.platform == "win32":
 if TYPE_CHECKING:
     from .app import WebServer
     from .core.exitcodes import ExitCode
+    from .core.request_id import request_id
     from .errors import (
         AerosError,
         AppLoadError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .hooks import WorkerInfo
     from .inflight import RequestInFlight
     from .latency import LatencyHistogram
+    from .logs import JSONFormatter, RequestIdFilter
     from .server import Server, connect, running_servers
     from .stacks import Stack, WorkerStacks
     from .status import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, WorkerStatus
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "app": ("WebServer",),
     "core.exitcodes": ("ExitCode",),
+    "core.request_id": ("request_id",),
     "errors": (
         "AerosError",
         "AppLoadError",
@@ -60,6 +63,7 @@ _HOMES = {
     "hooks": ("WorkerInfo",),
     "inflight": ("RequestInFlight",),
     "latency": ("LatencyHistogram",),
+    "logs": ("JSONFormatter", "RequestIdFilter"),
     "server": ("Server", "connect", "running_servers"),
     "stacks": ("Stack", "WorkerStacks"),
     "status": ("AcceptQueue", "LastExit", "Reloaded", "ServerStatus", "SlotStatus", "Totals", "WorkerStatus"),
@@ -73,12 +77,14 @@ __all__ = [
     "BindError",
     "ControlError",
     "ExitCode",
+    "JSONFormatter",
     "LastExit",
     "LatencyHistogram",
     "NotAServerError",
     "OptionsError",
     "ReloadFailed",
     "Reloaded",
+    "RequestIdFilter",
     "RequestInFlight",
     "Server",
     "ServerStatus",
@@ -94,6 +100,7 @@ __all__ = [
     "WorkerStatus",
     "__version__",
     "connect",
+    "request_id",
     "running_servers",
 ]
 

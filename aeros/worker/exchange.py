@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hypercorn.utils import UnexpectedMessageError
 
 from ..core.inflight import STREAMING
+from ..core.request_id import enter_request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -211,6 +212,9 @@ class Exchange:
     async def run(self) -> None:
         self.entered = True
         lane = self.carrier.lane
+        if lane.request_ids:
+            # The last one: see request_ids.with_request_id.
+            enter_request(self.head.headers[-1][1].decode())
         try:
             await self.serve()
         except asyncio.CancelledError:

@@ -25,6 +25,7 @@ from hypercorn.protocol.h2 import H2Protocol
 from hyperframe.frame import GoAwayFrame
 
 from ..core.inflight import HANDLING, READING, SENDING, STREAMING
+from ..core.request_id import enter_request
 from .h2_guard import PREFACE, FrameGuard
 from .inflight import described
 from .websocket import serve_websocket
@@ -224,6 +225,7 @@ class HandedApp:
             from .request_ids import with_request_id
 
             scope["headers"] = with_request_id(scope["headers"])
+            enter_request(scope["headers"][-1][1].decode())
         if scope["type"] == "websocket":
             drop = self._drop if scope["http_version"] != "2" else None
             await serve_websocket(self.lane, scope, receive, send, drop)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hypercorn.logging import Logger
 
-from ..core.clock import iso_time
+from ..core.record_line import json_line
 from ..core.sink import Sink
 from .access import Atoms, LeanLogger
 
@@ -79,18 +78,8 @@ class _JSONFormatter(logging.Formatter):
         self._who = {"slot": slot, "generation": generation, "pid": os.getpid()}
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": iso_time(record.created),
-            "level": record.levelname.lower(),
-            "from": record.name,
-            **self._who,
-            "message": record.getMessage(),
-        }
-        if isinstance(record.args, Atoms) and (request_id := record.args["{x-request-id}i"]) != "-":
-            line["request_id"] = request_id
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        request = str(record.args["{x-request-id}i"]) if isinstance(record.args, Atoms) else ""
+        return json_line(self, record, self._who, "" if request == "-" else request)
 
 
 class WorkerLogs:

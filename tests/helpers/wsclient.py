@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
@@ -24,13 +25,20 @@ class Ending:
     version: str
 
 
-def open_websocket(address: Address, path: str = "/ws", timeout_s: float = 10.0) -> ClientConnection:
+def open_websocket(
+    address: Address, path: str = "/ws", timeout_s: float = 10.0, headers: Mapping[str, str] | None = None
+) -> ClientConnection:
     """A connected WebSocket. No proxy is asked, whatever the environment says."""
     assert not isinstance(address, str)
     host, port = address
     shown = f"[{host}]" if ":" in host else host
     return connect(
-        f"ws://{shown}:{port}{path}", open_timeout=timeout_s, close_timeout=2, ping_interval=None, proxy=None
+        f"ws://{shown}:{port}{path}",
+        open_timeout=timeout_s,
+        close_timeout=2,
+        ping_interval=None,
+        proxy=None,
+        additional_headers=headers,
     )
 
 

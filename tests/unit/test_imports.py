@@ -31,6 +31,7 @@ ALLOWED = {
     "lean": {"compat", "lean_quart", "lean_response"},
     "awaiting": {"lean"},
     "hooks": {"errors"},
+    "logs": {"core", "worker"},
     "loading": {"errors"},
     "rates": {"latency", "status"},
     "top_view": {"core", "rates", "status"},

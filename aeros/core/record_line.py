@@ -1,0 +1,30 @@
+"""Records of the logging module as the JSON lines that Aeros itself writes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from .clock import iso_time
+from .request_id import request_id
+
+
+def json_line(
+    formatter: logging.Formatter, record: logging.LogRecord, who: Mapping[str, Any], request: str = ""
+) -> str:
+    """Return the record on one line, without its end. who: slot, generation, pid. request: its id, if the context that
+    logs is not that of the request."""
+    line: dict[str, Any] = {
+        "time": iso_time(record.created),
+        "level": record.levelname.lower(),
+        "from": record.name,
+        **who,
+        "message": record.getMessage(),
+    }
+    if found := request or request_id():
+        line["request_id"] = found
+    if record.exc_info:
+        line["traceback"] = formatter.formatException(record.exc_info)
+    return json.dumps(line, default=str)
