@@ -45,6 +45,8 @@ class Worker:
     loss_weight: float = 1.0
     #: The system had no process or descriptor for it.
     refused: bool = False
+    #: When it was first seen to have ended without its zygote saying so.
+    unreported_at: float = 0.0
     #: The app has written the traceback to its own log already.
     logged: bool = False
 

@@ -221,6 +221,12 @@ class Generations:
         else:
             self.request(None, None, f"{lost.name} died and no spare was left")
 
+    def end_stuck(self, zygote: ZygoteLink, what: str) -> None:
+        """Kill a zygote that does not answer, if it is still there. what: it does not do, for the log."""
+        if zygote in self._zygotes:
+            self._log.error(f"{zygote.name} {what}; it is killed")
+            self._kill_zygote(zygote)
+
     def _kill_zygote(self, zygote: ZygoteLink) -> None:
         if zygote.pid:
             with contextlib.suppress(ProcessLookupError):
@@ -258,8 +264,7 @@ class Generations:
         """Stuck zygotes are killed, the serving generation gets a spare, at the end all are let go."""
         for zygote in list(self._zygotes):
             if zygote.unanswered and now - min(zygote.unanswered.values()) > _FORK_TIMEOUT_S:
-                self._log.error(f"{zygote.name} has not forked for {_FORK_TIMEOUT_S:.0f} s; it is killed")
-                self._kill_zygote(zygote)
+                self.end_stuck(zygote, f"has not forked for {_FORK_TIMEOUT_S:.0f} s")
         if self._office.target.stopping:
             self._end_zygotes(now)
         elif self._office.was_ready and self.reload.idle:
@@ -326,6 +331,9 @@ class Generations:
             elif now >= reload.deadline:
                 for zygote in [z for z in self._zygotes if z.generation == reload.generation]:
                     self._kill_zygote(zygote)
+                if self._left_to_serve():
+                    reload.on("reverted")
+                    self._finish(reload.failure)
         if reload.idle and reload.queued and self._office.was_ready:
             self._begin(now)
 
@@ -466,6 +474,13 @@ class Generations:
         if self._loader is not None or any(zygote.generation == generation for zygote in self._zygotes):
             return True
         return bool(self._office.fleet.of_generation(generation))
+
+    def _left_to_serve(self) -> bool:
+        """Whether the old generation, which has lost its zygote too or does not start any more, cannot take the slots
+        back: what is left of the new one is all that serves there. It stays, and must not keep a later reload from
+        beginning."""
+        left = self._office.fleet.of_generation(self.reload.generation)
+        return self._loader is None and all(worker.serving for worker in left)
 
     def _overdue(self, now: float) -> None:
         took = show_duration(now - self.reload.started_at)

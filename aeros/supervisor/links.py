@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import os
+import select
 from dataclasses import dataclass, field
 
 from ..core.channel import Channel
+
+
+def has_ended(pid: int, pidfd: int | None) -> bool:
+    """Return whether the process has ended, be it reaped or still a zombie that its parent has not looked at."""
+    if pidfd is not None:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        return bool(poller.poll(0))
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True
 
 
 @dataclass
@@ -14,8 +29,12 @@ class WorkerLink:
 
     channel: Channel
     dump_fd: int
+    #: Its parent, which is to report its end.
+    zygote: ZygoteLink
     pidfd: int | None = None
     dumped: int = 0
+    #: Its end of the channel is closed: it has ended, or is about to.
+    over: bool = False
 
     @property
     def closed(self) -> bool:

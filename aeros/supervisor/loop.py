@@ -75,7 +75,7 @@ class Supervisor:
         self.addresses = [listener.address for listener in office.listeners]
         self.control: ControlLine
         self.generations = Generations(office, zygote, self._fail_start)
-        self.workforce = Workforce(office, self.generations.zygote_of, self._on_loss)
+        self.workforce = Workforce(office, self.generations.zygote_of, self.generations.end_stuck, self._on_loss)
         self.admin = admin
         self._announce = announce
         self._title = Title(office.policy.proctitle)
@@ -142,6 +142,7 @@ class Supervisor:
             self.stop("graceful", "the drain delay is over")
         self.workforce.tick(now)
         publish_queues(office.listeners, office.scoreboard)
+        self.workforce.find_unreported(now)
         self.workforce.renew_certificates(now)
         for kill in overdue(office.fleet, office.policy, now):
             self._perform(kill)

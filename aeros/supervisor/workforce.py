@@ -39,7 +39,7 @@ from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
 from .fleet import Slot, Worker
 from .ledger import Cells, Totals
 from .lifecycle import SlotState, WorkerState
-from .links import WorkerLink, ZygoteLink
+from .links import WorkerLink, ZygoteLink, has_ended
 from .loopwatch import LoopWatch
 from .office import Office
 from .stacks import Stacks, take_stacks
@@ -50,6 +50,8 @@ _OWN_GAP_S = 1.5
 _DUMP_S = 0.3
 #: New workers of a refused reload get this long to end by themselves.
 REVERT_S = 5.0
+#: A zygote that says nothing of a worker's end for this long is stuck. (Its exit hooks take their time before that.)
+REPORT_S = 10.0
 #: A worker that the system refused (EAGAIN, EMFILE, ENOMEM) is ordered again after this time.
 REFUSED_RETRY_S = 1.0
 #: How often memory is looked at, when --max-rss is set.
@@ -57,16 +59,21 @@ _RSS_EVERY_S = 1.0
 
 
 class Workforce:
-    """zygote_of: the zygote that forks for a generation. on_loss: told of a worker that ended unasked, with a
-    sentence about how."""
+    """zygote_of: the zygote that forks for a generation. on_stuck: told of a zygote that does not report, with a
+    sentence about what. on_loss: told of a worker that ended unasked, with a sentence about how."""
 
     def __init__(
-        self, office: Office, zygote_of: Callable[[int], ZygoteLink], on_loss: Callable[[Worker, str], None]
+        self,
+        office: Office,
+        zygote_of: Callable[[int], ZygoteLink],
+        on_stuck: Callable[[ZygoteLink, str], None],
+        on_loss: Callable[[Worker, str], None],
     ) -> None:
         self._office = office
         self._fleet = office.fleet
         self._log = office.log
         self._zygote_of = zygote_of
+        self._on_stuck = on_stuck
         self._on_loss = on_loss
         self._links: dict[int, WorkerLink] = {}
         self._watch = LoopWatch(office, self._links.get)
@@ -109,7 +116,7 @@ class Workforce:
         worker = Worker(self._next_ident, slot_index, generation, cell, secrets.token_hex(8), now)
         self._next_ident += 1
         self._fleet.workers[worker.ident] = worker
-        self._links[worker.ident] = WorkerLink(channel, dump_fd)
+        self._links[worker.ident] = WorkerLink(channel, dump_fd, zygote)
         slot.on("spawn")
         slot.retry_at = 0.0
         self._office.loop.add_reader(channel.fileno(), self._on_readable, worker)
@@ -204,7 +211,10 @@ class Workforce:
             self.ended(worker, None)
             return
         worker.on("kill")
-        worker.killed, worker.killed_at = reason, monotonic()
+        worker.killed_at = monotonic()
+        if worker.pid and has_ended(worker.pid, self._links[worker.ident].pidfd):
+            return  # by itself, and its zygote has yet to say so; see find_unreported
+        worker.killed = reason
         if again:
             self._log.error(
                 f"{name_of(worker)} is still there after SIGKILL; the system holds it (uninterruptible?)",
@@ -276,6 +286,20 @@ class Workforce:
         workers = max(1, self._office.target.workers)
         return (self._office.policy.max_lifetime_s or 0.0) * (1.0 + 0.1 * worker.slot / workers)
 
+    def find_unreported(self, now: float) -> None:
+        """A worker that has ended is its zygote's to reap and report; a zygote that does not is ended itself, and what
+        it leaves is ours to reap."""
+        for worker in list(self._fleet.workers.values()):
+            link = self._links.get(worker.ident)
+            if link is None or not (link.over or worker.state is WorkerState.KILLING) or not worker.pid:
+                continue
+            if not has_ended(worker.pid, link.pidfd):
+                continue
+            worker.unreported_at = worker.unreported_at or now
+            if now >= worker.unreported_at + REPORT_S:
+                worker.unreported_at = now
+                self._on_stuck(link.zygote, f"has not reported the end of {name_of(worker)} for {REPORT_S:.0f} s")
+
     # --- what workers say ------------------------------------------------------------------------------------
 
     def _on_readable(self, worker: Worker) -> None:
@@ -289,6 +313,7 @@ class Workforce:
                 self._hear(worker, message)
         except ChannelClosed:
             # Its exit is reported by its zygote. Until then there is nothing more to read here.
+            self._links[worker.ident].over = True
             self._office.loop.remove_reader(channel.fileno())
         except ProtocolError as error:
             self._log.error(f"{name_of(worker)}: {error}", **facts_of(worker))

@@ -282,4 +282,4 @@ class FleetLife(RuleBasedStateMachine):
 
 
 TestFleetLife = FleetLife.TestCase
-TestFleetLife.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+TestFleetLife.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import Serve
-from tests.helpers import log
+from tests.helpers import log, proc
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection, ExchangeError, Refused
 from tests.helpers.load import Load, NewConnectionGet, SlowGet
@@ -201,3 +201,18 @@ def test_stop_from_the_command_line_waits_for_the_end(serve: Serve) -> None:
     assert server.wait_exit(2) == 0
     with pytest.raises(ExchangeError):
         Connection(server.address)
+
+
+@pytest.mark.slow  # ten seconds of waiting; the model in tests/component has the same without
+def test_a_stopped_zygote_does_not_hold_a_stop_up(serve: Serve) -> None:
+    """Its workers end and nobody reaps them: the supervisor ends the zygote, and reaps them itself."""
+    server = serve("full", "-w", "2", *LIMITS).ready(2)
+    server.complete(2)
+    server.expect(r"has not reported the end of worker slot=", r"zygote gen=1")
+    (zygote,) = {proc.parent(worker.pid) for worker in server.workers()}
+    os.kill(zygote, signal.SIGSTOP)
+    begun = time.monotonic()
+    code = server.stop(signal.SIGTERM, 25.0)
+    assert code == 0
+    assert 10.0 < time.monotonic() - begun < DRAIN_S + SHUTDOWN_S + 10.0 + 5.0
+    server.family_gone(0.5)
