@@ -9,7 +9,7 @@ does not tell.
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import httptools
 
@@ -175,6 +175,8 @@ class HeadParser:
         head.raw_path = raw_path
         path = raw_path.decode("ascii")
         head.path = unquote(path) if "%" in path else path
+        if target[0] != 0x2F and not _splits(head.path):
+            raise RequestRefused(400, "illegal request target")
         head.version = version
         head.size = len(data)
         if known is not None:
@@ -288,6 +290,15 @@ def _status_of(data: bytes) -> int:
         return 400
     codings = _CODING.findall(data)
     return 501 if len(codings) > 1 or any(coding.strip().lower() != b"chunked" for coding in codings) else 400
+
+
+def _splits(path: str) -> bool:
+    """Whether a target in absolute form is one to whoever takes its path out of it, as apps do: http://a]/ is not."""
+    try:
+        urlsplit(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _tokens(value: bytes) -> list[bytes]:

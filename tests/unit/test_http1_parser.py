@@ -38,6 +38,12 @@ def test_equal_heads_are_parsed_once() -> None:
     assert parser.parse(GOOD) is not first
 
 
+@pytest.mark.parametrize("target", [b"http://a]/", b"http://[zz]/", b"http://[::1/", b"http://%E2%84%80/"])
+def test_an_absolute_target_with_an_impossible_host_is_refused(target: bytes) -> None:
+    assert refused(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n") == 400
+    assert parse(b"GET http://[::1]/x HTTP/1.1\r\nHost: a\r\n\r\n").path == "http://[::1]/x"
+
+
 def test_the_parser_recovers_after_bodies_and_upgrades() -> None:
     parser = HeadParser()
     for extra in (
