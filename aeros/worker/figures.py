@@ -87,3 +87,10 @@ class Figures:
 
     def websocket_closed(self) -> None:
         self._words[WEBSOCKETS] -= 1
+
+    def websocket_bytes(self, bytes_in: int, bytes_out: int) -> None:
+        words = self._words
+        if bytes_in:
+            words[BYTES_IN] += bytes_in
+        if bytes_out:
+            words[BYTES_OUT] += bytes_out

@@ -261,7 +261,10 @@ class HTTP1Connection(asyncio.Protocol):
             self._refuse(error.status)
             return
         if head.upgrade:
-            self._hand_over(data)
+            if head.upgrade == "websocket":
+                self._upgrade(head, data[end:])
+            else:
+                self._hand_over(data)
             return
         self._begin(head, data[end:] if size != end else b"")
 
@@ -459,7 +462,19 @@ class HTTP1Connection(asyncio.Protocol):
                 self.transport.abort()  # an orderly end could pass for the end of the body
         exchange.cancel()
 
+    def _upgrade(self, head: Head, rest: bytes) -> None:
+        """Go on as a WebSocket, if the client may have one."""
+        from .websocket_connection import upgrade
+
+        self._leave()
+        upgrade(self, head, rest)
+
     def _hand_over(self, data: bytes) -> None:
+        self._leave()
+        self.lane.hand_over(self.transport, self, data)
+
+    def _leave(self) -> None:
+        """Another protocol takes the connection over."""
         self._phase = GONE
         if self._slow is not None:
             self._slow.stop()
@@ -467,7 +482,6 @@ class HTTP1Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self.resume_reading()
-        self.lane.hand_over(self.transport, self, data)
 
     def _idle_check(self) -> None:
         """Close a connection that has waited too long for a request, complete head included, as Hypercorn does.

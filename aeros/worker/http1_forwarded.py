@@ -46,6 +46,12 @@ class ForwardedConnection(HTTP1Connection):
             head = _changed(head, headers, prefix)
         super()._begin(head, rest)
 
+    def _upgrade(self, head: Head, rest: bytes) -> None:
+        # What an earlier request of the connection was told to be is not this one's; its scope is made anew.
+        self.client, self.scheme, self.label = self._peer
+        self.root_path = self.lane.root_path
+        super()._upgrade(head, rest)
+
 
 def _changed(head: Head, headers: Headers, prefix: str) -> Head:
     """Return a head of its own: the parser's may be shared by equal requests."""

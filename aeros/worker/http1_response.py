@@ -139,6 +139,14 @@ def response_head(
     return b"".join(lines), remaining, b"close" not in connection
 
 
+def header_line(pair: Pair) -> bytes:
+    """Return the line of one response header. Raises ValueError for one that cannot be sent."""
+    try:
+        return _lines[pair][0]
+    except (KeyError, TypeError):
+        return _line(pair)[0]
+
+
 def _line(pair: Pair) -> tuple[bytes, bytes, bytes]:
     """Return (header line, its name if it decides about framing or else b"", value). Raises ResponseError."""
     first, second = pair

@@ -50,6 +50,7 @@ class Counters(Protocol):
 
     def websocket_opened(self) -> None: ...
     def websocket_closed(self) -> None: ...
+    def websocket_bytes(self, bytes_in: int, bytes_out: int) -> None: ...
 
 
 class NullCounters:
@@ -71,6 +72,9 @@ class NullCounters:
         pass
 
     def websocket_closed(self) -> None:
+        pass
+
+    def websocket_bytes(self, bytes_in: int, bytes_out: int) -> None:
         pass
 
 

@@ -26,11 +26,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from ..core.inflight import SENDING, STREAMING
 from .exchange import Carrier, Exchange
 from .http1_exchange import HTTP1Exchange, no_push
+from .websocket_quart import QuartWebSocket, is_known
 
 if TYPE_CHECKING:
     from .http1 import HTTP1Connection
     from .http1_parser import Head
     from .lane import Lane
+    from .websocket_connection import WebSocketConnection
 
 _TITLES_MAX = 1024
 _titles: dict[bytes, str] = {}
@@ -108,7 +110,7 @@ class LaneBody(Body):
 class DirectPath:
     """Serves one Quart app. `usable()` is asked before each request, as an app may be wrapped at any time."""
 
-    __slots__ = ("_attributes", "app", "lane", "plain_requests")
+    __slots__ = ("_attributes", "_websockets", "app", "lane", "plain_requests")
 
     def __init__(self, lane: Lane, app: Quart) -> None:
         self.lane = lane
@@ -116,12 +118,20 @@ class DirectPath:
         self._attributes = vars(app)
         # Only the class that is known to be what its constructor makes of the arguments is built without it.
         self.plain_requests = _request_can_be_built(app)
+        self._websockets = is_known(type(app))
 
     def usable(self) -> bool:
         return "asgi_app" not in self._attributes and "asgi_http_class" not in self._attributes
 
     def exchange(self, connection: HTTP1Connection, head: Head) -> HTTP1QuartExchange:
         return HTTP1QuartExchange(connection, head, self)
+
+    def websockets_usable(self) -> bool:
+        return self._websockets and "asgi_websocket_class" not in self._attributes and self.usable()
+
+    async def websocket(self, session: WebSocketConnection) -> None:
+        """Have the app serve a WebSocket; returns when it has. Exceptions are the app's."""
+        await QuartWebSocket(self.app, session).run()
 
 
 def direct_path(lane: Lane) -> DirectPath | None:

@@ -11,6 +11,7 @@ from apps import LeanApp, asgi_app, make_quart
 from exchanges import EXCHANGES
 from hypothesis import strategies as st
 from lane_server import quiet_config
+from websocket_cases import read_outcome
 
 from aeros.worker.http1 import READ_AHEAD, HTTP1Connection
 from aeros.worker.lane import Lane
@@ -119,7 +120,7 @@ class Fuzzer:
             for part in parts:
                 if transport.closed or transport.paused:
                     break
-                connection.data_received(part)
+                transport.protocol.data_received(part)  # type: ignore[attr-defined]
                 assert len(connection._ahead) <= READ_AHEAD + len(part)
                 await asyncio.sleep(0)
             for _ in range(30):
@@ -130,12 +131,16 @@ class Fuzzer:
             transport.close()
             for _ in range(4):
                 await asyncio.sleep(0)
-            assert connection not in lane.connections
+            assert not lane.connections
             assert not self.errors, self.errors
 
     def _judge(self, written: bytes) -> None:
-        """What was written is a row of responses as h11 understands them, the last maybe incomplete."""
+        """What was written is a row of responses as h11 understands them, the last maybe incomplete; or a WebSocket."""
         while written:
+            if written.startswith(b"HTTP/1.1 101 "):
+                head, _, frames = written.partition(b"\r\n\r\n")
+                assert not read_outcome(head, frames).wrong, written
+                return
             rests = [rest for method in ("GET", "HEAD") if (rest := _behind_response(written, method)) is not None]
             good = [rest for rest in rests if not rest or rest.startswith(b"HTTP/1.1 ")]
             assert good, written

@@ -23,7 +23,7 @@ class Counting:
     """Counters that remember."""
 
     def __init__(self) -> None:
-        self.open = self.started = self.sockets = 0
+        self.open = self.started = self.sockets = self.bytes_in = self.bytes_out = 0
         self.finished: list[tuple[int, int, int, float]] = []
 
     def connection_opened(self) -> None:
@@ -43,6 +43,10 @@ class Counting:
 
     def websocket_closed(self) -> None:
         self.sockets -= 1
+
+    def websocket_bytes(self, bytes_in: int, bytes_out: int) -> None:
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
 
 
 @pytest.mark.parametrize("loop", LOOPS)
