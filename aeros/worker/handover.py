@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
+from h11 import LocalProtocolError
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Event, RawData
@@ -196,7 +197,11 @@ class GuardedProtocol:
             if guard is not None and (code := guard.feed(event.data)):
                 await self._connection.end_http2(code)
                 return
-        await self._inner.handle(event)
+        try:
+            await self._inner.handle(event)
+        except LocalProtocolError as error:
+            # Hypercorn answers some malformed handshakes of WebSockets in a way that h11 refuses: the client's fault.
+            raise ConnectionAbortedError(str(error)) from error
 
 
 class HandedApp:

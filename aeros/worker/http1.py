@@ -252,7 +252,7 @@ class HTTP1Connection(asyncio.Protocol):
             return
         size = len(data)
         raw = data if size == end else data[:end]
-        if raw == PREFACE:
+        if raw == PREFACE and not self.requests:
             self._hand_over(data)
             return
         try:

@@ -19,6 +19,9 @@ MAX_HEADERS = 256
 MAX_CHUNK_LINE = 4096
 """Bytes of one chunk-size line with its extensions; longer is an error (as nothing sane sends any extension)."""
 
+MAX_CHUNK = (1 << 63) - 1
+"""Larger sizes are negative to who keeps them in 64 bits."""
+
 Headers = list[tuple[bytes, bytes]]
 
 _METHOD = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
@@ -76,7 +79,7 @@ class Head:
     chunked: bool
     keep_alive: bool
     expect_continue: bool
-    upgrade: str  # "", "websocket" or "h2c"
+    upgrade: str  # "" or "websocket"; to h2c it is ignored, a proxy that passes it on would be talked past
     size: int  # bytes of the head on the wire
     text_headers: list[tuple[str, str]] | None  # as Quart wants them; made when first wanted
 
@@ -279,9 +282,6 @@ class HeadParser:
                 head.keep_alive = False
             if upgrade == b"websocket" and b"upgrade" in tokens and head.method == "GET":
                 head.upgrade = "websocket"
-        if upgrade == b"h2c" and length is None and not head.chunked:
-            # With a body Hypercorn stays with HTTP/1.1 too.
-            head.upgrade = "h2c"
 
 
 def _status_of(data: bytes) -> int:
@@ -386,6 +386,8 @@ class ChunkedReader:
         if match is None or len(line) > MAX_CHUNK_LINE:
             raise RequestRefused(400, "illegal chunk size")
         self._remaining = int(match[1], 16)
+        if self._remaining > MAX_CHUNK:
+            raise RequestRefused(400, "illegal chunk size")
         self._trailers = not self._remaining
 
     def _end_of_trailers(self, line: bytes) -> bool:
