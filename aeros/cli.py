@@ -14,6 +14,7 @@ from .console import render, render_requests
 from .core.clock import show_duration
 from .core.exitcodes import ExitCode
 from .core.messages import MISBEHAVIOURS
+from .core.scoreboard import MAX_WORKERS
 from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed
 from .options import argument_parser, arguments_of
 from .server import Server, connect, running_servers
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         "stuck. The worker goes on.",
     )
     stack.add_argument("where", nargs="+", metavar="[SERVER] SLOT", help="the worker's slot, as in aeros status")
+    _server_option(stack)
     stack.add_argument("--json", action="store_true", help="as JSON")
     stack.set_defaults(run=_stack)
 
@@ -116,13 +118,27 @@ def _parser() -> argparse.ArgumentParser:
 
     scale = commands.add_parser("scale", help="change the number of workers, and wait until they are ready")
     scale.add_argument("numbers", nargs="+", metavar="[SERVER] N", help="the new number of workers")
+    _server_option(scale)
     scale.set_defaults(run=_scale)
 
-    restart = _steering(commands, "restart", "replace workers one after the other with the same code", _restart)
-    restart.add_argument("--slot", type=_whole, help="only the worker of this slot")
+    restart = commands.add_parser(
+        "restart",
+        help="replace all workers, or one, with the same code, one after the other",
+        description="Replace all workers, or that of one slot, with the same code, one after the other; each "
+        "replacement is ready first. Does not wait for them.",
+    )
+    restart.add_argument("where", nargs="*", metavar="[SERVER] [SLOT]", help="only the worker of this slot")
+    restart.add_argument("--slot", type=_whole, help="the same; what else is given is then the server")
+    _server_option(restart)
+    restart.set_defaults(run=_restart)
+
+    logs = _steering(commands, "logs", "show the latest events of the log of supervisor, zygotes and workers", _logs)
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with those that come, until the server stops")
+    logs.add_argument("-n", "--lines", type=_whole, metavar="N", help="only the last N events")
 
     debug = commands.add_parser("debug", help="make a worker fail, to rehearse (needs --debug-faults at the start)")
     debug.add_argument("server", nargs="?", metavar="SERVER", help=_SERVER_HELP)
+    _server_option(debug)
     debug.add_argument("slot", type=_whole, help="the worker of this slot")
     debug.add_argument("fault", choices=MISBEHAVIOURS)
     debug.add_argument("--seconds", type=_seconds, default=1.0, help="how long delay lasts (default: 1)")
@@ -145,8 +161,13 @@ def _steering(commands: Any, name: str, text: str, run: Callable[[argparse.Names
     """Add a command about a running server."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("server", nargs="?", metavar="SERVER", help=_SERVER_HELP)
+    _server_option(parser)
     parser.set_defaults(run=run)
     return parser
+
+
+def _server_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--server", dest="named", metavar="PID|PATH", help="the server, for whom it is clearer so")
 
 
 def _seconds(text: str) -> float:
@@ -190,7 +211,11 @@ def _doctor(options: argparse.Namespace) -> int:
     return int(ExitCode.FAILURE if any(finding.level == "problem" for finding in findings) else ExitCode.OK)
 
 
-def _find(named: str | None) -> Server:
+def _find(options: argparse.Namespace, named: str | None) -> Server:
+    """Return the server that was named, by --server or otherwise, else the only one there is."""
+    if named is not None and options.named is not None:
+        raise OptionsError(f"--server {options.named} and {named}: name one server")
+    named = named if named is not None else options.named
     if named is not None:
         return connect(int(named) if named.isdigit() else named)
     found = running_servers()
@@ -204,7 +229,7 @@ def _find(named: str | None) -> Server:
 
 
 def _status(options: argparse.Namespace) -> int:
-    server = _find(options.server)
+    server = _find(options, options.server)
     status = server.status()
     if options.json:
         print(json.dumps(status.to_dict(), indent=2))
@@ -214,7 +239,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _requests(options: argparse.Namespace) -> int:
-    server = _find(options.server)
+    server = _find(options, options.server)
     requests = server.requests()
     if options.json:
         print(json.dumps([request.to_dict() for request in requests], indent=2))
@@ -232,7 +257,7 @@ def _top(options: argparse.Namespace) -> int:
         if error.name != "rich":
             raise
         raise OptionsError("aeros top needs the package rich: pip install rich") from None
-    run(_find(options.server), interval_s=options.interval, once=options.once, as_json=options.json)
+    run(_find(options, options.server), interval_s=options.interval, once=options.once, as_json=options.json)
     return int(ExitCode.OK)
 
 
@@ -240,13 +265,13 @@ def _stack(options: argparse.Namespace) -> int:
     *named, slot = options.where
     if len(named) > 1 or not slot.isdigit():
         raise OptionsError(f"aeros stack [SERVER] SLOT takes the number of a slot, not {' '.join(options.where)!r}")
-    stacks = _find(named[0] if named else None).stack(int(slot))
+    stacks = _find(options, named[0] if named else None).stack(int(slot))
     print(json.dumps(stacks.to_dict(), indent=2) if options.json else stacks)
     return int(ExitCode.OK)
 
 
 def _reload(options: argparse.Namespace) -> int:
-    done = _find(options.server).reload(timeout=options.timeout)
+    done = _find(options, options.server).reload(timeout=options.timeout)
     same = "" if done.how == "rerun" else f" (the same code: {done.reason})"
     print(f"reloaded: generation {done.generation} serves after {show_duration(done.seconds)}{same}")
     return int(ExitCode.OK)
@@ -257,19 +282,52 @@ def _scale(options: argparse.Namespace) -> int:
     if len(named) > 1 or not number.isdigit():
         wrong = number if not number.isdigit() else " ".join(options.numbers)
         raise OptionsError(f"aeros scale [SERVER] N takes the number of workers, not {wrong!r}")
-    _find(named[0] if named else None).scale(int(number))
+    _find(options, named[0] if named else None).scale(int(number))
     print(f"{number} worker{'s' if int(number) != 1 else ''} ready")
     return int(ExitCode.OK)
 
 
 def _restart(options: argparse.Namespace) -> int:
-    slots = _find(options.server).restart(options.slot)
+    named, slot = _server_and_slot(options)
+    slots = _find(options, named).restart(slot)
     print(f"restarting slot{'s' if len(slots) != 1 else ''} {', '.join(map(str, slots))}")
     return int(ExitCode.OK)
 
 
+def _server_and_slot(options: argparse.Namespace) -> tuple[str | None, int | None]:
+    """Return what the words of aeros restart name. A number alone is a slot, unless it can only be a pid."""
+    words: list[str] = options.where
+    if len(words) > (1 if options.slot is not None else 2):
+        raise OptionsError(f"aeros restart [SERVER] [SLOT] takes no more than that: {' '.join(words)!r}")
+    if options.slot is not None:
+        return (words[0] if words else None), options.slot
+    if len(words) == 2:
+        server, slot = words
+        if not slot.isdigit():
+            raise OptionsError(f"aeros restart [SERVER] [SLOT] takes the number of a slot, not {slot!r}")
+        return server, int(slot)
+    if not words:
+        return None, None
+    (word,) = words
+    if not word.isdigit() or int(word) >= MAX_WORKERS:
+        return word, None
+    if options.named is None and int(word) in running_servers():
+        raise OptionsError(f"{word} is a slot and the pid of a server here; say --slot {word} or --server {word}")
+    return None, int(word)
+
+
+def _logs(options: argparse.Namespace) -> int:
+    if options.lines is not None and options.lines < 0:
+        raise OptionsError(f"--lines must be 0 or more, not {options.lines}")
+    for event in _find(options, options.server).logs(options.lines, follow=options.follow):
+        print(event, flush=options.follow)
+    if options.follow:
+        print("aeros: the server has stopped", file=sys.stderr)
+    return int(ExitCode.OK)
+
+
 def _debug(options: argparse.Namespace) -> int:
-    server = _find(options.server)
+    server = _find(options, options.server)
     server.debug(options.slot, options.fault, options.seconds)
     print(f"worker of slot {options.slot} told to {options.fault}")
     return int(ExitCode.OK)
@@ -281,7 +339,7 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _stop(options: argparse.Namespace) -> int:
-    server = _find(options.server)
+    server = _find(options, options.server)
     server.stop(now=options.now)
     print(f"stopped: pid {server.pid}")
     return int(ExitCode.OK)

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,8 @@ _ANSWER_TIMEOUT_S = 10.0
 
 
 class Server:
-    """A running server. Thread-safe. As a context manager it stops the server at the end.
+    """A running server. Thread-safe. As a context manager it stops the server that `start` returned it for; one of
+    `connect` is only let go of: a look at somebody's server must not end it.
 
     pid: of the supervisor. status() reads shared memory and never waits for any process of the server; the
     commands are answered by the supervisor.
@@ -135,6 +137,25 @@ class Server:
         """Have the supervisor itself answer. Raises ControlError when it has not after `timeout` seconds."""
         self._ask("ping", {}, timeout)
 
+    def logs(self, most: int | None = None, *, follow: bool = False) -> Iterator[str]:
+        """Yield the latest events of the log of supervisor, zygotes and workers, each a line and its traceback.
+
+        The supervisor keeps the last 1000, of 256 KiB at most. most: no more of these. follow: go on with those that
+        come, until the server has stopped; a reader that is too slow misses some, and one line says how many.
+        """
+        after: int | None = None
+        with contextlib.suppress(*((ServerStopped,) if follow else ())):
+            while True:
+                waiting = follow and after is not None
+                arguments = {"after": after, "most": None if waiting else most, "wait": waiting}
+                answer = self._ask("logs", arguments, None if waiting else _ANSWER_TIMEOUT_S)
+                if answer["missed"]:
+                    yield f"… {answer['missed']} events were missed: this reader is slower than the log …"
+                yield from answer["lines"]
+                after = answer["last"]
+                if not follow:
+                    return
+
     def reopen_logs(self) -> None:
         """Have every process open its log files by name again, after a rotation."""
         self._ask("reopen", {}, _ANSWER_TIMEOUT_S)
@@ -173,7 +194,10 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self.stop()
+        if self._child_pid is not None:
+            self.stop()
+        else:
+            self.close()
 
     def close(self) -> None:
         """Let go of the handle. A server started with block=False stops when its handle is gone."""

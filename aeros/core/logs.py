@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from .clock import iso_time, monotonic
@@ -50,6 +51,8 @@ class LineLog:
         self._sink: Sink | None = None
         self._storms = Storms()
         self._colour = False
+        #: Gets each event as well, as it is written. What it raises is the caller's.
+        self.tap: Callable[[str], None] | None = None
         self.reopen()
 
     def reopen(self) -> None:
@@ -121,6 +124,8 @@ class LineLog:
 
     def emit(self, line: str) -> None:
         """Write `line` as it is, without ever waiting: a full disk or pipe may lose the line, never hold us up."""
+        if self.tap is not None:
+            self.tap(line)
         if self._sink is not None:
             self._sink.write(line.encode("utf-8", "backslashreplace"))
 

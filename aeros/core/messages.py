@@ -218,6 +218,16 @@ class ReopenLogs(Message):
     """Reopen log files by name (after a rotation). Also sent to zygotes."""
 
 
+# --- worker or zygote to supervisor ---------------------------------------------------------------------------
+
+
+@record
+class Logged(Message):
+    """An event that was written to the log: for `aeros logs`."""
+
+    text: str
+
+
 # --- worker to supervisor -------------------------------------------------------------------------------------
 
 

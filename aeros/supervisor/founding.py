@@ -27,6 +27,7 @@ from .links import ZygoteLink
 from .loop import Supervisor
 from .office import Office
 from .policy import Policy
+from .recent import RecentLog
 from .zygote import Program, Zygote
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def found(
     in_child: called in the zygote, to let go of what is the supervisor's alone. Raises StartError when the system
     refuses the zygote.
     """
+    recent = RecentLog()
+    log.tap = recent.add
     before = _children()
     if rim is not None:
         log.warning(rim.describe())
@@ -106,7 +109,7 @@ def found(
         Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log, rim=rim).run()
     theirs.close()
     target = Target(policy.workers, committed=1, surge=policy.reload_surge)
-    office = Office(policy, listeners, scoreboard, log, command, target)
+    office = Office(policy, listeners, scoreboard, log, command, target, recent)
     supervisor = Supervisor(office, ZygoteLink(1, channel, pid=pid), announce, control, admin, notifier)
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()

@@ -20,6 +20,7 @@ from ..core.messages import (
     ForkZygote,
     Loaded,
     LoadFailed,
+    Logged,
     Message,
     ProtocolError,
     ReloadOutcome,
@@ -160,6 +161,8 @@ class Generations:
                 self._workforce.fork_failed(message)
             case Exited():
                 self._workforce.reaped(message.pid, message.status)
+            case Logged():
+                self._office.recent.add(message.text)
             case FilesChanged():
                 if zygote.generation == self._office.target.committed:
                     names = ", ".join(os.path.basename(path) for path in message.paths[:3])  # noqa: PTH119

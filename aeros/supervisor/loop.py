@@ -197,6 +197,7 @@ class Supervisor:
         self.office.publish(self.summary)
         if self.admin is not None:
             self.admin.close()
+        self.office.recent.release()
         self.control.close()
         self._notifier.close()
         self._title.restore()
@@ -206,6 +207,7 @@ class Supervisor:
 
     def obey(self, verb: str, arguments: dict[str, Any], reply: Reply) -> None:
         """Do what a control client asks; see `control.Commands`."""
+        office = self.office
         try:
             match verb:
                 case "reload":
@@ -226,6 +228,9 @@ class Supervisor:
                 case "debug":
                     self.debug(_whole(arguments, "slot"), str(arguments.get("how")), _seconds(arguments, "seconds"))
                     reply({})
+                case "logs":
+                    after, most = (_maybe_whole(arguments, name) for name in ("after", "most"))
+                    office.recent.ask(after, most, bool(arguments.get("wait")), reply)
                 case "ping":
                     reply({})
                 case "reopen":
@@ -524,6 +529,10 @@ def _whole(arguments: dict[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise OptionsError(f"{name} must be a whole number, not {value!r}")
     return value
+
+
+def _maybe_whole(arguments: dict[str, Any], name: str) -> int | None:
+    return None if arguments.get(name) is None else _whole(arguments, name)
 
 
 def _seconds(arguments: dict[str, Any], name: str) -> float | None:

@@ -19,6 +19,7 @@ from .certificates import Certificates
 from .fleet import Fleet, Target
 from .launch import CommandLine
 from .policy import Policy
+from .recent import RecentLog
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Office:
     log: LineLog
     command: CommandLine
     target: Target
+    recent: RecentLog = field(default_factory=RecentLog)
     fleet: Fleet = field(default_factory=Fleet)
     certificates: Certificates = field(init=False)
     #: All workers have been ready once: from now on failures are survived instead of ending the start.

@@ -24,6 +24,7 @@ from ..core.messages import (
     Go,
     Goodbye,
     LastCall,
+    Logged,
     Message,
     Misbehave,
     ProtocolError,
@@ -339,6 +340,8 @@ class Workforce:
             case Failed():
                 worker.failure = message.reason if message.stage == "serving" else f"{message.stage}: {message.reason}"
                 worker.traceback, worker.logged = message.traceback, message.logged
+            case Logged():
+                self._office.recent.add(message.text)
             case WantsRetirement():
                 if not worker.recycle:
                     self.recycle(worker, message.reason)

@@ -33,6 +33,7 @@ from ..core.messages import (
     ForkFailed,
     ForkZygote,
     Loaded,
+    Logged,
     Message,
     ProtocolError,
     ReloadOutcome,
@@ -119,6 +120,7 @@ class Zygote:
             _leave(code)
 
     def _prepare(self) -> None:
+        self.log.tap = self._tell
         self._title = Title(self.policy.proctitle)
         self._title.show(f"zygote gen={self.generation}")
         self._wake_read, self._wake_write = socket.socketpair()
@@ -255,6 +257,7 @@ class Zygote:
 
     def _forget_supervisor_side(self) -> None:
         """In a child just forked: give up what belongs to this zygote alone."""
+        self.log.tap = None
         self.channel.close()
         self._wake_read.close()
         self._wake_write.close()
@@ -284,6 +287,11 @@ class Zygote:
             call()
         except Exception:
             self.log.error(f"the app's {name} hook failed", traceback=traceback.format_exc())
+
+    def _tell(self, line: str) -> None:
+        """Let the supervisor have a copy of what was logged. That it is gone is noticed elsewhere."""
+        with contextlib.suppress(ChannelClosed):
+            self.channel.send(Logged(clip(line)))
 
     def _look_for_changes(self) -> None:
         now = _source_files()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import gc
 import os
@@ -10,6 +11,7 @@ import random
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic
 from ..core.logs import LineLog
-from ..core.messages import Failed, clip
+from ..core.messages import Failed, Logged, clip
 from ..core.process import DUMP_SIGNAL, STACK_SIGNAL, ignore_politely, reset_signals
 from ..core.scoreboard import Scoreboard, heartbeat_every_s
 from ..titles import Title
@@ -74,6 +76,7 @@ def run_worker(
     context.current = context.WorkerContext(seed.slot, seed.generation, pid, scoreboard)
     channel = Channel(socket.socket(fileno=seed.channel_fd), "the supervisor")
     channel.setblocking(False)
+    log.tap = _tap(channel)
     guard(seed.channel_fd, options.drain_timeout_s)
     try:
         after_fork()
@@ -133,6 +136,19 @@ def run_worker(
         return _run(serve(), options.worker_class, debug=bool(options.hypercorn.get("debug")))
     except Exception as error:
         return _report(channel, "serving", error)
+
+
+def _tap(channel: Channel) -> Callable[[str], None]:
+    """Return what gives the supervisor a copy of each event in this worker's log."""
+    thread = threading.get_ident()
+
+    def tell(line: str) -> None:
+        # A channel is one thread's. That the supervisor is gone is noticed elsewhere.
+        if threading.get_ident() == thread:
+            with contextlib.suppress(ChannelClosed):
+                channel.send(Logged(clip(line)))
+
+    return tell
 
 
 def _forwarded(options: Options) -> Forwarded | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.apps import replace, source_of
 from tests.conftest import Serve
+from tests.helpers.conditions import eventually
 from tests.helpers.serverproc import run_command
 
 
@@ -156,4 +158,41 @@ def test_reload_applies_the_new_options_of_the_new_program(serve: Serve, tmp_pat
     assert done.returncode == 0, done.stderr
     assert len(server.settled(2).workers) == 3
     assert server.address == address
+    assert server.stop() == 0
+
+
+def test_restart_takes_a_slot_a_server_or_both(serve: Serve) -> None:
+    server = serve("plain", "-w", "2").ready(2)
+    pid = str(server.pid)
+
+    def replaced(*words: str) -> set[int]:
+        """The slots that have another worker after the command."""
+        before = {worker.slot: worker.pid for worker in server.workers()}
+        done = server.command("restart", *words)
+        assert done.returncode == 0, done.stderr
+        told = {int(number) for number in re.findall(r"\d+", done.stdout)}
+
+        def others() -> bool:
+            now = {worker.slot: worker.pid for worker in server.workers("ready")}
+            return len(server.workers()) == 2 and {slot for slot in now if now[slot] != before[slot]} == told
+
+        eventually(others, what=f"other workers in {told}")
+        return told
+
+    assert replaced("1") == {1}
+    assert replaced(pid, "0") == {0}
+    assert replaced("--server", pid, "1") == {1}
+    assert replaced(str(server.control_path), "--slot", "0") == {0}
+    assert replaced(pid) == {0, 1}
+    for words, sentence in {
+        ("7",): "there is no slot 7; slots are 0 to 1",
+        (pid, "x"): "takes the number of a slot, not 'x'",
+        (pid, "1", "--slot", "1"): "takes no more than that",
+        (pid, "--server", pid): "name one server",
+    }.items():
+        done = server.command("restart", *words)
+        assert done.returncode == 2, (words, done.stderr)
+        assert sentence in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert "slot=1" in server.command("stack", "--server", pid, "1").stdout
     assert server.stop() == 0

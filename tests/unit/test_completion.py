@@ -38,7 +38,7 @@ def bash(folder: Path, *words: str) -> list[str]:
     [
         (("aeros", "st"), ["status", "stack", "stop"]),
         (("aeros", "--v"), ["--version"]),
-        (("aeros", "status", "--"), ["--help", "--json"]),
+        (("aeros", "status", "--"), ["--help", "--json", "--server"]),
         (("aeros", "run", "module:app", "--work"), ["--workers", "--worker-class", "--worker-timeout"]),
         (("aeros", "doctor", "--js"), ["--json"]),
         (("aeros", "debug", "0", "de"), ["delay", "deadlock"]),
