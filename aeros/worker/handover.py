@@ -28,6 +28,7 @@ from hyperframe.frame import GoAwayFrame
 from ..core.inflight import HANDLING, READING, SENDING, STREAMING
 from ..core.request_id import enter_request
 from .h2_guard import PREFACE, FrameGuard
+from .http1_response import check_headers
 from .inflight import described
 from .websocket import serve_websocket
 
@@ -312,6 +313,9 @@ class _HandedRequest:
 
     async def send(self, message: dict[str, Any]) -> None:
         kind = message["type"]
+        if "headers" in message:
+            # h2 sends line breaks as they are, which become headers of their own where a proxy turns to HTTP/1.
+            check_headers(message["headers"])
         if kind == "http.response.start":
             self._status = int(message["status"])
             if self._lane.request_ids:

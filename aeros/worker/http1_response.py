@@ -154,14 +154,14 @@ def _line(pair: Pair) -> tuple[bytes, bytes, bytes]:
         name, value = first.lower().encode(), second.encode()  # as quart.utils.encode_headers does
     else:
         name, value = bytes(first), bytes(second)  # type: ignore[arg-type]
-    if name[0] == 0x3A:
-        raise ValueError("Pseudo headers are not valid")
+    if name[:1] == b":":
+        raise ResponseError(f"illegal response header name {name!r}: pseudo headers are made by the server")
     # As hypercorn.utils.build_and_validate_headers does; what is left must fit into one line.
     name, value = name.strip(), value.strip()
     if _NAME.fullmatch(name) is None:
         raise ResponseError(f"illegal response header name {name!r}")
     if len(value.translate(None, _FORBIDDEN)) != len(value):
-        raise ResponseError("a response header contains a line break, NUL or other forbidden character")
+        raise ResponseError(f"the response header {name!r} contains a line break, NUL or other forbidden character")
     lower = name.lower()
     line = b"%s: %s\r\n" % (name, value)
     known = (line, lower if lower in _DECIDING else b"", value)
@@ -170,6 +170,17 @@ def _line(pair: Pair) -> tuple[bytes, bytes, bytes]:
             _lines.clear()
         _lines[pair] = known
     return known
+
+
+def check_headers(headers: Iterable[Pair]) -> None:
+    """Raise ResponseError for a header that must not be sent by any version of HTTP."""
+    for pair in headers:
+        try:
+            known = pair in _lines
+        except TypeError:
+            known = False
+        if not known:
+            _line(pair)
 
 
 def _read_deciding(headers: list[tuple[bytes, bytes, int]]) -> tuple[int | None, bool, set[bytes]]:

@@ -150,7 +150,7 @@ def innocent(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
 
 
-@pytest.mark.parametrize("args", [(), ("--http", "hypercorn")], ids=["lane", "hypercorn"])
+@pytest.mark.parametrize("args", [(), pytest.param(("--http", "hypercorn"), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("balancer", [nginx, reusing_haproxy])
 def test_no_vector_gets_past_a_proxy(
     serve: Serve, report: Report, balancer: Callable[[str, str], Balancer], args: tuple[str, ...]
