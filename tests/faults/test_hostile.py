@@ -114,7 +114,8 @@ def push(sock: socket.socket, data: bytes, deadline_s: float = 20.0) -> bytes:
 
 
 def start(serve: Serve, *args: str) -> ServerProcess:
-    return serve("full", "-w", "1", *args).ready()
+    # What --http hypercorn leaves open is in docs/http.md.
+    return serve("full", "-w", "1", "--http", "lane", *args).ready()
 
 
 def test_slow_heads(serve: Serve, report: Report) -> None:
