@@ -12,6 +12,7 @@ from collections.abc import Callable
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 ENHANCE_YOUR_CALM = 11
 PROTOCOL_ERROR = 1
+FRAME_SIZE_ERROR = 6
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
 _END = 0x1  # END_STREAM of DATA; ACK of SETTINGS and PING
@@ -32,11 +33,13 @@ ALLOWANCES: dict[int, tuple[float, float]] = {
 class FrameGuard:
     """Reads one connection's frame headers as they pass."""
 
-    __slots__ = ("_clock", "_head", "_left", "_preface", "_skip", "_then")
+    __slots__ = ("_begun", "_clock", "_head", "_largest", "_left", "_preface", "_skip", "_then")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """clock: seconds, monotonic."""
+    def __init__(self, clock: Callable[[], float], largest: int = 1 << 14) -> None:
+        """clock: seconds, monotonic. largest: bytes of a frame's payload."""
         self._clock = clock
+        self._largest = largest
+        self._begun = False  # by the client's SETTINGS
         self._preface = 0  # bytes of it that have passed
         self._head = b""  # an incomplete frame header
         self._skip = 0  # payload bytes still to pass
@@ -67,6 +70,14 @@ class FrameGuard:
             head, self._head = self._head, b""
             self._skip = int.from_bytes(head[:3], "big")
             kind = head[3]
+            if self._skip > self._largest:
+                return FRAME_SIZE_ERROR  # now: h2 would first wait for all of it
+            if kind == SETTINGS:
+                self._begun = True
+                if self._skip and head[4] & _END:
+                    return FRAME_SIZE_ERROR
+            elif not self._begun:
+                return PROTOCOL_ERROR
             if kind == HEADERS or (kind == DATA and (self._skip or head[4] & _END)):
                 continue
             if kind in ALLOWANCES and not self._allows(kind):

@@ -194,7 +194,8 @@ class GuardedProtocol:
         if type(event) is RawData and event.data:
             guard = self._guard
             if guard is None and (type(self._inner.protocol) is H2Protocol or event.data[:4] == PREFACE[:4]):
-                guard = self._guard = FrameGuard(self._connection.loop.time)
+                largest = self._connection.config.h2_max_inbound_frame_size
+                guard = self._guard = FrameGuard(self._connection.loop.time, largest)
             if guard is not None and (code := guard.feed(event.data)):
                 await self._connection.end_http2(code)
                 return
