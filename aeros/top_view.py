@@ -18,6 +18,8 @@ _STATE_COLOURS = {"ready": "green", "failed": "bold red", "degraded": "yellow", 
 #: What a loop may lag, and an in-flight request may last, without being coloured.
 _LAG_WARNS_S = 0.25
 _AGE_WARNS_S = 5.0
+#: Heartbeats come twice a second.
+_STUCK_S = 2.0
 _REQUESTS_SHOWN = 8
 
 
@@ -99,10 +101,11 @@ class View:
     def _head(self) -> Iterator[Text]:
         status, whole = self.status, self.whole
         first = Text(status.state, _STATE_COLOURS.get(status.state, ""))
-        first.append(
-            f"  {status.ready_workers} of {status.target_workers} workers ready, generation {status.generation}, "
-            f"pid {status.pid}, up {show_duration(status.uptime_s)}"
-        )
+        stuck = sum(worker.state == "ready" and worker.heartbeat_age_s > _STUCK_S for worker in status.workers)
+        first.append(f"  {status.ready_workers} of {status.target_workers} workers ready")
+        if stuck:
+            first.append(f", {stuck} of them stuck", "bold red")
+        first.append(f", generation {status.generation}, pid {status.pid}, up {show_duration(status.uptime_s)}")
         yield first
         in_flight = sum(worker.in_flight for worker in status.workers)
         yield Text.assemble(

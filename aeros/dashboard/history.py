@@ -12,6 +12,14 @@ from ..status import ServerStatus
 
 _POINTS = 600
 _EVENTS = 60
+#: What becoming so is worth saying.
+_STATES = {
+    "reloading": "a new generation is being made",
+    "degraded": "fewer workers than wanted can serve",
+    "failed": "no worker can be kept up",
+    "draining": "told to stop; still accepting for --drain-delay",
+    "stopping": "no connection is accepted any more",
+}
 
 
 class History:
@@ -20,8 +28,8 @@ class History:
     def __init__(self) -> None:
         self.points: deque[dict[str, Any]] = deque(maxlen=_POINTS)
         self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
-        #: Requests a second by slot.
-        self.slot_rates: dict[int, float] = {}
+        #: Requests a second by the worker's pid.
+        self.worker_rates: dict[int, float] = {}
         self._last: ServerStatus | None = None
         self._last_at = 0.0
 
@@ -37,10 +45,12 @@ class History:
 
     def _point(self, before: ServerStatus, after: ServerStatus, seconds: float) -> dict[str, Any]:
         latency = _since(before.totals.latency, after.totals.latency)
-        earlier = {slot.slot: slot.requests for slot in before.slots}
-        self.slot_rates = {
-            slot.slot: max(0.0, slot.requests - earlier.get(slot.slot, slot.requests)) / seconds for slot in after.slots
+        earlier = {worker.pid: worker.requests for worker in before.workers}
+        self.worker_rates = {
+            worker.pid: max(0, worker.requests - earlier.get(worker.pid, 0)) / seconds for worker in after.workers
         }
+        # A loop that is busy with the app's start keeps no request waiting.
+        up = [worker for worker in after.workers if worker.state != "starting"]
         return {
             "at": round(time.time(), 2),
             # Finished requests, by the clock of whoever asks: what a client counts in the same second.
@@ -50,8 +60,8 @@ class History:
             "p95": latency.quantile(0.95),
             "p99": latency.quantile(0.99),
             "in_flight": sum(worker.in_flight for worker in after.workers),
-            "lag": max((worker.loop_lag_s for worker in after.workers), default=0.0),
-            "busy": max((worker.loop_busy for worker in after.workers), default=0.0),
+            "lag": max((worker.loop_lag_s for worker in up), default=0.0),
+            "busy": max((worker.loop_busy for worker in up), default=0.0),
             "memory": after.pss_bytes if after.pss_bytes is not None else after.rss_bytes,
             "ready": after.ready_workers,
         }
@@ -60,7 +70,7 @@ class History:
         if after.last_reload is not None and after.last_reload != before.last_reload:
             self._note_reload(after)
         exits = {slot.slot: slot.last_exit for slot in before.slots}
-        for slot in after.slots:
+        for slot in sorted(after.slots, key=lambda slot: slot.last_exit.at if slot.last_exit is not None else 0.0):
             ended = slot.last_exit
             # A reload replaces every worker, and has an entry of its own.
             if ended is not None and ended != exits.get(slot.slot) and ended.why not in ("reload", "stop"):
@@ -69,8 +79,8 @@ class History:
                 self._event(ended.at, kind, text)
         if after.target_workers != before.target_workers:
             self._event(time.time(), "scaled", f"from {before.target_workers} to {after.target_workers} workers")
-        if after.state != before.state and after.state in ("degraded", "failed", "draining", "stopping", "reloading"):
-            self._event(time.time(), after.state, f"the server is {after.state}")
+        if after.state != before.state and after.state in _STATES:
+            self._event(time.time(), after.state, _STATES[after.state])
 
     def _note_reload(self, status: ServerStatus) -> None:
         last = status.last_reload

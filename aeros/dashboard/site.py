@@ -168,7 +168,7 @@ def _now(status: ServerStatus, history: History) -> dict[str, Any]:
     for part in (record["totals"], *record["workers"]):
         del part["latency"]
     for worker in record["workers"]:
-        worker["rate"] = history.slot_rates.get(worker["slot"], 0.0)
+        worker["rate"] = history.worker_rates.get(worker["pid"], 0.0)
     requests = [request for worker in record["workers"] for request in worker.pop("requests_in_flight")]
     requests.sort(key=lambda request: -request["age_s"])
     return {

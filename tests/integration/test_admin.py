@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from aeros.dashboard.history import History
 from tests.apps import deploy
 from tests.conftest import Serve
 from tests.helpers import proc
@@ -204,3 +205,44 @@ def test_killed_20_times_under_load_costs_no_request(serve: Serve) -> None:
             eventually(lambda victim=victim: dashboard_pid(server) != victim, 10)
             server.wait_log(r"dashboard pid=\d+ ended")
     tally.assert_nothing_failed()
+
+
+SLOW_START = """
+import asyncio
+from pathlib import Path
+from aeros import WebServer
+app = WebServer(__name__)
+
+@app.before_serving
+async def start():
+    while Path("hold").exists():
+        await asyncio.sleep(0.02)
+
+@app.route("/")
+async def home():
+    return "home"
+
+if __name__ == "__main__":
+    import sys
+    app.start(sys.argv[1:])
+"""
+
+
+def test_a_worker_that_starts_has_no_rate_of_the_one_it_replaces(serve: Serve) -> None:
+    server = serve(SLOW_START, "-w", "1").ready(1)
+    (old,) = server.ready_pids()
+    history = History()
+    history.add(server.status())
+    for _ in range(20):
+        assert server.get().status == 200
+    (server.cwd / "hold").touch()
+    server.send_signal(signal.SIGHUP)
+    (new,) = eventually(lambda: [worker.pid for worker in server.workers("starting")], what="a worker that starts")
+    eventually(lambda: server.status().totals.requests == 20)
+    history.add(server.status())
+    (server.cwd / "hold").unlink()
+    assert history.worker_rates[old] > 0
+    assert history.worker_rates[new] == 0
+    assert [event["text"] for event in history.events] == ["a new generation is being made"]
+    server.settled(2)
+    assert server.stop() == 0

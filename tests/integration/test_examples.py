@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -134,3 +135,29 @@ def test_websocket_example_streams_events(serve: Serve) -> None:
             body += connection.read_some()
         assert b"id: 0\ndata: 0\n\n" in body
     assert server.stop() == 0
+
+
+def test_tracing_exports_a_tree_of_spans_per_request_from_each_worker(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "spans.jsonl"
+    server = serve(argv=[sys.executable, str(EXAMPLES / "tracing.py")], env=PORT_0 | {"TRACES": str(path)}).ready()
+    ids = {f"id-{number}" for number in range(20)}
+    for request_id in sorted(ids):
+        with Connection(server.address) as connection:
+            answer = connection.request("GET", "/orders/7", headers={"X-Request-ID": request_id})
+            assert answer.json()["order"] == 7
+    pids = server.ready_pids()
+    # The first half by a worker that a reload ends, at once: what its thread had not exported yet is not lost.
+    server.handle().reload()
+    assert server.get("/orders/8").status == 200
+    assert server.stop() == 0
+    spans = [json.loads(line) for line in path.read_text().splitlines()]
+    requests = {span["context"]["span_id"]: span for span in spans if span["kind"] == "SpanKind.SERVER"}
+    inner = [span for span in spans if span["name"] == "look it up"]
+    assert len(requests) == len(inner) == 21
+    for span in inner:
+        parent = requests[span["parent_id"]]
+        assert parent["context"]["trace_id"] == span["context"]["trace_id"]
+        assert parent["resource"] == span["resource"]
+    assert ids < {span["attributes"]["request.id"] for span in requests.values()}
+    exporters = {span["resource"]["attributes"]["service.instance.id"].partition(".")[2] for span in spans}
+    assert {str(pid) for pid in pids} < exporters and len(exporters) == 3

@@ -18,7 +18,7 @@ const bytes = (n) => (n === null || n === undefined ? "–" : n >= 2 ** 30 ? (n 
 function seconds(s) {
   if (s === null || s === undefined) return "–";
   if (s === 0) return "0";
-  if (s < 0.001) return (s * 1e6).toFixed(0) + " µs";
+  if (s < 0.0009995) return (s * 1e6).toFixed(0) + " µs";
   if (s < 0.1) return (s * 1e3).toFixed(s < 0.01 ? 2 : 1) + " ms";
   if (s < 1) return (s * 1e3).toFixed(0) + " ms";
   if (s < 60) return s.toFixed(s < 10 ? 2 : 0) + " s";
@@ -54,13 +54,17 @@ const TONE = {
 };
 const pill = (word) => el("span", { class: "pill " + (TONE[word] || "") }, word);
 
+const LATE_S = 2;
+const isStuck = (worker) => worker.state === "ready" && worker.heartbeat_age_s > LATE_S;
+
 function showHeader(status) {
   setText($("name"), about.name || "Aeros");
   document.title = `${about.name || "Aeros"} – ${status.state}`;
   const state = $("state");
   setText(state, status.state);
   state.className = "pill " + (TONE[status.state] || "");
-  setText($("facts"), `${status.ready_workers} of ${status.target_workers} workers ready · generation ${status.generation} · pid ${status.pid} · up ${seconds(status.uptime_s)} · ${status.addresses.join(", ")}`);
+  const stuck = status.workers.filter(isStuck).length;
+  setText($("facts"), `${status.ready_workers} of ${status.target_workers} workers ready${stuck ? `, ${stuck} of them stuck` : ""} · generation ${status.generation} · pid ${status.pid} · up ${seconds(status.uptime_s)} · ${status.addresses.join(", ")}`);
 }
 
 function showTiles(status) {
@@ -91,17 +95,18 @@ const PLOTS = [
   { title: "Latency", show: seconds, lines: [["p50", "p50"], ["p95", "p95"], ["p99", "p99"]] },
   { title: "Event loop lag, worst worker", show: seconds, lines: [["lag", "lag"]], fill: true, least: 0.005 },
   { title: "Busiest event loop", show: (v) => Math.round(v * 100) + " %", lines: [["busy", "busy"]], fill: true, most: 1 },
-  { title: "In flight", show: count, lines: [["requests", "in_flight"]], fill: true, least: 4 },
+  { title: "In flight", show: count, lines: [["requests", "in_flight"]], fill: true, least: 4, whole: true },
   { title: "Memory of all workers", show: bytes, lines: [["PSS", "memory"]], fill: true, binary: true },
 ];
 const LEFT = 62, RIGHT = 8, TOP = 8, BOTTOM = 20;
 
-function step(most, binary) {
+function step(most, binary, whole) {
   // The top of the axis: 1, 2, 2.5 or 5 times a power of ten (of two for bytes), so that labels are round.
   const unit = binary ? 2 ** 20 : 1;
   const value = most / unit;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= value * 0.999) * unit;
+  const steps = whole && power === 1 ? [2, 4, 6, 8, 10] : whole ? [1, 2, 4, 6, 8, 10] : [1, 2, 2.5, 5, 10];  // the middle is labelled too
+  return steps.map((n) => n * power).find((n) => n >= value * 0.999) * unit;
 }
 
 function plot(figure, spec) {
@@ -111,7 +116,7 @@ function plot(figure, spec) {
   const begin = end - span;
   const shown = points.filter((p) => p.at >= begin - 2);
   const values = shown.flatMap((p) => spec.lines.map(([, key]) => p[key] ?? 0));
-  const top = spec.most || step(Math.max(spec.least || 0, ...values) || 1, spec.binary);
+  const top = spec.most || step(Math.max(spec.least || 0, ...values) || 1, spec.binary, spec.whole);
   const x = (at) => LEFT + ((at - begin) / span) * (width - LEFT - RIGHT);
   const y = (value) => TOP + (1 - Math.min(1, value / top)) * (height - TOP - BOTTOM);
   const parts = [];
@@ -186,10 +191,8 @@ const showPlots = () => { for (const figure of $("plots").children) plot(figure,
 
 // --- fleet ----------------------------------------------------------------------------------------------------
 
-const LATE_S = 2;
-
 function card(slot, worker) {
-  const stuck = worker && worker.state === "ready" && worker.heartbeat_age_s > LATE_S;
+  const stuck = worker && isStuck(worker);
   const word = stuck ? "stuck" : worker ? worker.state : slot.state;
   const tone = TONE[word] || "";
   const item = el("li", { class: "worker" + (tone ? " is-" + tone : "") });
@@ -213,7 +216,8 @@ function card(slot, worker) {
   }
   if (stuck) item.append(el("p", {}, `Its event loop has not run for ${seconds(worker.heartbeat_age_s)}.`));
   if (slot.retry_at && !worker) item.append(el("p", {}, `Next attempt in ${seconds(Math.max(0, slot.retry_at - Date.now() / 1000))}, after ${slot.restarts} restarts.`));
-  if (slot.last_exit) item.append(el("p", {}, `Last exit ${clock(slot.last_exit.at)}: pid ${slot.last_exit.pid}, ${slot.last_exit.how} (${slot.last_exit.why})`));
+  // What a reload replaced ended as it should; it has an entry below.
+  if (slot.last_exit && slot.last_exit.why !== "reload") item.append(el("p", {}, `Last exit ${clock(slot.last_exit.at)}: pid ${slot.last_exit.pid}, ${slot.last_exit.how} (${slot.last_exit.why})`));
   if (about.write && worker && worker.state === "ready") {
     const button = el("button", { type: "button", "aria-label": `Restart slot ${slot.slot}` }, "Restart");
     button.addEventListener("click", () => command("restart", { slot: slot.slot }, button));
