@@ -37,6 +37,9 @@ READ_AHEAD = 1 << 16
 MESSAGE_COST = 64
 """Bytes that a waiting message counts besides its own."""
 
+FULL_READ = 1 << 16
+"""After a read of so many bytes others have their turn: libuv would read 32 times 256 KiB in a row."""
+
 PONGS_MAX = 32
 """Pings of one read that are all answered; of more only the last is, as RFC 6455 section 5.5.3 allows."""
 
@@ -237,6 +240,9 @@ class WebSocketConnection(asyncio.Protocol):
             reader.keep(data)
             return
         self._digest(reader.read(data))
+        if len(data) >= FULL_READ and not self._held:
+            self._hold()
+            self._resume()
 
     def eof_received(self) -> bool:
         self._read_the_rest()
@@ -391,12 +397,16 @@ class WebSocketConnection(asyncio.Protocol):
 
     async def get(self) -> str | bytes:
         """Return the next message; for an app that is cancelled at the end instead of being told."""
+        self._ahead = READ_AHEAD  # it does take messages
         while not self._queue:
             await self._something()
         return self._take()
 
     def keep_ahead(self, size: int) -> None:
-        """Let this many bytes of messages wait for the app."""
+        """Let this many bytes of messages wait for an app that has not asked for one yet.
+
+        Many never do: what their clients say now and then must not stop the reading for as long as can be borne.
+        """
         self._ahead = max(size, READ_AHEAD)
 
     async def _something(self) -> None:

@@ -1,8 +1,8 @@
 """The direct path from the lane's WebSockets into a Quart app: no ASGI messages, no second task, no second queue.
 
 Quart's own ASGIWebsocketConnection makes the Websocket object and sees to the handler's outcome; replaced is only how
-messages get in and out. As there, the handler is cancelled when the WebSocket ends. What waits for a handler that does
-not receive is bounded by the size of one message, where Quart's queue has no bound.
+messages get in and out. As there, the handler is cancelled when the WebSocket ends. What waits for the
+handler is bounded, where Quart's queue has no bound.
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+import zlib
+from collections import deque
 from typing import Any
 
 import pytest
 from apps import LeanApp, asgi_app, make_quart
 from lane_server import run, served
-from websocket_cases import CASES, SECTIONS, Case, read_outcome, run_case, verdict
+from websocket_cases import CASES, SECTIONS, Case, frame, read_outcome, run_case, verdict
 
 from aeros.worker.websocket_deflate import Inflater, agree
 from aeros.worker.websocket_frames import WORK_MAX, FrameReader, unmask
@@ -87,6 +90,42 @@ def test_what_is_inflated_is_bounded() -> None:
         assert reader.read() == []
     assert reader.fault is not None and reader.fault.code == 1009
     assert calls < 4
+
+
+def floods() -> dict[str, bytes]:
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(bytes(50 << 20)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return {
+        "empty fragments": b"\x02\x80abcd" + b"\x00\x80abcd" * 40_000,
+        "fragments of a byte": b"\x02\x81\0\0\0\0x" + b"\x00\x81\0\0\0\0x" * 40_000,
+        "text fragments of a byte": b"\x01\x81\0\0\0\0x" + b"\x00\x81\0\0\0\0x" * 40_000,
+        "pings": b"\x89\x80abcd" * 40_000,
+        "empty messages": b"\x82\x80abcd" * 40_000,
+        "empty compressed messages": b"\xc2\x81\0\0\0\0\0" * 20_000,
+        "a bomb": frame(2, packed, rsv=4),
+        "a text bomb": frame(1, packed, rsv=4),
+        "ends of streams": frame(2, b"\x03\0" * 40_000, rsv=4),
+        "a large frame": frame(2, bytes(15 << 20)),
+        "a large text": frame(1, "ü€😀".encode() * (1 << 20)),
+    }
+
+
+def test_no_flood_holds_the_loop() -> None:
+    """By processor time, as others use this machine too. A read of a socket brings 256 KiB at most."""
+    agreement = agree([b"permessage-deflate"])
+    assert agreement is not None
+    longest = {}
+    for what, flood in floods().items():
+        reader = FrameReader(16 << 20, Inflater(agreement))
+        data = flood[: 16 << 20]
+        parts = deque(data[at : at + (1 << 18)] for at in range(0, len(data), 1 << 18))
+        held = []
+        while reader.more or (parts and reader.fault is None):
+            begun = time.thread_time()
+            reader.read(b"" if reader.more else parts.popleft())
+            held.append(time.thread_time() - begun)
+        longest[what] = round(max(held), 3)
+    assert max(longest.values()) < 0.05, longest
 
 
 def test_empty_fragments_are_bounded() -> None:

@@ -10,6 +10,7 @@ import socket
 import statistics
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -87,11 +88,11 @@ def closed(sock: socket.socket) -> bool:
     return True
 
 
-def push(sock: socket.socket, data: bytes, deadline_s: float = 20.0) -> bytes:
+def push(sock: socket.socket, data: bytes, deadline_s: float = 20.0, quiet_s: float = 2.0) -> bytes:
     """Send as much as the server takes until it is done, ends the connection or takes no more; what came back."""
     sock.settimeout(0)
     view, received, end, idle = memoryview(data), bytearray(), time.monotonic() + deadline_s, time.monotonic()
-    while time.monotonic() < end and time.monotonic() - idle < 2:
+    while time.monotonic() < end and time.monotonic() - idle < quiet_s:
         with contextlib.suppress(BlockingIOError):
             try:
                 if view:
@@ -362,22 +363,67 @@ def masked(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     return bytes([opcode | (0x80 if fin else 0)]) + length + b"\0\0\0\0" + payload
 
 
-@pytest.mark.parametrize(
-    ("what", "data"),
-    [
-        ("100000 empty fragments", masked(2, b"", False) + masked(0, b"", False) * 100_000),
-        ("100000 pings", masked(9, b"x" * 100) * 100_000),
-    ],
-)
-@pytest.mark.slow
-def test_websocket_floods(serve: Serve, report: Report, what: str, data: bytes) -> None:
+def open_websocket(server: ServerProcess, buffer: int | None = None, offer: str = "") -> socket.socket:
+    sock = connect(server, buffer)
+    sock.sendall(
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + offer.encode() + b"\r\n"
+    )
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += sock.recv(1)
+    assert b" 101 " in answer
+    return sock
+
+
+def bomb() -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(bytes(100_000_000)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return b"\xc2\xff" + struct.pack("!Q", len(packed)) + b"\0\0\0\0" + packed
+
+
+HUGE = b"\x82\xff" + struct.pack("!Q", 40_000_000) + b"\0\0\0\0" + bytes(40_000_000)
+WEBSOCKET_FLOODS: dict[str, tuple[Callable[[], bytes], int, str]] = {
+    "a frame of 40 MB": (lambda: HUGE, 1009, ""),
+    "40 MB in fragments": (lambda: masked(2, bytes(60_000), False) + masked(0, bytes(60_000), False) * 700, 1009, ""),
+    "100000 empty fragments": (lambda: masked(2, b"", False) + masked(0, b"", False) * 100_000, 1008, ""),
+    "200000 fragments of a byte": (lambda: masked(2, b"x", False) + masked(0, b"x", False) * 200_000, 0, ""),
+    "100000 pings": (lambda: masked(9, b"x" * 100) * 100_000, 0, ""),
+    "20000 messages at once": (lambda: masked(2, b"x" * 100) * 20_000, 0, ""),
+    "100 MB in 100 kB": (bomb, 1009, "Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+}
+
+
+@pytest.mark.limit_s(180)
+def test_websocket_floods(serve: Serve, report: Report) -> None:
+    """One after the other on one server. code: how it has to end; 0: it may go on, and costs nobody else anything."""
     server = start(serve, "--websocket-max-message-size", "1M")
-    server.expect("Error in")
-    with siege(server, report, 40 * MIB), connect(server) as sock:
-        sock.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        )
-        assert b" 101 " in sock.recv(4096)
-        push(sock, data)
-    report.note(what)
+    floods = [(what, make(), code, offer) for what, (make, code, offer) in WEBSOCKET_FLOODS.items()]
+    with siege(server, report, 20 * MIB):
+        for what, data, code, offer in floods:
+            with open_websocket(server, offer=offer) as sock:
+                begun = time.monotonic()
+                answer = push(sock, data, quiet_s=0.5)
+                report.note(f"{what}: {time.monotonic() - begun:.1f} s")
+                if code:
+                    assert b"\x88" in answer and struct.pack("!H", code) in answer, (what, answer[-50:])
+    eventually(lambda: server.status().workers[0].websockets == 0, 10.0)
+    report.milliseconds("the loop was late by at most", server.status().workers[0].loop_lag_max_s)
+
+
+def test_websocket_clients_that_read_nothing(serve: Serve, report: Report) -> None:
+    server = start(serve, "--write-timeout", "1s")
+    with siege(server, report, 40 * MIB):
+        socks = [open_websocket(server, 4096) for _ in range(20)]
+        message = masked(2, bytes(60_000))
+        begun = time.monotonic()
+        for sock in socks:
+            sock.settimeout(0)
+        while server.status().workers[0].websockets:
+            assert time.monotonic() - begun < 30
+            for sock in socks:
+                with contextlib.suppress(OSError):
+                    sock.send(message)
+        report.note(f"20 that send and do not read gone after {time.monotonic() - begun:.1f} s (limit 1 s)")
+        for sock in socks:
+            sock.close()
