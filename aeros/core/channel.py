@@ -12,13 +12,25 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from .messages import MAX_MESSAGE_BYTES, Message, ProtocolError, decode, encode, expected_fds
 
 _HEADER = struct.Struct("!I")
+_READ_BYTES = 65536
 _MAX_FDS = 253  # SCM_MAX_FD on Linux
 _MAX_PENDING_BYTES = 8 * MAX_MESSAGE_BYTES
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the other end may cost this process. fds: received and not yet claimed by a message; with 0 the kernel
+    throws them away. message_bytes: one message to us. pending_bytes: what waits because it does not read."""
+
+    fds: int = _MAX_FDS
+    message_bytes: int = MAX_MESSAGE_BYTES
+    pending_bytes: int = _MAX_PENDING_BYTES
 
 
 class ChannelClosed(Exception):  # noqa: N818 - a state of the line
@@ -28,8 +40,10 @@ class ChannelClosed(Exception):  # noqa: N818 - a state of the line
 class Channel:
     """One end of the line. `peer` names the other process in errors. Not thread-safe."""
 
-    def __init__(self, sock: socket.socket, peer: str) -> None:
+    def __init__(self, sock: socket.socket, peer: str, bounds: Bounds | None = None) -> None:
         self._sock = sock
+        self._bounds = bounds or Bounds()
+        self._room = socket.CMSG_SPACE(_MAX_FDS * 4) if self._bounds.fds else 0
         self.peer = peer
         self._incoming = bytearray()
         self._incoming_fds: deque[int] = deque()
@@ -75,7 +89,7 @@ class Channel:
             raise
         self._outgoing.append((data, tuple(copies)))
         self._pending_bytes += len(data)
-        if self._pending_bytes > _MAX_PENDING_BYTES:
+        if self._pending_bytes > self._bounds.pending_bytes:
             raise ChannelClosed(f"{self.peer} has stopped reading")
         self.flush()
 
@@ -116,7 +130,7 @@ class Channel:
         messages: list[tuple[Message, list[int]]] = []
         while not self._eof:
             try:
-                data, ancillary, flags, _ = self._sock.recvmsg(65536, socket.CMSG_SPACE(_MAX_FDS * 4), _CLOEXEC)
+                data, ancillary, flags, _ = self._sock.recvmsg(_READ_BYTES, self._room, _CLOEXEC)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
@@ -128,6 +142,8 @@ class Channel:
                     for fd in received:
                         os.set_inheritable(fd, False)
                     self._incoming_fds.extend(received)
+            if len(self._incoming_fds) > self._bounds.fds:
+                raise ProtocolError(f"{self.peer} sent {len(self._incoming_fds)} descriptors that go with no message")
             # This process is out of descriptors: what the message came with is lost.
             self._lost_fds = self._lost_fds or bool(flags & socket.MSG_CTRUNC)
             self._eof = not data
@@ -143,11 +159,19 @@ class Channel:
 
     def _decode_whole(self) -> list[tuple[Message, list[int]]]:
         messages: list[tuple[Message, list[int]]] = []
+        try:
+            self._decode_into(messages)
+        except ProtocolError:
+            close_fds(messages)
+            raise
+        return messages
+
+    def _decode_into(self, messages: list[tuple[Message, list[int]]]) -> None:
         while len(self._incoming) >= _HEADER.size:
             (length,) = _HEADER.unpack_from(self._incoming)
-            if length > MAX_MESSAGE_BYTES:
+            if length > self._bounds.message_bytes:
                 raise ProtocolError(
-                    f"{self.peer} announced a message of {length} bytes; {MAX_MESSAGE_BYTES} is the most"
+                    f"{self.peer} announced a message of {length} bytes; {self._bounds.message_bytes} is the most"
                 )
             end = _HEADER.size + length
             if len(self._incoming) < end:
@@ -161,7 +185,6 @@ class Channel:
                     raise ProtocolError(f"{self.peer} sent {type(message).__name__} without its descriptors")
                 wanted, self._lost_fds = len(self._incoming_fds), False
             messages.append((message, [self._incoming_fds.popleft() for _ in range(wanted)]))
-        return messages
 
     def close(self) -> None:
         """Close the line and every descriptor that was on its way."""
@@ -178,8 +201,15 @@ _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-def channel_pair(there: str) -> tuple[Channel, socket.socket]:
+def close_fds(messages: Iterable[tuple[Message, list[int]]]) -> None:
+    """Let go of what came with messages that nobody will look at."""
+    for _, fds in messages:
+        for fd in fds:
+            os.close(fd)
+
+
+def channel_pair(there: str, bounds: Bounds | None = None) -> tuple[Channel, socket.socket]:
     """Return (our end as a non-blocking channel to `there`, the other end's bare socket to hand to it)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     ours.setblocking(False)
-    return Channel(ours, there), theirs
+    return Channel(ours, there, bounds), theirs

@@ -352,6 +352,9 @@ def decode(data: bytes, sender: str) -> Message:
         value = record[item.name]
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             raise ProtocolError(f"{sender} sent a {kind} whose {item.name!r} is a {type(value).__name__}")
+        # JSON knows no bounds, and Python reads NaN and Infinity too.
+        if isinstance(value, (int, float)) and not -(2**63) <= value < 2**63:
+            raise ProtocolError(f"{sender} sent a {kind} whose {item.name!r} is out of range")
     if len(record) != len(fields(cls)):
         extra = sorted(set(record) - {item.name for item in fields(cls)})
         raise ProtocolError(f"{sender} sent a {kind} with unknown {extra[0][:80]!r}")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -73,6 +73,15 @@ def send_signal(pid: int, pidfd: int | None, signum: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def is_child_of(pid: int, parents: Collection[int]) -> bool:
+    """Return False where the system says that `pid` is the child of somebody else. Gone, or not known: True."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123
+            return int(stat.read().rpartition(b")")[2].split()[1]) in parents
+    except (OSError, IndexError, ValueError):
+        return True
 
 
 def reap(pid: int, *, with_group: bool = False) -> int | None:

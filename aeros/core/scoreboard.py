@@ -190,7 +190,12 @@ class Scoreboard:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Publish what the server says of itself. Supervisor only. Odd sequence numbers mean: being written."""
-        data = json.dumps(summary, separators=(",", ":")).encode()
+        data = _as_json(summary)
+        # Reasons and tracebacks are as long as apps make them: better cut than a supervisor that cannot go on.
+        for most in (16384, 1024, 128, 16):
+            if len(data) <= _SUMMARY_BYTES:
+                break
+            data = _as_json(_with_short_texts(summary, most))
         if len(data) > _SUMMARY_BYTES:
             raise ValueError(f"the summary is {len(data)} bytes long; {_SUMMARY_BYTES} is the most")
         self._header[_H_SEQUENCE] += 1
@@ -264,6 +269,22 @@ class Scoreboard:
         with contextlib.suppress(BufferError):
             self._map.close()
         os.close(self.fd)
+
+
+def _as_json(summary: dict[str, Any]) -> bytes:
+    # As json.loads reads bytes: text that is no Unicode comes from paths and arguments.
+    return json.dumps(summary, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _with_short_texts(value: Any, most: int) -> Any:
+    """Return `value` with every text in it cut to `most` characters, its end kept: that is where tracebacks say why."""
+    if isinstance(value, str):
+        return value if len(value) <= most else "…" + value[-most:]
+    if isinstance(value, dict):
+        return {key: _with_short_texts(item, most) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_short_texts(item, most) for item in value]
+    return value
 
 
 def anonymous_file(name: str) -> int:

@@ -43,7 +43,10 @@ class Guard:
         """
         if self._token:
             return True
-        name = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+        try:
+            name = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+        except ValueError:
+            return False
         if name in ("localhost", self._host):
             return True
         try:
@@ -55,7 +58,10 @@ class Guard:
     def same_origin(self, request: Request) -> bool:
         """Tell whether a command comes from our own page, or from no page at all."""
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+        try:
+            if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+                return False
+        except ValueError:  # http://[
             return False
         return request.headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
 

@@ -15,21 +15,50 @@ import stat
 import struct
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..core.channel import Channel, ChannelClosed
+from ..core.channel import Bounds, Channel, ChannelClosed, close_fds
+from ..core.clock import monotonic
 from ..core.logs import LineLog
-from ..core.messages import Answer, Command, Greeting, Hello, Message, ProtocolError, clip
+from ..core.messages import (
+    MAX_MESSAGE_BYTES,
+    Answer,
+    Command,
+    Greeting,
+    Hello,
+    Message,
+    ProtocolError,
+    clip,
+)
 from ..errors import AerosError
 from ..version import __version__
 
-_MAX_CLIENTS = 64
+MAX_CLIENTS = 64
+#: Commands are short. A client that stops reading is dropped when so much waits for it: the longest answer, and some.
+_BOUNDS = Bounds(fds=0, message_bytes=1 << 16, pending_bytes=2 * MAX_MESSAGE_BYTES)
+#: Commands of one client that are taken at a time, and how many may be without an answer. Others get their turn.
+_AT_A_TIME = 16
+MAX_UNANSWERED = 64
+#: With all places taken, one that was accepted longer ago and has never said a whole message makes way.
+_SAY_SOMETHING_S = 1.0
 #: Out of descriptors or memory: clients wait in the backlog for this long.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 0.5
-Reply = Callable[[Answer], None]
+
+
+@dataclass(eq=False)
+class _Client:
+    channel: Channel
+    on_close: Callable[[], None] | None
+    since: float
+    #: Has said a whole message, or was never asked to (the handle's own channel, the dashboard).
+    has_spoken: bool
+    waiting: deque[Message] = field(default_factory=deque)
+    unanswered: int = 0
 
 
 class Commands(Protocol):
@@ -63,7 +92,7 @@ class ControlLine:
         self._listener: socket.socket | None = None
         self._path: Path | None = None
         self._inode = 0
-        self._clients: dict[int, Channel] = {}
+        self._clients: dict[int, _Client] = {}
 
     @property
     def path(self) -> str:
@@ -129,86 +158,133 @@ class ControlLine:
         if uid not in (os.geteuid(), 0):
             self._log.warning(f"control: refused a client of user {uid}")
             connection.close()
-        elif len(self._clients) >= _MAX_CLIENTS:
+        elif len(self._clients) >= MAX_CLIENTS and not self._make_room():
+            with contextlib.suppress(OSError):
+                text = f"{MAX_CLIENTS} clients are connected to this server already"
+                Channel(connection, "a control client").send(Answer(0, text, "ControlError", "", {}))
             connection.close()
         else:
-            self.adopt(Channel(connection, "a control client"))
+            self._serve(_Client(Channel(connection, "a control client", _BOUNDS), None, monotonic(), False))
+
+    def _make_room(self) -> bool:
+        silent = [client for client in self._clients.values() if not client.has_spoken]
+        if not silent or monotonic() < silent[0].since + _SAY_SOMETHING_S:
+            return False
+        self._drop(silent[0])
+        return True
 
     def adopt(self, channel: Channel, on_close: Callable[[], None] | None = None) -> None:
         """Serve one client. on_close: called when it is gone."""
-        fd = channel.fileno()
-        self._clients[fd] = channel
-        self._loop.add_reader(fd, self._read, channel, on_close)
+        self._serve(_Client(channel, on_close, monotonic(), True))
 
-    def _read(self, channel: Channel, on_close: Callable[[], None] | None) -> None:
+    def _serve(self, client: _Client) -> None:
+        fd = client.channel.fileno()
+        self._clients[fd] = client
+        self._loop.add_reader(fd, self._read, client)
+
+    def _read(self, client: _Client) -> None:
+        channel = client.channel
         try:
             for message, fds in channel.receive():
-                for unwanted in fds:
-                    os.close(unwanted)
-                self._handle(channel, message)
+                close_fds([(message, fds)])
+                client.waiting.append(message)
+            self._take(client)
         except ChannelClosed:
-            self._drop(channel, on_close)
+            self._drop(client)
         except ProtocolError as error:
-            self._log.warning(f"control: {error}; dropped")
-            with contextlib.suppress(ChannelClosed):
-                channel.send(Answer(0, str(error), "ControlError", "", {}))
-            self._drop(channel, on_close)
+            self._refuse(client, error)
 
-    def _handle(self, channel: Channel, message: Message) -> None:
+    def _refuse(self, client: _Client, error: ProtocolError) -> None:
+        self._log.warning(f"control: {error}; dropped")
+        with contextlib.suppress(ChannelClosed):
+            client.channel.send(Answer(0, str(error), "ControlError", "", {}))
+        self._drop(client)
+
+    def _take(self, client: _Client) -> None:
+        """Handle some of what a client has said. The rest when the others have had their turn; until then it is not
+        read from any further."""
+        for _ in range(_AT_A_TIME):
+            if not client.waiting or client.channel.fileno() == -1:
+                break
+            client.has_spoken = True
+            self._handle(client, client.waiting.popleft())
+        fd = client.channel.fileno()
+        if fd == -1:
+            return
+        if client.waiting:
+            self._loop.remove_reader(fd)
+            self._loop.call_soon(self._go_on, client)
+        else:
+            self._loop.add_reader(fd, self._read, client)
+
+    def _go_on(self, client: _Client) -> None:
+        try:
+            self._take(client)
+        except ProtocolError as error:
+            self._refuse(client, error)
+
+    def _handle(self, client: _Client, message: Message) -> None:
         if isinstance(message, Hello):
             try:
                 fd = self._scoreboard_fd()
             except OSError as error:
                 raise ProtocolError(f"no scoreboard for a control client: {error.strerror}") from None
             try:
-                self._send(channel, Greeting(os.getpid(), __version__), [fd])
+                self._send(client, Greeting(os.getpid(), __version__), [fd])
             finally:
                 os.close(fd)
             return
         if not isinstance(message, Command):
             raise ProtocolError(f"a control client sent a {type(message).__name__}, which is not a command")
+        if client.unanswered >= MAX_UNANSWERED:
+            raise ProtocolError(f"a control client has {MAX_UNANSWERED} commands without an answer and sends more")
         request = message.request
+        client.unanswered += 1
 
         def reply(outcome: dict[str, Any] | AerosError) -> None:
+            client.unanswered -= 1
             if isinstance(outcome, AerosError):
                 traceback = clip(getattr(outcome, "traceback", ""))
-                self._send(channel, Answer(request, str(outcome), type(outcome).__name__, traceback, {}))
+                self._send(client, Answer(request, str(outcome), type(outcome).__name__, traceback, {}))
             else:
-                self._send(channel, Answer(request, "", "", "", outcome))
+                self._send(client, Answer(request, "", "", "", outcome))
 
         self._commands.obey(message.verb, message.arguments, reply)
 
-    def _send(self, channel: Channel, message: Message, fds: list[int] | None = None) -> None:
+    def _send(self, client: _Client, message: Message, fds: list[int] | None = None) -> None:
+        channel = client.channel
         if channel.fileno() == -1:
             return
         try:
             channel.send(message, fds or [])
             if channel.pending:
-                self._loop.add_writer(channel.fileno(), self._flush, channel)
+                self._loop.add_writer(channel.fileno(), self._flush, client)
         except (ChannelClosed, OSError):
-            self._drop(channel, None)
+            self._drop(client)
 
-    def _flush(self, channel: Channel) -> None:
+    def _flush(self, client: _Client) -> None:
         try:
-            if channel.flush():
-                self._loop.remove_writer(channel.fileno())
+            if client.channel.flush():
+                self._loop.remove_writer(client.channel.fileno())
         except ChannelClosed:
-            self._drop(channel, None)
+            self._drop(client)
 
-    def _drop(self, channel: Channel, on_close: Callable[[], None] | None) -> None:
-        fd = channel.fileno()
-        if fd != -1:
-            self._clients.pop(fd, None)
-            self._loop.remove_reader(fd)
-            self._loop.remove_writer(fd)
-            channel.close()
-        if on_close is not None:
-            on_close()
+    def _drop(self, client: _Client) -> None:
+        fd = client.channel.fileno()
+        if fd == -1:
+            return
+        self._clients.pop(fd, None)
+        self._loop.remove_reader(fd)
+        self._loop.remove_writer(fd)
+        client.channel.close()
+        if client.on_close is not None:
+            client.on_close()
 
     def close(self) -> None:
         """Answer nobody any more, and remove the socket file if it is still ours."""
-        for channel in list(self._clients.values()):
-            self._drop(channel, None)
+        for client in list(self._clients.values()):
+            client.on_close = None
+            self._drop(client)
         if self._listener is not None and self._path is not None:
             self._loop.remove_reader(self._listener.fileno())
             self._listener.close()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 from ..core.certificates import CertificateError
-from ..core.channel import ChannelClosed, channel_pair
+from ..core.channel import ChannelClosed, channel_pair, close_fds
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.messages import (
     Arrived,
@@ -29,8 +30,9 @@ from ..core.messages import (
     Welcome,
     ZygoteForked,
     ZygoteForkFailed,
+    clip,
 )
-from ..core.process import reap
+from ..core.process import is_child_of, reap
 from .fleet import Worker
 from .launch import launch
 from .lifecycle import ReloadState, WorkerState
@@ -40,7 +42,7 @@ from .office import Office
 from .policy import Policy
 from .reconcile import rolled
 from .reload import Reload, ReloadRecord, Waiter
-from .workforce import REVERT_S, Workforce
+from .workforce import MAX_REASON_CHARS, REVERT_S, Workforce
 
 #: A zygote that does not answer an order to fork within this time is stuck, and replaced.
 _FORK_TIMEOUT_S = 10.0
@@ -134,31 +136,41 @@ class Generations:
         self._office.loop.add_reader(zygote.channel.fileno(), self._on_readable, zygote)
 
     def _on_readable(self, zygote: ZygoteLink) -> None:
+        received: deque[tuple[Message, list[int]]] = deque()
         try:
-            for message, fds in zygote.channel.receive():
-                self._hear(zygote, message, fds)
+            received += zygote.channel.receive()
+            while received:
+                self._hear(zygote, *received.popleft())
         except ChannelClosed:
             self._zygote_gone(zygote)
         except ProtocolError as error:
+            close_fds(received)
             self._log.error(f"{zygote.name}: {error}; it is ended")
             self._kill_zygote(zygote)
         self._office.poke()
 
     def _hear(self, zygote: ZygoteLink, message: Message, fds: list[int]) -> None:
+        if not 1 < getattr(message, "pid", 2) < 2**31:  # what signals are sent to: 0, -1 and 1 are not one of us
+            close_fds([(message, fds)])
+            raise ProtocolError(f"it speaks of process {getattr(message, 'pid', 0)}")
         match message:
+            case Arrived() | Loaded() if not self._is_zygote(zygote, message.pid):
+                raise ProtocolError(f"it claims to be process {message.pid}")
             case Arrived():
                 self._welcome(zygote, message)
             case Loaded():
                 zygote.pid, zygote.loaded = message.pid, True
                 self._zygote_loaded(zygote, message)
             case LoadFailed():
-                self.fail(message.reason, message.traceback)
+                self.fail(clip(message.reason, MAX_REASON_CHARS), clip(message.traceback))
             case Forked():
                 zygote.unanswered.pop(message.worker, None)
                 self._workforce.forked(message, fds)
             case ForkFailed():
                 zygote.unanswered.pop(message.worker, None)
                 self._workforce.fork_failed(message)
+            case Exited() if not 0 <= message.status <= 0xFFFF:
+                raise ProtocolError(f"it reports an exit with the status {message.status}")
             case Exited():
                 self._workforce.reaped(message.pid, message.status)
             case Logged():
@@ -172,7 +184,14 @@ class Generations:
             case ZygoteForkFailed():
                 self._no_copy(message.generation, message.reason)
             case _:
+                close_fds([(message, fds)])
                 raise ProtocolError(f"it sent a {type(message).__name__}")
+
+    def _is_zygote(self, zygote: ZygoteLink, pid: int) -> bool:
+        """Whether `pid` can be that zygote's: the one we made, or a copy that one of ours made."""
+        return pid == zygote.pid or (
+            not zygote.pid and is_child_of(pid, (os.getpid(), *(other.pid for other in self._zygotes if other.pid)))
+        )
 
     def _welcome(self, zygote: ZygoteLink, message: Arrived) -> None:
         zygote.pid = message.pid
@@ -388,7 +407,11 @@ class Generations:
             self._loader = None
         self.reload.on("loaded")
         self.reload.deadline = min(self.reload.limit, now + office.policy.boot_timeout_s + _ROLL_MARGIN_S)
-        self._candidate_policy = Policy.from_message(message.policy)
+        try:
+            self._candidate_policy = Policy.from_message(message.policy)
+        except TypeError as error:
+            self.fail(f"the new program has another version of Aeros; restart the server to change it ({error})")
+            return
         try:
             office.take_certificates(generation, self._candidate_policy)
         except (CertificateError, OSError) as error:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 
+from ..core.messages import clip
 from ..core.process import describe_exit, reap
 from .office import Office
 
@@ -77,7 +78,7 @@ class Loader:
             return f"the new program was ended: {self._aborted}", said, logged
         last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
         reason = f"the new program ended with {describe_exit(status)} before it reached start()"
-        return reason + (f": {last}" if status and last else ""), said, logged
+        return reason + (f": {clip(last, 500)}" if status and last else ""), said, logged
 
     def succeeded(self) -> None:
         """It has reached start(): its standard error is the server's own from now on."""

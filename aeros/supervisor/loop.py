@@ -54,6 +54,9 @@ _REFUSED_S = 1.0
 #: With no worker at all there is nothing to look at.
 _IDLE_TICK_S = 60.0
 
+#: Three years: JSON's numbers know no bounds, clocks do.
+_LONGEST_S = 1e8
+
 Reply = Callable[[dict[str, Any] | AerosError], None]
 
 
@@ -527,7 +530,7 @@ def _reload_waiter(reply: Reply) -> Waiter:
 def _whole(arguments: dict[str, Any], name: str) -> int:
     value = arguments.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise OptionsError(f"{name} must be a whole number, not {value!r}")
+        raise OptionsError(f"{name} must be a whole number, not {str(value)[:80]}")
     return value
 
 
@@ -539,8 +542,8 @@ def _seconds(arguments: dict[str, Any], name: str) -> float | None:
     value = arguments.get(name)
     if value is None:
         return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
-        raise OptionsError(f"{name} must be a number of seconds above 0, not {value!r}")
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LONGEST_S:
+        raise OptionsError(f"{name} must be a number of seconds above 0, not {str(value)[:80]}")
     return float(value)
 
 

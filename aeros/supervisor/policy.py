@@ -9,6 +9,18 @@ if TYPE_CHECKING:
     from ..options import Options
 
 
+#: What a field may be as JSON has it, by the names in the annotations.
+_KINDS: dict[str, Any] = {
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "dict": dict,
+    "list": list,
+    "str": str,
+    "None": type(None),
+}
+
+
 @dataclass(frozen=True)
 class Policy:
     """Times in seconds, sizes in bytes; None or 0 turns a limit off."""
@@ -40,6 +52,11 @@ class Policy:
     @classmethod
     def from_message(cls, record: dict[str, Any]) -> Policy:
         """Return what another process of the family sent. Raises TypeError for a record that does not fit."""
+        for item in fields(cls):
+            value = record.get(item.name)
+            kinds = [_KINDS[name.partition("[")[0]] for name in str(item.type).split(" | ")]
+            if item.name in record and not any(isinstance(value, kind) for kind in kinds):
+                raise TypeError(f"{item.name} is a {type(value).__name__}")
         return cls(**record)
 
     def to_message(self) -> dict[str, Any]:

@@ -212,7 +212,8 @@ def _fill(
             continue
         if worker.state is WorkerState.STARTING:
             yield RetireWorker(worker.ident, "revert" if worker.generation > generation else "reload")
-        elif worker.generation != generation and newest:
+        elif worker.generation != generation and (newest or not worker.told_to_accept):
+            # One that was never told to accept is left of a refused reload, and serves nobody.
             yield RetireWorker(worker.ident, "reload")
         elif worker.generation == generation and newest > worker.ident:
             yield RetireWorker(worker.ident, "recycle")

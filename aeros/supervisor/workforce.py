@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from ..core.channel import ChannelClosed, channel_pair
+from ..core.channel import Bounds, ChannelClosed, channel_pair, close_fds
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
 from ..core.logs import worker_name
@@ -32,8 +32,9 @@ from ..core.messages import (
     ReopenLogs,
     Retire,
     WantsRetirement,
+    clip,
 )
-from ..core.process import DUMP_SIGNAL, describe_exit, reap, send_signal
+from ..core.process import DUMP_SIGNAL, describe_exit, is_child_of, reap, send_signal
 from ..core.scoreboard import HEARTBEAT, anonymous_file
 from ..errors import StateError
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
@@ -49,6 +50,10 @@ from .stacks import Stacks, take_stacks
 _OWN_GAP_S = 1.5
 #: Time for a stack dump to be written before the process is killed.
 _DUMP_S = 0.3
+#: Of a reason that somebody gives; it is one line of the log, and a part of the summary.
+MAX_REASON_CHARS = 2000
+#: A worker speaks of itself in short, and sends no descriptors.
+_BOUNDS = Bounds(fds=0)
 #: New workers of a refused reload get this long to end by themselves.
 REVERT_S = 5.0
 #: A zygote that says nothing of a worker's end for this long is stuck. (Its exit hooks take their time before that.)
@@ -102,7 +107,7 @@ class Workforce:
             return False
         zygote = self._zygote_of(generation)
         try:
-            channel, theirs = channel_pair("a worker")
+            channel, theirs = channel_pair("a worker", _BOUNDS)
             try:
                 dump_fd = anonymous_file("aeros-stacks")
             except OSError:
@@ -322,10 +327,13 @@ class Workforce:
 
     def _hear(self, worker: Worker, message: Message) -> None:
         match message:
+            case Ready() if worker.state is WorkerState.READY:
+                raise ProtocolError("it says twice that it is ready")
             case Ready():
                 # By nonce, not by pid or path: an answer of an earlier worker must never count.
                 if (message.generation, message.nonce) != (worker.generation, worker.nonce):
                     raise ProtocolError("it claims to be another worker")
+                self._believe(worker, message.pid, self._links[worker.ident].zygote)
                 worker.on("ready")
                 # Its zygote may not have said yet that it exists.
                 worker.pid = message.pid
@@ -333,18 +341,23 @@ class Workforce:
                 if self._office.policy.max_rss_bytes:
                     worker.ready_rss_bytes = _rss_bytes(worker.pid)
                 self._log.info(f"{name_of(worker)} ready in {show_duration(message.boot_s)}", **facts_of(worker))
+            case Accepting() if not worker.told_to_accept:
+                raise ProtocolError("it accepts connections without being told to")
             case Accepting():
                 worker.admitted = True
             case Draining():
                 worker.admitted = False
+                if worker.state is WorkerState.READY and not worker.recycle:
+                    self.recycle(worker, "it stopped accepting, unasked")
             case Failed():
-                worker.failure = message.reason if message.stage == "serving" else f"{message.stage}: {message.reason}"
+                failure = message.reason if message.stage == "serving" else f"{message.stage}: {message.reason}"
+                worker.failure = clip(failure, MAX_REASON_CHARS)
                 worker.traceback, worker.logged = message.traceback, message.logged
             case Logged():
                 self._office.recent.add(message.text)
             case WantsRetirement():
                 if not worker.recycle:
-                    self.recycle(worker, message.reason)
+                    self.recycle(worker, clip(message.reason, MAX_REASON_CHARS))
             case Goodbye():
                 if message.cut:
                     cut = f"{message.cut} connection{'s' if message.cut != 1 else ''}"
@@ -362,16 +375,32 @@ class Workforce:
             for fd in fds:
                 os.close(fd)
             return
+        link = self._links[worker.ident]
+        try:
+            self._believe(worker, message.pid, link.zygote)
+            if link.pidfd is not None:
+                raise ProtocolError(f"it forks {name_of(worker)} twice")
+        except ProtocolError:
+            close_fds([(message, fds)])
+            raise
         worker.pid = message.pid
-        self._links[worker.ident].pidfd = fds[0] if fds else None
+        link.pidfd = fds[0] if fds else None
         if worker.state is WorkerState.KILLING:
             self._signal(worker, signal.SIGKILL)
+
+    def _believe(self, worker: Worker, pid: int, zygote: ZygoteLink) -> None:
+        """Raise ProtocolError unless `pid` can be that of `worker`. We signal it, maybe as root, and who says so runs
+        code of the app's."""
+        ours = (zygote.pid, os.getpid())
+        if not 1 < pid < 2**31 or pid != (worker.pid or pid) or not is_child_of(pid, ours):
+            raise ProtocolError(f"it claims that {name_of(worker)} is process {pid}")
 
     def fork_failed(self, message: ForkFailed) -> None:
         """The zygote could not make it: the system refused, or a before_fork hook did."""
         worker = self._fleet.workers.get(message.worker)
         if worker is not None:
-            worker.failure = message.reason if message.errno else f"a before_fork hook raised {message.reason}"
+            reason = clip(message.reason, MAX_REASON_CHARS)
+            worker.failure = reason if message.errno else f"a before_fork hook raised {reason}"
             worker.traceback = "" if message.errno else message.traceback
             worker.refused = bool(message.errno)
             self.ended(worker, None)

@@ -16,7 +16,7 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from aeros.core.channel import Channel, ChannelClosed, channel_pair
@@ -462,8 +462,14 @@ class System:
             return False
         return True
 
+    def is_child_of(self, pid: int, parents: Collection[int]) -> bool:
+        process = self.processes.get(pid)
+        # Its parent may be the supervisor, which is this process to the code under test.
+        return process is not None and (process.parent in parents or process.parent == SUPERVISOR)
+
     def has_ended(self, pid: int, pidfd: int | None) -> bool:
-        return not self.processes[pid].running
+        process = self.processes.get(pid)
+        return process is None or not process.running
 
     def reap(self, pid: int, *, with_group: bool = False) -> int | None:
         process = self.processes.get(pid)
@@ -492,9 +498,9 @@ class System:
         program.stderr = os.dup(stderr_fd)
         return program.pid
 
-    def channel_pair(self, there: str) -> Any:
+    def channel_pair(self, *how: Any) -> Any:
         self._need_descriptors()
-        return channel_pair(there)
+        return channel_pair(*how)
 
     def anonymous_file(self, name: str) -> int:
         self._need_descriptors()
@@ -521,6 +527,8 @@ class System:
             (workforce, "has_ended", self.has_ended),
             (generations, "reap", self.reap),
             (loader, "reap", self.reap),
+            (workforce, "is_child_of", self.is_child_of),
+            (generations, "is_child_of", self.is_child_of),
             (generations, "launch", self.launch),
             (workforce, "channel_pair", self.channel_pair),
             (generations, "channel_pair", self.channel_pair),
@@ -666,6 +674,10 @@ class Family:
         if not self.over:
             self.task.cancel()
             self.loop.turn()
+        for link in self.supervisor.workforce._links.values():
+            link.close()
+        for zygote in self.supervisor.generations._zygotes:
+            zygote.channel.close()
         self.system.disarm()
         for process in self.system.running():
             process.end(signal.SIGKILL)

@@ -296,10 +296,9 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
             strangers = [one for one in self.running(PlayedWorker) if one.pid not in known and not one.deserted]
             # Forked, and its zygote has died or is about to tell.
             assert all(not one.accepting for one in strangers), strangers
-            # The one that forks, its spare, the candidate's; and as many that retire.
-            assert len(self.family.supervisor.generations._zygotes) <= 3 + len(
-                [one for one in self.running(PlayedZygote) if one.retiring or one.stuck or one.orders]
-            )
+            # The one that forks, its spare, the candidate's. Retired ones end with their last worker.
+            zygotes = self.family.supervisor.generations._zygotes
+            assert len([one for one in zygotes if not one.retired]) <= 4
 
     @invariant()
     def one_generation_serves_at_rest(self) -> None:
