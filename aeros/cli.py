@@ -217,7 +217,7 @@ def _find(options: argparse.Namespace, named: str | None) -> Server:
         raise OptionsError(f"--server {options.named} and {named}: name one server")
     named = named if named is not None else options.named
     if named is not None:
-        return connect(int(named) if named.isdigit() else named)
+        return connect(int(named) if named.isdecimal() else named)
     found = running_servers()
     if not found:
         raise NotAServerError(

@@ -50,7 +50,7 @@ def whole(low: int, high: int | None = None) -> Converter:
         if isinstance(value, int) and not isinstance(value, bool):
             number = value
         elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
-            number = int(value)
+            number = int(value.strip())  # int() knows less white space than strip()
         if number is None or number < low or (high is not None and number > high):
             raise BadValueError(f"must be a whole number {span}")
         return number
