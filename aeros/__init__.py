@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ServerStopped,
         StartError,
         StateError,
+        UpgradeFailed,
     )
     from .hooks import WorkerInfo
     from .inflight import RequestInFlight
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from .logs import JSONFormatter, RequestIdFilter
     from .server import Server, connect, running_servers
     from .stacks import Stack, WorkerStacks
-    from .status import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, WorkerStatus
+    from .status import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, Upgraded, WorkerStatus
 
 _HOMES = {
     "app": ("WebServer",),
@@ -59,6 +60,7 @@ _HOMES = {
         "ServerStopped",
         "StartError",
         "StateError",
+        "UpgradeFailed",
     ),
     "hooks": ("WorkerInfo",),
     "inflight": ("RequestInFlight",),
@@ -66,7 +68,16 @@ _HOMES = {
     "logs": ("JSONFormatter", "RequestIdFilter"),
     "server": ("Server", "connect", "running_servers"),
     "stacks": ("Stack", "WorkerStacks"),
-    "status": ("AcceptQueue", "LastExit", "Reloaded", "ServerStatus", "SlotStatus", "Totals", "WorkerStatus"),
+    "status": (
+        "AcceptQueue",
+        "LastExit",
+        "Reloaded",
+        "ServerStatus",
+        "SlotStatus",
+        "Totals",
+        "Upgraded",
+        "WorkerStatus",
+    ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -94,6 +105,8 @@ __all__ = [
     "StartError",
     "StateError",
     "Totals",
+    "UpgradeFailed",
+    "Upgraded",
     "WebServer",
     "WorkerInfo",
     "WorkerStacks",

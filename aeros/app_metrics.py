@@ -64,6 +64,17 @@ def _convert() -> None:
         ) from None
 
 
+def made() -> str:
+    """Return the directory this process has to remove, "" if there is none."""
+    return _made
+
+
+def adopt(directory: str) -> None:
+    """The directory is this process's to remove from now on."""
+    global _made  # noqa: PLW0603
+    _made = directory
+
+
 def forget() -> None:
     """The directory is another process's to remove."""
     global _made  # noqa: PLW0603

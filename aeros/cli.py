@@ -15,7 +15,7 @@ from .core.clock import show_duration
 from .core.exitcodes import ExitCode
 from .core.messages import MISBEHAVIOURS
 from .core.scoreboard import MAX_WORKERS
-from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed
+from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed, UpgradeFailed
 from .options import argument_parser, arguments_of
 from .server import Server, connect, running_servers
 from .version import __version__
@@ -30,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(arguments)
     except ReloadFailed as error:
         print(f"aeros: reload refused, the old workers go on serving: {error}", file=sys.stderr)
+        if error.traceback:
+            print(error.traceback.rstrip("\n"), file=sys.stderr)
+        return int(error.exit_code)
+    except UpgradeFailed as error:
+        print(f"aeros: upgrade refused, the old server goes on: {error}", file=sys.stderr)
         if error.traceback:
             print(error.traceback.rstrip("\n"), file=sys.stderr)
         return int(error.exit_code)
@@ -116,6 +121,17 @@ def _parser() -> argparse.ArgumentParser:
     reload = _steering(commands, "reload", "load the code anew and replace the workers; wait for the outcome", _reload)
     reload.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="refuse the reload if it takes longer")
 
+    upgrade = _steering(
+        commands,
+        "upgrade",
+        "replace the whole server, its supervisor too, without losing a connection; wait for the outcome",
+        _upgrade,
+        "The program is run again by the same command line, with a supervisor of its own: new Python, new Aeros, new "
+        "options. It inherits the sockets, and takes over when all its workers are ready; if anything fails before, "
+        "the old server goes on.",
+    )
+    upgrade.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="refuse the upgrade if it takes longer")
+
     scale = commands.add_parser("scale", help="change the number of workers, and wait until they are ready")
     scale.add_argument("numbers", nargs="+", metavar="[SERVER] N", help="the new number of workers")
     _server_option(scale)
@@ -157,9 +173,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _steering(commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-    """Add a command about a running server."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _steering(
+    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], more: str = ""
+) -> argparse.ArgumentParser:
+    """Add a command about a running server. more: for its own --help."""
+    description = " ".join(filter(None, (text[0].upper() + text[1:] + ".", more)))
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description)
     parser.add_argument("server", nargs="?", metavar="SERVER", help=_SERVER_HELP)
     _server_option(parser)
     parser.set_defaults(run=run)
@@ -274,6 +293,15 @@ def _reload(options: argparse.Namespace) -> int:
     done = _find(options, options.server).reload(timeout=options.timeout)
     same = "" if done.how == "rerun" else f" (the same code: {done.reason})"
     print(f"reloaded: generation {done.generation} serves after {show_duration(done.seconds)}{same}")
+    return int(ExitCode.OK)
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    done = _find(options, options.server).upgrade(timeout=options.timeout)
+    print(
+        f"upgraded: pid {done.pid} serves after {show_duration(done.seconds)} (Aeros {done.aeros_version}, Python "
+        f"{done.python_version}); pid {done.replaced} ends with its last connection"
+    )
     return int(ExitCode.OK)
 
 

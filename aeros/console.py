@@ -22,6 +22,11 @@ def render(status: ServerStatus) -> str:
             f"generation {last.generation} in {show_duration(last.seconds)}" if last.ok else f"refused: {last.reason}"
         )
         lines.append(f"last reload {local_time(last.at)}: {outcome}")
+    upgrade = status.last_upgrade
+    if upgrade is not None:
+        versions = f"Aeros {upgrade.aeros_version}, Python {upgrade.python_version}"
+        outcome = f"from pid {upgrade.replaced}; {versions}" if upgrade.ok else f"refused: {upgrade.reason}"
+        lines.append(f"last upgrade {local_time(upgrade.at)}: {outcome}")
     head = (
         "slot",
         "pid",

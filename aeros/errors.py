@@ -7,6 +7,7 @@ AerosError
 │   ├── BindError           an address could not be bound
 │   └── AppLoadError        the app could not be imported, is not ASGI, or its start-up failed
 ├── ReloadFailed            a reload was refused; the old workers go on serving
+├── UpgradeFailed           an upgrade was refused; the old supervisor goes on serving
 ├── ControlError            the control channel: nobody there, refused, garbage, timed out
 │   └── NotAServerError     the pid or path named is not a running Aeros server
 └── ServerStopped           the server ended while something was being asked of it
@@ -68,6 +69,14 @@ class AppLoadError(StartError):
 
 class ReloadFailed(AerosError):  # noqa: N818 - the documented name
     """A reload was refused and the old workers go on serving. `traceback` holds the new program's, as text."""
+
+    def __init__(self, message: str, *, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class UpgradeFailed(AerosError):  # noqa: N818 - as ReloadFailed
+    """An upgrade was refused and the server goes on as it was. `traceback` holds the new program's, as text."""
 
     def __init__(self, message: str, *, traceback: str = "") -> None:
         super().__init__(message)

@@ -21,7 +21,7 @@ from .core.scoreboard import Scoreboard
 from .errors import AerosError, ControlError, NotAServerError, ServerStopped
 from .inflight import RequestInFlight
 from .stacks import WorkerStacks
-from .status import Reloaded, ServerStatus, StatusReader
+from .status import Reloaded, ServerStatus, StatusReader, Upgraded
 from .supervisor.control import socket_path
 from .version import __version__
 
@@ -103,6 +103,16 @@ class Server:
         """
         answer = self._ask("reload", {"timeout_s": timeout}, None)
         return Reloaded(**answer)
+
+    def upgrade(self, timeout: float | None = None) -> Upgraded:
+        """Run the program again as a whole, with a supervisor of its own (new Python, new Aeros, new options), which
+        inherits the sockets and takes over when its workers are ready; return when it has.
+
+        This handle is then on the old server, which ends with its last connection; `connect` to the new one by the pid
+        of the result. timeout: seconds; after that the upgrade is refused. Raises UpgradeFailed when it was: the server
+        goes on as it was.
+        """
+        return Upgraded.from_message(self._ask("upgrade", {"timeout_s": timeout}, None))
 
     def scale(self, workers: int, timeout: float | None = 60.0) -> None:
         """Change the number of workers, and wait until they are ready. Raises OptionsError, ControlError."""

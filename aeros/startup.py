@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import inspect
 import os
+import platform
 import select
 import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from .core.channel import Channel, ChannelClosed, channel_pair
 from .core.exitcodes import ExitCode
 from .core.listener import Listener
 from .core.logs import LineLog
-from .core.messages import Arrived, LoadFailed, Welcome, clip
+from .core.messages import Arrived, Heir, Inherit, LoadFailed, Message, ProtocolError, Unfit, Welcome, clip
 from .core.privileges import Account, find_account, may_become, readable_by
 from .core.process import die_with_parent, fork, reset_signals
 from .core.scoreboard import Scoreboard
@@ -33,11 +35,13 @@ from .server import Server, connect
 from .status import ServerStatus, StatusReader
 from .supervisor.activation import take as take_activated
 from .supervisor.founding import found
-from .supervisor.launch import CHANNEL_VARIABLE, CommandLine
+from .supervisor.launch import CHANNEL_VARIABLE, UPGRADE_VARIABLE, CommandLine
 from .supervisor.listeners import bind_admin, bind_all, close_all, split_host_port
 from .supervisor.notify import Notifier
 from .supervisor.pidfile import PidFile
 from .supervisor.policy import Policy
+from .supervisor.succession import Inheritance, Succession
+from .supervisor.upgrade import Estate
 from .supervisor.zygote import Zygote
 from .titles import program_label
 from .version import __version__
@@ -78,9 +82,15 @@ def start(
         wanted = program if program and options.proctitle == "auto" else options.proctitle
         return replace(options, proctitle=program_label(wanted, _app_name(app)))
 
-    channel = _summons()
+    channel = _summons(CHANNEL_VARIABLE)
     if channel is not None:
         _become_zygote(channel, app, resolved)
+    channel = _summons(UPGRADE_VARIABLE)
+    if channel is not None:
+        with _explaining(channel):
+            options = resolved()
+            check_app(app)
+            return _supervise_next(channel, app, options, block)
     try:
         options = resolved()
         check_app(app)
@@ -152,7 +162,7 @@ def _warn_of_threads(log: LineLog) -> None:
 class _Preparation:
     """What both ways of starting need before the first fork. Everything that can fail, fails here."""
 
-    def __init__(self, app: Any, options: Options) -> None:
+    def __init__(self, app: Any, options: Options, inheritance: Inheritance | None = None) -> None:
         self.log = make_log(options)
         self.notifier: Notifier | None = None
         for warning in options.warnings:
@@ -160,21 +170,23 @@ class _Preparation:
         _check_tls(options)
         self.account = _account(options, self.log)
         self.policy = Policy.of(options)
-        self.pid_file = PidFile(options.pid_file) if options.pid_file else None
+        self.pid_file, self.same_pid_file = _pid_file(options, inheritance)
         activated = take_activated(os.environ)
         if activated.why_not:
             self.log.info(f"no sockets are taken from systemd: {activated.why_not}")
         try:
-            self.listeners = bind_all(options, activated)
+            self.listeners = bind_all(options, activated, inheritance)
         except BaseException:
             self.drop_pid_file()
             raise
         try:
-            self.admin = _admin(options, app, self.account) if options.admin else None
+            self.admin = _admin(options, app, self.account, inheritance) if options.admin else None
         except BaseException:
             close_all(self.listeners)
             self.drop_pid_file()
             raise
+        if inheritance is not None:
+            inheritance.let_go()
         self.scoreboard = Scoreboard.create()
         self.program = AppProgram(app, options, self.listeners, self.scoreboard, self.log)
         self.app = app
@@ -182,12 +194,23 @@ class _Preparation:
         _warn_of_threads(self.log)
 
     def drop_pid_file(self) -> None:
-        if self.pid_file is not None:
+        """Remove the pid file; not one that is still another supervisor's."""
+        if self.pid_file is not None and self.same_pid_file:
+            self.pid_file.forget()
+        elif self.pid_file is not None:
             self.pid_file.remove()
 
-    def found(self, command: CommandLine, owner: Channel | None = None) -> ExitCode:
-        """Become the supervisor until the end."""
+    def settle(self) -> None:
+        """What was inherited is ours."""
+        self.same_pid_file = False
         if self.pid_file is not None:
+            self.pid_file.write()
+
+    def found(
+        self, command: CommandLine, owner: Channel | None = None, succession: Succession | None = None
+    ) -> ExitCode:
+        """Become the supervisor until the end."""
+        if self.pid_file is not None and succession is None:
             self.pid_file.write()
         command = replace(command, account=self.account)
         try:
@@ -205,6 +228,8 @@ class _Preparation:
                 rim=_rim(self.options, "supervisor"),
                 admin=self.admin,
                 notifier=self.notifier,
+                estate=Estate(self.pid_file, app_metrics.made(), app_metrics.forget),
+                succession=succession,
             )
         finally:
             self.drop_pid_file()
@@ -224,11 +249,23 @@ class _Preparation:
         self.log.info(f"reload: {steer}; stop: Ctrl+C or SIGTERM")
 
 
-def _admin(options: Options, app: Any, account: Account | None) -> AdminChild:
+def _pid_file(options: Options, inheritance: Inheritance | None) -> tuple[PidFile | None, bool]:
+    """Return the pid file, and whether it is another supervisor's still. Raises StartError."""
+    if not options.pid_file:
+        return None, False
+    if inheritance is not None and os.path.abspath(options.pid_file) == inheritance.pid_file:  # noqa: PTH100
+        inherited = PidFile.inherit(options.pid_file, inheritance.pid_file_fd)
+        if inherited is not None:
+            inheritance.pid_file_fd = -1
+            return inherited, True
+    return PidFile(options.pid_file), False
+
+
+def _admin(options: Options, app: Any, account: Account | None, inheritance: Inheritance | None) -> AdminChild:
     from .core.admin import AdminSettings
     from .supervisor.admin import AdminChild
 
-    listener = bind_admin(options)
+    listener = bind_admin(options, inheritance)
     host, _ = split_host_port(options.admin or "")
     name = _app_name(app)
     directory = app_metrics.share() if options.app_metrics else ""
@@ -249,6 +286,29 @@ def _supervise_here(app: Any, options: Options) -> int:
     # Only here is this process the service itself, and not a part of it that started a server of its own.
     preparation.notifier = Notifier.take(os.environ, preparation.log)
     code = preparation.found(CommandLine.of_this_process())
+    if code is not ExitCode.OK:
+        sys.exit(int(code))
+    return 0
+
+
+def _supervise_next(channel: Channel, app: Any, options: Options, block: bool) -> int:
+    """This process succeeds the supervisor that ran it, if all goes well."""
+    if not block or not _can_supervise():
+        raise StateError(
+            "the new program starts its server with block=False, in a thread or in a running loop: such a server is a "
+            "child of its program and cannot succeed another; stop the old one and start it anew"
+        )
+    inheritance = _await_inheritance(channel, options)
+    preparation = _Preparation(app, options, inheritance)
+    preparation.notifier = Notifier.take(os.environ, preparation.log, predecessor=inheritance.pid)
+    preparation.notifier.muted = True
+
+    def settle() -> None:
+        preparation.settle()
+        app_metrics.adopt(inheritance.metrics_directory or app_metrics.made())
+
+    succession = Succession(channel, inheritance, settle, same_pid_file=preparation.same_pid_file)
+    code = preparation.found(CommandLine.of_this_process(), succession=succession)
     if code is not ExitCode.OK:
         sys.exit(int(code))
     return 0
@@ -394,12 +454,69 @@ def _flush_output() -> None:
             stream.flush()
 
 
+# --- the next supervisor -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _explaining(channel: Channel) -> Iterator[None]:
+    """Tell the supervisor that is to be succeeded why that comes to nothing, and end."""
+
+    def explain(reason: str, traceback: str, *, logged: bool) -> None:
+        facts = {"reason": clip(reason, 2000), "traceback": clip(traceback), "logged": logged}
+        with contextlib.suppress(ChannelClosed, OSError):
+            channel.setblocking(True)
+            channel.send(Unfit(facts))
+
+    try:
+        yield
+    except AerosError as error:
+        # The old supervisor says it, for both.
+        explain(str(error), getattr(error, "traceback", ""), logged=False)
+        sys.exit(int(error.exit_code))
+    except Exception as error:
+        import traceback
+
+        explain(f"{type(error).__name__}: {error}", traceback.format_exc(), logged=True)
+        raise
+
+
+def _await_inheritance(channel: Channel, options: Options) -> Inheritance:
+    """Ask for what the old supervisor has, and have its standard error. Raises StartError."""
+    warm_up_s = options.boot_timeout_s if options.warmup else 0.0
+    facts = {
+        "aeros": __version__,
+        "python": platform.python_version(),
+        "prepare_s": warm_up_s + options.boot_timeout_s,
+    }
+    found: tuple[Message, list[int]] | None = None
+    try:
+        channel.setblocking(True)
+        channel.send(Heir(os.getpid(), facts))
+        ready, _, _ = select.select([channel.fileno()], [], [], _WELCOME_TIMEOUT_S)
+        found = next(iter(channel.receive()), None) if ready else None
+    except ChannelClosed:
+        pass
+    except ProtocolError as error:
+        raise StartError(f"the supervisor before this one is not understood: {error}") from None
+    message, fds = found if found is not None else (None, [])
+    if not isinstance(message, Inherit):
+        sys.exit(int(ExitCode.FAILURE))  # the upgrade was given up, or the old supervisor is gone
+    _flush_output()
+    os.dup2(fds[0], 2)
+    os.close(fds[0])
+    try:
+        return Inheritance.from_message(message.facts, fds[1:])
+    except ValueError as error:
+        raise StartError(str(error)) from None
+
+
 # --- a later generation ------------------------------------------------------------------------------------------
 
 
-def _summons() -> Channel | None:
-    """Return the channel of the supervisor that ran this program to be its next generation, if one did."""
-    told = os.environ.pop(CHANNEL_VARIABLE, "")
+def _summons(variable: str) -> Channel | None:
+    """Return the channel of the supervisor that ran this program to be its next generation, or the next supervisor, if
+    one did."""
+    told = os.environ.pop(variable, "")
     if not told:
         return None
     number, _, faulthandler_is_ours = told.partition("+")
@@ -410,7 +527,10 @@ def _summons() -> Channel | None:
         faulthandler.disable()
     try:
         line = socket.socket(fileno=int(number))
-        line.set_inheritable(False)
+        # Not on a low number, which a bind (fd://3) might mean.
+        moved = fcntl.fcntl(line.fileno(), fcntl.F_DUPFD_CLOEXEC, 64)
+        line.close()
+        line = socket.socket(fileno=moved)
     except (OSError, ValueError):
         return None  # the variable was inherited by some other program, which starts a server of its own
     return Channel(line, "the supervisor")

@@ -53,6 +53,29 @@ class Reloaded:
 
 
 @dataclass(frozen=True)
+class Upgraded:
+    """The outcome of an upgrade. ok: the supervisor `pid` is the server instead of `replaced`. at: epoch seconds,
+    seconds: how long it took. aeros_version, python_version: of the new one. reason: why it was refused."""
+
+    ok: bool
+    pid: int
+    replaced: int
+    seconds: float
+    at: float
+    aeros_version: str = ""
+    python_version: str = ""
+    reason: str = ""
+    traceback: str = ""
+
+    @classmethod
+    def from_message(cls, record: dict[str, Any]) -> Upgraded:
+        """Return what another version of Aeros may have written: what it does not know of has its default, what we do
+        not know of is left out."""
+        known = {name: value for name, value in record.items() if name in cls.__dataclass_fields__}
+        return cls(**{"ok": True, "pid": 0, "replaced": 0, "seconds": 0.0, "at": 0.0, **known})
+
+
+@dataclass(frozen=True)
 class WorkerStatus:
     """One worker process.
 
@@ -117,7 +140,7 @@ class SlotStatus:
 
 @dataclass(frozen=True)
 class Totals:
-    """Since the server started, over all workers that ever were. Never goes down."""
+    """Since the server started, over all workers that ever were, through upgrades too. Never goes down."""
 
     requests: int
     responses: dict[str, int]
@@ -153,7 +176,8 @@ class ServerStatus:
     state: starting, ready, reloading, degraded (fewer than target_workers serve), failed (no worker can be kept
     up), draining (still accepting, for the drain delay before a stop), stopping, or stopped. admin: where the
     dashboard is, "" without. accept_queue: one per address, in the order of addresses. last_reload: None before the
-    first. rss_bytes and pss_bytes: of all workers.
+    first. last_upgrade: the one this server came by, or one that was refused since. rss_bytes and pss_bytes: of all
+    workers.
     """
 
     pid: int
@@ -173,6 +197,7 @@ class ServerStatus:
     slots: tuple[SlotStatus, ...]
     rss_bytes: int | None
     pss_bytes: int | None
+    last_upgrade: Upgraded | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain dicts, lists, numbers and strings, ready for JSON."""
@@ -201,7 +226,7 @@ class StatusReader:
             self._worker(record, figures, cell.read_requests(), slots.get(record["slot"]), now, now_mono)
             for record, cell, figures in readings
         )
-        last = summary.get("last_reload")
+        last, upgrade = summary.get("last_reload"), summary.get("last_upgrade")
         return ServerStatus(
             pid=summary.get("pid", 0),
             generation=summary.get("generation", 0),
@@ -223,6 +248,7 @@ class StatusReader:
             slots=tuple(slots[index] for index in sorted(slots)),
             rss_bytes=_sum(worker.rss_bytes for worker in workers),
             pss_bytes=_sum(worker.pss_bytes for worker in workers),
+            last_upgrade=Upgraded(**upgrade) if upgrade else None,
         )
 
     def requests(self) -> tuple[RequestInFlight, ...]:

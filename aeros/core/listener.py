@@ -34,6 +34,14 @@ class Listener:
         """Return what goes beside the descriptor to another process."""
         return {"bind": self.bind, "kind": self.kind}
 
+    def bequest(self) -> dict[str, Any]:
+        """Return what goes beside the descriptor to a supervisor that is to succeed this one."""
+        return {"bind": self.bind, "kind": self.kind, "inode": self.inode, "path": self.path}
+
+    def own(self, bequest: dict[str, Any]) -> None:
+        """Take what the old supervisor said of it: the socket file is ours to remove."""
+        self.inode, self.path = int(bequest.get("inode", 0)), str(bequest.get("path", ""))
+
     @classmethod
     def adopt(cls, fd: int, record: dict[str, Any]) -> Listener:
         """Return the listener another process of the family sent; it stays the other's to remove."""

@@ -193,7 +193,7 @@ class Certificates(Message):
 
 @record
 class Retire(Message):
-    """Drain and end. reason: "reload", "recycle", "scale" or "stop"; drain_timeout_s bounds the drain,
+    """Drain and end. reason: "reload", "recycle", "scale", "upgrade" or "stop"; drain_timeout_s bounds the drain,
     total_timeout_s is when the supervisor kills, both counted from now."""
 
     reason: str
@@ -276,6 +276,79 @@ class Goodbye(Message):
     cut: int
 
 
+# --- upgrade: the running supervisor and the one that is to succeed it ------------------------------------------
+#
+# Two versions of Aeros speak to each other with these. So their fields stay as they are for good; what is new goes into
+# `facts`, whose unknown keys are ignored and whose missing ones have defaults.
+
+
+@record
+class Heir(Message):
+    """A program run again for an upgrade has reached start() and asks what it inherits. facts: aeros, python,
+    prepare_s (how long its fleet may take)."""
+
+    pid: int
+    facts: dict[str, Any]
+
+
+@record
+class Inherit(Message):
+    """The answer. fds: standard error, then as facts say: listeners, the dashboard's listener, the pid file."""
+
+    fds: ClassVar[int] = -1
+    fd_count: int
+    facts: dict[str, Any]
+
+
+@record
+class Prepared(Message):
+    """Every worker of the new supervisor is ready, and waits for leave to accept."""
+
+    facts: dict[str, Any]
+
+
+@record
+class Unfit(Message):
+    """The new supervisor cannot be one, and ends. facts: reason, traceback, logged (whether it has logged that)."""
+
+    facts: dict[str, Any]
+
+
+@record
+class TakeOver(Message):
+    """The new supervisor's workers are to accept. From here on it may outlive the old one."""
+
+    facts: dict[str, Any]
+
+
+@record
+class TookOver(Message):
+    """They do. facts: kept (indexes of the inherited listeners that are in use), pid_file (whether it is)."""
+
+    facts: dict[str, Any]
+
+
+@record
+class Settled(Message):
+    """The new supervisor is the server. facts: legacy (what was counted so far), record, reload."""
+
+    facts: dict[str, Any]
+
+
+@record
+class Legacy(Message):
+    """What the old supervisor's workers have counted while they drain. facts: see `supervisor.ledger`."""
+
+    facts: dict[str, Any]
+
+
+@record
+class Abandon(Message):
+    """The upgrade is off: end. facts: why, where the new supervisor does not know."""
+
+    facts: dict[str, Any]
+
+
 # --- control: any client to supervisor and back ---------------------------------------------------------------
 
 
@@ -297,7 +370,7 @@ class Greeting(Message):
 
 @record
 class Command(Message):
-    """Do something. verb: reload, scale, restart, stop, reopen, wait_ready; arguments: see `supervisor.control`."""
+    """Do something. verb: reload, upgrade, scale, restart, stop, …; arguments: see `Supervisor.obey`."""
 
     request: int
     verb: str

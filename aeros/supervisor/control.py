@@ -99,10 +99,11 @@ class ControlLine:
         """Return the socket's path, "" when there is none."""
         return str(self._path or "")
 
-    def open(self, where: str) -> None:
+    def open(self, where: str, *, succeeding: bool = False) -> None:
         """Listen at `where`: a path, "auto" for the user's runtime directory, "off" for nowhere.
 
-        A place that cannot be had costs one line in the log, never the start.
+        succeeding: the place is another supervisor's, whose socket ours replaces without a moment between. A place that
+        cannot be had costs one line in the log, never the start.
         """
         if where == "off":
             return
@@ -111,30 +112,35 @@ class ControlLine:
             if where == "auto":
                 _private_directory(path.parent)
                 _clear_stale(path.parent)
-            self._listen(path)
+            self._listen(path, succeeding)
         except OSError as error:
             self._log.info(
                 f"no control socket: {path}: {error.strerror or error} (the server runs without; see --control)"
             )
 
-    def _listen(self, path: Path) -> None:
+    def _listen(self, path: Path, succeeding: bool) -> None:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(path.stat().st_mode):
                 raise OSError(errno.EEXIST, "a file of another kind is there")
-            with socket.socket(socket.AF_UNIX) as probe:
-                if probe.connect_ex(str(path)) == 0:
-                    raise OSError(errno.EADDRINUSE, "another server listens there")
-            path.unlink()
+            if not succeeding:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    if probe.connect_ex(str(path)) == 0:
+                        raise OSError(errno.EADDRINUSE, "another server listens there")
+                path.unlink()
+        bound = path.with_name(f".{os.getpid()}") if succeeding else path
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
         try:
-            listener.bind(str(path))
+            bound.unlink(missing_ok=True) if succeeding else None
+            listener.bind(str(bound))
+            listener.listen(16)
+            if succeeding:
+                bound.replace(path)
         except BaseException:
             listener.close()
             raise
         finally:
             os.umask(mask)
-        listener.listen(16)
         listener.setblocking(False)
         self._listener, self._path, self._inode = listener, path.absolute(), path.stat().st_ino
         self._watch()
@@ -280,11 +286,24 @@ class ControlLine:
         if client.on_close is not None:
             client.on_close()
 
+    def resume(self, where: str) -> None:
+        """Listen again if another supervisor, which then did not take over, has put its socket in the place of ours."""
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                if self._path.stat().st_ino == self._inode:
+                    return
+            self.retire()
+            self.open(where)
+
     def close(self) -> None:
-        """Answer nobody any more, and remove the socket file if it is still ours."""
+        """Answer nobody any more."""
         for client in list(self._clients.values()):
             client.on_close = None
             self._drop(client)
+        self.retire()
+
+    def retire(self) -> None:
+        """Take no more clients, and remove the socket file if it is still ours; those there are go on being served."""
         if self._listener is not None and self._path is not None:
             self._loop.remove_reader(self._listener.fileno())
             self._listener.close()

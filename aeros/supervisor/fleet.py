@@ -99,6 +99,10 @@ class Target:
     surge: int | None = None
     #: "" | "graceful" | "now"
     stopping: str = ""
+    #: Ready workers are not told to accept: another supervisor still is the server.
+    hold: bool = False
+    #: Another supervisor has taken over: the workers end as at a reload, for their clients meet a server again.
+    upgraded: bool = False
     #: Until when connections are still accepted before a stop (`--drain-delay`); 0.0 when no stop has been asked for.
     last_call_until: float = 0.0
     #: Generations whose zygote can fork at this moment.

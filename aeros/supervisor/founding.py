@@ -28,6 +28,8 @@ from .loop import Supervisor
 from .office import Office
 from .policy import Policy
 from .recent import RecentLog
+from .succession import Succession
+from .upgrade import Estate
 from .zygote import Program, Zygote
 
 if TYPE_CHECKING:
@@ -62,11 +64,14 @@ def found(
     rim: Rim | None = None,
     admin: AdminChild | None = None,
     notifier: Notifier | None = None,
+    estate: Estate | None = None,
+    succession: Succession | None = None,
 ) -> ExitCode:
     """Fork the first zygote from this process, supervise until the end, and return the exit code.
 
     For the main thread of a process without a running loop. Its signal handlers are as before afterwards.
-    in_child: called in the zygote, to let go of what is the supervisor's alone. Raises StartError when the system
+    in_child: called in the zygote, to let go of what is the supervisor's alone. estate: what an upgrade passes on.
+    succession: the line to the supervisor that this one is to succeed. Raises StartError when the system
     refuses the zygote.
     """
     recent = RecentLog()
@@ -102,6 +107,8 @@ def found(
         if admin is not None:
             admin.listener.sock.close()
         in_child()
+        if succession is not None:
+            succession.channel.close()
         if owner is not None:
             owner.close()
         if command.account is not None:
@@ -109,8 +116,14 @@ def found(
         Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log, rim=rim).run()
     theirs.close()
     target = Target(policy.workers, committed=1, surge=policy.reload_surge)
+    if succession is not None:
+        target.hold = True
+        if succession.inheritance.workers_asked == policy.workers and succession.inheritance.workers_now:
+            target.workers = succession.inheritance.workers_now  # scaled by hand, and the program says nothing new
     office = Office(policy, listeners, scoreboard, log, command, target, recent)
-    supervisor = Supervisor(office, ZygoteLink(1, channel, pid=pid), announce, control, admin, notifier)
+    supervisor = Supervisor(
+        office, ZygoteLink(1, channel, pid=pid), announce, control, admin, notifier, estate, succession
+    )
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()
     try:

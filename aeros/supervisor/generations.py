@@ -34,10 +34,9 @@ from ..core.messages import (
 )
 from ..core.process import is_child_of, reap
 from .fleet import Worker
-from .launch import launch
 from .lifecycle import ReloadState, WorkerState
 from .links import ZygoteLink
-from .loader import Loader
+from .loader import Loader, run_again
 from .office import Office
 from .policy import Policy
 from .reconcile import rolled
@@ -356,7 +355,8 @@ class Generations:
                 if self._left_to_serve():
                     reload.on("reverted")
                     self._finish(reload.failure)
-        if reload.idle and reload.queued and self._office.was_ready:
+        # During an upgrade requests wait: its outcome decides whose they are.
+        if reload.idle and reload.queued and self._office.was_ready and not self._office.upgrading:
             self._begin(now)
 
     def _begin(self, now: float) -> None:
@@ -379,24 +379,8 @@ class Generations:
             self.fail(f"cannot run the program again: {error}")
 
     def _run_again(self, generation: int) -> None:
-        channel, theirs = channel_pair("the new program")
-        try:
-            stderr_read, stderr_write = os.pipe()
-        except OSError:
-            channel.close()
-            theirs.close()
-            raise
-        try:
-            with theirs:
-                pid = launch(self._office.command, theirs.fileno(), stderr_write)
-        except OSError:
-            channel.close()
-            os.close(stderr_read)
-            raise
-        finally:
-            os.close(stderr_write)
-        self._loader = Loader(self._office, pid, generation, stderr_read)
-        zygote = ZygoteLink(generation, channel, pid=pid)
+        self._loader, channel = run_again(self._office, generation, self._office.command)
+        zygote = ZygoteLink(generation, channel, pid=self._loader.pid)
         self._zygotes.append(zygote)
         self._watch(zygote)
 

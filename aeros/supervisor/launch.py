@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from ..core.privileges import Account
 
 #: Tells the program that, when it reaches start(), it is to become the zygote on this descriptor.
 CHANNEL_VARIABLE = "AEROS_INTERNAL_CHANNEL"
+#: The same, but it is to become the supervisor that succeeds the one at the other end.
+UPGRADE_VARIABLE = "AEROS_INTERNAL_UPGRADE"
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
 # outlive it), be the user it is to run as, stand where the first one stood (the path, so that a switched symlink is
@@ -77,21 +79,28 @@ def _logical_directory() -> str:
         return told or "/"
 
 
-def launch(command: CommandLine, channel_fd: int, stderr_fd: int, environ: Sequence[tuple[str, str]] = ()) -> int:
+def launch(
+    command: CommandLine,
+    channel_fd: int,
+    stderr_fd: int,
+    variable: str = CHANNEL_VARIABLE,
+    environ: Mapping[str, str] | None = None,
+) -> int:
     """Start the program again with its end of a channel and its standard error; return the pid.
 
-    Not a fork of ours: posix_spawn runs nothing of this process in the child. Raises OSError.
+    variable: CHANNEL_VARIABLE or UPGRADE_VARIABLE. environ: variables beside those of this process. Not a fork of ours:
+    posix_spawn runs nothing of this process in the child. Raises OSError.
     """
     account, frozen = command.account, getattr(sys, "frozen", False)
     if frozen and account is not None:
         raise OSError("a frozen program has no interpreter that could give up root before it; restart to change it")
-    environment = dict(os.environ) | (account.environment if account is not None else {}) | dict(environ)
+    environment = dict(os.environ) | (account.environment if account is not None else {}) | dict(environ or {})
     ids = _ids(account)
     # Descriptor 3 is the channel in the child; whatever else is open here closes on exec.
-    environment[CHANNEL_VARIABLE] = "3"
+    environment[variable] = "3"
     if "PYTHONFAULTHANDLER" not in environment:
         # A program that hangs can then be asked where: SIGABRT prints its stack. Taken back by start().
-        environment |= {"PYTHONFAULTHANDLER": "1", CHANNEL_VARIABLE: "3+faulthandler"}
+        environment |= {"PYTHONFAULTHANDLER": "1", variable: "3+faulthandler"}
     shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), command.directory, ids, *command.arguments)
     spare = os.dup(channel_fd) if channel_fd == 3 else channel_fd
     try:

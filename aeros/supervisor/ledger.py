@@ -22,12 +22,13 @@ class Totals:
     seconds_sum: float = 0.0
     histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BUCKETS)
 
-    def add(self, figures: CellFigures) -> None:
-        """Add the last figures of a worker. A request it died in counts as one without a response."""
+    def add(self, figures: CellFigures, *, last: bool = True) -> None:
+        """Add the figures of a worker. last: a request it died in counts as one without a response."""
         self.requests += figures.requests
         for index, count in enumerate(figures.responses):
             self.responses[index] += count
-        self.responses[-1] += max(0, figures.requests - sum(figures.responses))
+        if last:
+            self.responses[-1] += max(0, figures.requests - sum(figures.responses))
         self.connections += figures.connections_total
         self.websockets += figures.websockets_total
         self.bytes_in += figures.bytes_in
@@ -36,8 +37,62 @@ class Totals:
         for index, count in enumerate(figures.histogram):
             self.histogram[index] += count
 
+    def plus(self, other: Totals) -> Totals:
+        """Return the sums of both."""
+        return Totals(**{name: _sum(value, getattr(other, name)) for name, value in vars(self).items()})
+
     def to_message(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+@dataclass
+class Accounts:
+    """All that is counted in a server and must never go down, also when another supervisor takes it over.
+
+    exits: of workers, by kind. reloads: by outcome. slots: requests, responses 5xx and restarts of each.
+    """
+
+    totals: Totals = field(default_factory=Totals)
+    exits: dict[str, int] = field(default_factory=dict)
+    reloads: dict[str, int] = field(default_factory=dict)
+    slots: dict[int, list[int]] = field(default_factory=dict)
+
+    def plus(self, other: Accounts) -> Accounts:
+        """Return the sums of both."""
+        return Accounts(
+            self.totals.plus(other.totals),
+            _merged(self.exits, other.exits),
+            _merged(self.reloads, other.reloads),
+            {slot: self._slot(slot, other) for slot in sorted({*self.slots, *other.slots})},
+        )
+
+    def _slot(self, slot: int, other: Accounts) -> list[int]:
+        return _sum(self.slots.get(slot, [0, 0, 0]), other.slots.get(slot, [0, 0, 0]))  # type: ignore[no-any-return]
+
+    def to_message(self) -> dict[str, Any]:
+        slots = {str(slot): counts for slot, counts in self.slots.items()}
+        return {"totals": self.totals.to_message(), "exits": self.exits, "reloads": self.reloads, "slots": slots}
+
+    @classmethod
+    def from_message(cls, record: Any) -> Accounts:
+        """Return what another supervisor sent, perhaps of another version of Aeros. Raises ValueError if it does not
+        count as we do: buckets of other widths cannot be added."""
+        try:
+            totals = Totals(**record["totals"])
+            accounts = cls(totals, dict(record["exits"]), dict(record["reloads"]))
+            accounts.slots = {int(slot): [*counts][:3] for slot, counts in record["slots"].items()}
+            return cls().plus(accounts)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _sum(one: Any, other: Any) -> Any:
+    """Add numbers, or lists of them of the same length. Raises ValueError."""
+    return [a + b for a, b in zip(one, other, strict=True)] if isinstance(one, list) else one + other
+
+
+def _merged(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in (*one, *(set(other) - set(one)))}
 
 
 class Cells:

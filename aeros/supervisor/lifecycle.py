@@ -1,4 +1,4 @@
-"""The three state machines, each a closed enum and a table of its edges; nothing else may change a state."""
+"""The state machines, each a closed enum and a table of its edges; nothing else may change a state."""
 
 from __future__ import annotations
 
@@ -37,6 +37,28 @@ class ReloadState(StrEnum):
     LOADING = "loading"
     ROLLING = "rolling"
     REVERTING = "reverting"
+
+
+class UpgradeState(StrEnum):
+    """The way from one supervisor to the next, as the old one goes it. OVER: the new one is the server."""
+
+    IDLE = "idle"
+    LOADING = "loading"
+    PREPARING = "preparing"
+    TAKING_OVER = "taking over"
+    ENDING = "ending"
+    OVER = "over"
+
+
+class HeirState(StrEnum):
+    """The same way as the new one goes it. ABANDONED: the upgrade is off, and this supervisor ends."""
+
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    ADMITTING = "admitting"
+    ACCEPTING = "accepting"
+    SETTLED = "settled"
+    ABANDONED = "abandoned"
 
 
 WORKER_EDGES: Mapping[tuple[WorkerState, str], WorkerState] = {
@@ -82,6 +104,29 @@ RELOAD_EDGES: Mapping[tuple[ReloadState, str], ReloadState] = {
     (ReloadState.ROLLING, "commit"): ReloadState.IDLE,
     (ReloadState.ROLLING, "fail"): ReloadState.REVERTING,
     (ReloadState.REVERTING, "reverted"): ReloadState.IDLE,
+}
+
+UPGRADE_EDGES: Mapping[tuple[UpgradeState, str], UpgradeState] = {
+    (UpgradeState.IDLE, "request"): UpgradeState.LOADING,
+    (UpgradeState.LOADING, "arrived"): UpgradeState.PREPARING,
+    (UpgradeState.LOADING, "fail"): UpgradeState.ENDING,
+    (UpgradeState.PREPARING, "prepared"): UpgradeState.TAKING_OVER,
+    (UpgradeState.PREPARING, "fail"): UpgradeState.ENDING,
+    (UpgradeState.TAKING_OVER, "took_over"): UpgradeState.OVER,
+    (UpgradeState.TAKING_OVER, "fail"): UpgradeState.ENDING,
+    (UpgradeState.ENDING, "gone"): UpgradeState.IDLE,
+}
+
+HEIR_EDGES: Mapping[tuple[HeirState, str], HeirState] = {
+    (HeirState.PREPARING, "ready"): HeirState.PREPARED,
+    (HeirState.PREPARING, "abandon"): HeirState.ABANDONED,
+    (HeirState.PREPARED, "take_over"): HeirState.ADMITTING,
+    (HeirState.PREPARED, "abandon"): HeirState.ABANDONED,
+    (HeirState.ADMITTING, "admitted"): HeirState.ACCEPTING,
+    (HeirState.ADMITTING, "settle"): HeirState.SETTLED,
+    (HeirState.ADMITTING, "abandon"): HeirState.ABANDONED,
+    (HeirState.ACCEPTING, "settle"): HeirState.SETTLED,
+    (HeirState.ACCEPTING, "abandon"): HeirState.ABANDONED,
 }
 
 S = TypeVar("S", bound=StrEnum)

@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.listener import Kind, Listener
 from ..errors import BindError
@@ -21,17 +21,21 @@ from .activation import NONE, Activated
 
 if TYPE_CHECKING:
     from ..options import Options
+    from .succession import Inheritance
 
 
-def bind_all(options: Options, activated: Activated = NONE) -> list[Listener]:
+def bind_all(options: Options, activated: Activated = NONE, inheritance: Inheritance | None = None) -> list[Listener]:
     """Bind every address of `options`, or none. Raises BindError naming the address and what to do.
 
     activated: sockets of systemd's, taken where no bind was given, or by name. They are closed when it fails.
+    inheritance: what the supervisor before this one has bound; claimed where it is the same address.
     """
     secure = bool(options.hypercorn.get("certfile")) or _has_tls(options)
     binds = options.binds
     if activated.sockets and options.sources.get("bind") == "default":
         binds = tuple(f"fd://{name}" for name in activated.names)
+    if inheritance is not None and _were_activated(options, inheritance):
+        binds = inheritance.binds
     plan: list[tuple[str, Kind]] = [(bind, "secure" if secure else "insecure") for bind in binds]
     if secure:
         plan += [(bind, "insecure") for bind in options.insecure_binds]
@@ -43,6 +47,8 @@ def bind_all(options: Options, activated: Activated = NONE) -> list[Listener]:
                 # One after the other, so that those before it are closed when one is refused.
                 for fd in passed:
                     listeners.append(_adopt_descriptor(bind, kind, fd))
+            elif inherited := _inherited(bind, kind, inheritance):
+                listeners += inherited
             else:
                 listeners.append(_bind(bind, kind, options))
     except BaseException:
@@ -54,10 +60,35 @@ def bind_all(options: Options, activated: Activated = NONE) -> list[Listener]:
     return listeners
 
 
-def bind_admin(options: Options) -> Listener:
-    """Bind the address of the dashboard. Raises BindError."""
+def bind_admin(options: Options, inheritance: Inheritance | None = None) -> Listener:
+    """Bind the address of the dashboard, or claim it. Raises BindError."""
     assert options.admin is not None
+    if inheritance is not None and (inherited := inheritance.admin) is not None:
+        same = inherited.sock.getsockname()[:2] == _resolved(options.admin, "insecure")[1][:2]
+        if inherited.bind == options.admin or same:
+            inheritance.admin = None
+            return inherited
     return _bind_inet(options.admin, "insecure", options)
+
+
+def _were_activated(options: Options, inheritance: Inheritance) -> bool:
+    """Whether the sockets were systemd's, and taken for want of a bind, which is still wanting."""
+    binds = inheritance.binds
+    return options.sources.get("bind") == "default" and bool(binds) and all(bind.startswith("fd://") for bind in binds)
+
+
+def _inherited(bind: str, kind: Kind, inheritance: Inheritance | None) -> list[Listener]:
+    """Return the listeners of the supervisor before this one that `bind` means."""
+    if inheritance is None:
+        return []
+    named = bind.startswith("fd://")
+    found = inheritance.claim(bind, datagrams=kind == "quic", every=named)
+    if not found and not named and not bind.startswith("unix:"):
+        # Written otherwise, as localhost:8000 instead of 127.0.0.1:8000.
+        found = inheritance.claim(bind, datagrams=kind == "quic", name=_resolved(bind, kind)[1][:2])
+    for listener in found:
+        listener.bind, listener.kind = bind, kind
+    return found
 
 
 def _passed(bind: str, activated: Activated) -> list[int]:
@@ -94,7 +125,8 @@ def _bind(bind: str, kind: Kind, options: Options) -> Listener:
     return _bind_inet(bind, kind, options)
 
 
-def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
+def _resolved(bind: str, kind: Kind) -> tuple[socket.AddressFamily, Any]:
+    """Return the family and the address of a bind. Raises BindError."""
     host, port = split_host_port(bind)
     kind_of_socket = socket.SOCK_DGRAM if kind == "quic" else socket.SOCK_STREAM
     try:
@@ -106,6 +138,13 @@ def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
             f"cannot bind {bind}: the host {host!r} is not known here ({error.strerror or error})"
         ) from None
     family, _, _, _, address = found[0]
+    return family, address
+
+
+def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
+    host, port = split_host_port(bind)
+    family, address = _resolved(bind, kind)
+    kind_of_socket = socket.SOCK_DGRAM if kind == "quic" else socket.SOCK_STREAM
     # IPPROTO_TCP and not 0: asyncio sets TCP_NODELAY only on sockets that say they are TCP.
     sock = socket.socket(family, kind_of_socket, socket.IPPROTO_UDP if kind == "quic" else socket.IPPROTO_TCP)
     try:

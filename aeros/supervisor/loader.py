@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 
+from ..core.channel import Channel, channel_pair
 from ..core.messages import clip
 from ..core.process import describe_exit, reap
+from .launch import CHANNEL_VARIABLE, CommandLine, launch
 from .office import Office
 
 #: How much of the end of what it printed is kept, for whoever asked for the reload.
@@ -92,3 +95,33 @@ class Loader:
             pass
         self._office.loop.remove_reader(self._fd)
         os.close(self._fd)
+
+
+def run_again(
+    office: Office,
+    generation: int,
+    command: CommandLine,
+    variable: str = CHANNEL_VARIABLE,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Loader, Channel]:
+    """Start the program again; return it, and our end of its channel. variable, environ: see `launch`.
+
+    Raises OSError; then nothing was started.
+    """
+    channel, theirs = channel_pair("the new program")
+    try:
+        stderr_read, stderr_write = os.pipe()
+    except OSError:
+        channel.close()
+        theirs.close()
+        raise
+    try:
+        with theirs:
+            pid = launch(command, theirs.fileno(), stderr_write, variable, environ)
+    except OSError:
+        channel.close()
+        os.close(stderr_read)
+        raise
+    finally:
+        os.close(stderr_write)
+    return Loader(office, pid, generation, stderr_read), channel

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -20,12 +21,14 @@ from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
 from ..core.messages import MISBEHAVIOURS
 from ..core.scoreboard import MAX_WORKERS, heartbeat_every_s
-from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError
+from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError, UpgradeFailed
+from ..status import Upgraded
 from ..titles import Title
 from .admin import AdminChild
 from .control import ControlLine
 from .fleet import Worker
 from .generations import PILOT_S, Generations
+from .ledger import Accounts
 from .lifecycle import SlotState, WorkerState
 from .links import ZygoteLink
 from .listeners import close_all
@@ -45,6 +48,9 @@ from .reconcile import (
     reconcile,
 )
 from .reload import ReloadRecord, Waiter
+from .succession import Succession
+from .upgrade import Estate, Upgrade
+from .upgrade import Waiter as UpgradeWaiter
 from .workforce import Workforce
 
 #: How often heartbeats and limits are looked at when nothing else happens.
@@ -71,9 +77,11 @@ class Supervisor:
         control: str,
         admin: AdminChild | None = None,
         notifier: Notifier | None = None,
+        estate: Estate | None = None,
+        succession: Succession | None = None,
     ) -> None:
         """announce: called once, when all workers are ready. control: where the control socket is to be. admin: the
-        dashboard's process, if there is to be one."""
+        dashboard's process, if there is to be one. estate, succession: see `upgrade` and `succession`."""
         self.office = office
         self.addresses = [listener.address for listener in office.listeners]
         self.control: ControlLine
@@ -84,6 +92,17 @@ class Supervisor:
         self._title = Title(office.policy.proctitle)
         self._notifier = notifier if notifier is not None else Notifier("", 0.0, {}, office.log)
         self._control_where = control
+        self._succession = succession
+        self._inherited = Accounts()
+        self.upgrade = Upgrade(
+            office,
+            estate if estate is not None else Estate(),
+            admin,
+            self._notifier,
+            lambda: self._accounts(living=True),
+            self._upgrade_failed,
+            self._upgraded,
+        )
         self._started_at = wall_time()
         self._start_failure: tuple[str, str] | None = None
         self._ready_waiters: list[Callable[[AerosError | None], None]] = []
@@ -99,7 +118,10 @@ class Supervisor:
         office.open()
         self._foreign_children = frozenset(foreign_children)
         self.control = ControlLine(self, office.scoreboard.read_only_fd, office.log)
-        self.control.open(self._control_where)
+        if self._succession is None:
+            self.control.open(self._control_where)
+        else:
+            self._succession.open(self)
         if owner is not None:
             self.control.adopt(owner, self._owner_is_gone)
         self.generations.open(self.workforce)
@@ -107,7 +129,7 @@ class Supervisor:
             office.take_certificates(office.target.committed, office.policy)
         except CertificateError as error:
             self._fail_start(str(error))
-        if self.admin is not None:
+        if self.admin is not None and self._succession is None:
             self.admin.open(office, self.control.adopt)
         office.fleet.set_slots(office.target)
         office.target.pilot_until = monotonic() + PILOT_S
@@ -130,7 +152,8 @@ class Supervisor:
         tick_s = min(_TICK_S, heartbeat_every_s(office.policy.loop_warn_s)) if office.policy.loop_warn_s else _TICK_S
         wake_at = now + (tick_s if office.fleet.workers else _IDLE_TICK_S)
         next_at = next_wake(office.fleet, office.target, office.policy, now)
-        for at in (next_at, self.generations.deadline, office.target.last_call_until, self._notifier.wake_at):
+        wakes = (next_at, self.generations.deadline, self.upgrade.deadline, office.target.last_call_until)
+        for at in (*wakes, self._notifier.wake_at):
             if at and at > now:
                 wake_at = min(wake_at, at)
         # A millisecond more, or a timer that fires a hair early makes an extra round.
@@ -160,6 +183,7 @@ class Supervisor:
                 break
         self.generations.advance()
         self.generations.check(now)
+        self.upgrade.check(now)
         self._check_ready()
         facts = self._facts()
         self._notifier.tell(facts, now)
@@ -189,15 +213,20 @@ class Supervisor:
         return True
 
     def _finished(self) -> bool:
-        return bool(self.office.target.stopping) and not self.office.fleet.workers and self.generations.gone
+        over = not self.office.fleet.workers and self.generations.gone and self.upgrade.gone
+        return bool(self.office.target.stopping) and over
 
     def _close(self) -> None:
+        self.upgrade.conclude()
         for reply in self._stop_waiters:
             reply({"exit_code": int(self.office.exit_code)})
         for waiter in self._ready_waiters:
             waiter(self._why_never_ready())
         self.office.dirty = True
         self.office.publish(self.summary)
+        self.upgrade.close()
+        if self._succession is not None:
+            self._succession.close()
         if self.admin is not None:
             self.admin.close()
         self.office.recent.release()
@@ -214,7 +243,9 @@ class Supervisor:
         try:
             match verb:
                 case "reload":
-                    self.reload(_reload_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
+                    self.reload(self._reload_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
+                case "upgrade":
+                    self.begin_upgrade(_upgrade_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
                 case "scale":
                     self.scale(_whole(arguments, "workers"))
                     self._when_ready(lambda error: reply(error or {"workers": self.office.target.workers}))
@@ -258,12 +289,14 @@ class Supervisor:
             return
         first = not office.target.stopping
         office.target.stopping = how
-        office.log.info(f"stopping{' now' if how == 'now' else ''}: {why}")
+        if not office.target.upgraded or how == "now":
+            office.log.info(f"stopping{' now' if how == 'now' else ''}: {why}")
         if first:
             # Refused from the moment the last worker has taken what the kernel had queued.
             for listener in office.listeners:
                 listener.sock.close()
             self.generations.stop()
+        self.upgrade.stop(how)
         office.poke()
 
     def _last_call(self, delay_s: float, why: str) -> None:
@@ -272,12 +305,18 @@ class Supervisor:
         office.target.last_call_until = monotonic() + delay_s
         office.log.info(f"stopping: {why}; accepting connections for {show_duration(delay_s)} more (--drain-delay)")
         self.workforce.last_call()
+        self.upgrade.stop("graceful")
         office.poke()
 
     def reload(self, waiter: Waiter | None, timeout_s: float | None, why: str) -> None:
         """Ask for a new generation. Raises StateError when the server is stopping."""
         self._refuse_when_stopping()
         self.generations.request(waiter, timeout_s, why)
+
+    def begin_upgrade(self, waiter: UpgradeWaiter | None, timeout_s: float | None, why: str) -> None:
+        """Start the supervisor that is to succeed this one. Raises UpgradeFailed, StateError."""
+        self._refuse_when_stopping()
+        self.upgrade.request(waiter, timeout_s, why, reloading=not self.generations.reload.idle)
 
     def scale(self, workers: int) -> None:
         """Change the number of workers. Raises OptionsError when it is not sensible."""
@@ -364,7 +403,7 @@ class Supervisor:
                 case signal.SIGUSR1:
                     self.reopen_logs()
                 case signal.SIGUSR2:
-                    self.office.log.warning("SIGUSR2 ignored: this version cannot replace its supervisor")
+                    self.begin_upgrade(None, None, name)
                 case signal.SIGCHLD:
                     self._reap()
         except AerosError as error:
@@ -375,11 +414,12 @@ class Supervisor:
     def _reap(self) -> None:
         """Reap zygotes, programs being run again, and every orphan the family (or, as PID 1, the system) left us."""
         self.generations.reap()
+        self.upgrade.reap()
         self.workforce.reap_adopted()
         if self.admin is not None:
             self.admin.reap()
         if not self._foreign_children:
-            while (pid := _ended_child()) and pid != self.generations.loader_pid:
+            while (pid := _ended_child()) and pid not in (self.generations.loader_pid, self.upgrade.pid):
                 # A worker may have ended since the lines above: its exit must not be lost.
                 self.workforce.reap_adopted()
                 with contextlib.suppress(ChildProcessError):
@@ -391,6 +431,11 @@ class Supervisor:
     def _check_ready(self) -> None:
         office = self.office
         wanted = office.target.workers
+        if self._succession is not None and office.target.hold:
+            ready = {worker.slot for worker in office.fleet.workers.values() if worker.state is WorkerState.READY}
+            if len(ready) >= wanted and not office.target.stopping:
+                self._succession.ready()
+            return
         if len({worker.slot for worker in office.fleet.serving() if worker.slot < wanted}) < wanted:
             return
         if any(worker.slot >= wanted and worker.alive for worker in office.fleet.workers.values()):
@@ -399,6 +444,8 @@ class Supervisor:
             office.was_ready = True
             office.dirty = True
             self._announce(self)
+            if self._succession is not None:
+                self._succession.accepting()
         waiters, self._ready_waiters = self._ready_waiters, []
         office.answers += [partial(waiter, None) for waiter in waiters]
 
@@ -429,6 +476,8 @@ class Supervisor:
             return
         self._start_failure = (reason, traceback)
         self.office.log.critical(f"the server cannot start: {reason}", traceback="" if logged else traceback)
+        if self._succession is not None:
+            self._succession.failed(reason, traceback)
         self.office.first_error(ExitCode.APP)
         self.stop("graceful", "the start failed")
         for worker in list(self.office.fleet.workers.values()):
@@ -440,6 +489,69 @@ class Supervisor:
         if self._start_failure is not None:
             return AppLoadError(self._start_failure[0], traceback=self._start_failure[1])
         return ServerStopped("the server has stopped")
+
+    # --- upgrade ---------------------------------------------------------------------------------------------
+
+    def admit(self) -> None:
+        """The old supervisor has given leave; see `succession.Heir`."""
+        # Before the workers accept: who hears that they do may ask us at once.
+        self.control.open(self._control_where, succeeding=True)
+        self.office.target.hold = False
+        self.office.poke()
+
+    def settle(self, accounts: Accounts, record: Upgraded | None, reload: bool) -> None:
+        """This supervisor is the server now; see `succession.Heir`."""
+        self._notifier.muted = False
+        self._inherited = accounts
+        self.upgrade.last = record
+        if self.admin is not None:
+            self.admin.open(self.office, self.control.adopt)
+        if reload:
+            self.generations.request(None, None, "asked for during the upgrade")
+        self.office.poke()
+
+    def inherit(self, accounts: Accounts) -> None:
+        """See `succession.Heir`."""
+        self._inherited = accounts
+        self.office.poke()
+
+    def _upgrade_failed(self) -> None:
+        """The new supervisor was to take over, and did not: it may have put its control socket in the place of ours."""
+        if not self.office.target.stopping:
+            self.control.resume(self._control_where)
+
+    def _upgraded(self, record: Upgraded) -> bool:
+        """The new supervisor is the server: end as at a reload, since whoever is told to go meets a server again."""
+        queued = self.generations.reload.queued
+        self.control.retire()
+        self.office.target.upgraded = True
+        self.stop("graceful", f"upgraded to pid {record.pid}")
+        return queued
+
+    def _reload_waiter(self, reply: Reply) -> Waiter:
+        def waiter(record: ReloadRecord | None) -> None:
+            upgraded = self.upgrade.last
+            if record is None and self.office.target.upgraded and upgraded is not None:
+                reply(ServerStopped(f"an upgrade came first: the server is pid {upgraded.pid} now, which reloads"))
+            elif record is None:
+                reply(ServerStopped("the server stopped before the reload was done"))
+            elif record.ok:
+                reply(record.to_message())
+            else:
+                reply(ReloadFailed(record.reason, traceback=record.traceback))
+
+        return waiter
+
+    def _accounts(self, *, living: bool) -> Accounts:
+        """Return all that was counted here and before us. living: by workers that have not ended, too."""
+        slots = self.office.fleet.slots.values()
+        own = Accounts(
+            self.workforce.counted(living=living),
+            self.workforce.exit_counts,
+            self.generations.counts,
+            {slot.index: [*self.workforce.requests_of(slot.index, living=living), slot.restarts] for slot in slots},
+        )
+        return self._inherited.plus(own)
 
     # --- what systemd and the scoreboard say of us -------------------------------------------------------------
 
@@ -473,7 +585,8 @@ class Supervisor:
         """Return what goes into the scoreboard beside the workers' own figures; see `status`."""
         office = self.office
         offset = wall_time() - monotonic()
-        last = self.generations.last
+        last, upgrade = self.generations.last, self.upgrade.last
+        accounts = self._accounts(living=False)
         return {
             "pid": os.getpid(),
             "generation": office.target.committed,
@@ -484,15 +597,16 @@ class Supervisor:
             "admin": self.admin.address if self.admin is not None else "",
             "started_at": self._started_at,
             "last_reload": last.to_message() if last else None,
-            "reloads": self.generations.counts,
-            "exits": self.workforce.exit_counts,
-            "totals": self.workforce.totals.to_message(),
+            "last_upgrade": asdict(upgrade) if upgrade else None,
+            "reloads": accounts.reloads,
+            "exits": accounts.exits,
+            "totals": accounts.totals.to_message(),
             "slots": [
                 {
                     "slot": slot.index,
                     "state": slot.state.value,
-                    "restarts": slot.restarts,
-                    "requests": self.workforce.slot_requests.get(slot.index, (0, 0)),
+                    "restarts": accounts.slots[slot.index][2],
+                    "requests": accounts.slots[slot.index][:2],
                     "retry_at": slot.retry_at + offset if slot.retry_at else None,
                     "last_exit": self.workforce.last_exits.get(slot.index),
                 }
@@ -515,14 +629,12 @@ class Supervisor:
         }
 
 
-def _reload_waiter(reply: Reply) -> Waiter:
-    def waiter(record: ReloadRecord | None) -> None:
-        if record is None:
-            reply(ServerStopped("the server stopped before the reload was done"))
-        elif record.ok:
-            reply(record.to_message())
+def _upgrade_waiter(reply: Reply) -> UpgradeWaiter:
+    def waiter(record: Upgraded) -> None:
+        if record.ok:
+            reply(asdict(record))
         else:
-            reply(ReloadFailed(record.reason, traceback=record.traceback))
+            reply(UpgradeFailed(record.reason, traceback=record.traceback))
 
     return waiter
 

@@ -37,6 +37,8 @@ class Office:
     certificates: Certificates = field(init=False)
     #: All workers have been ready once: from now on failures are survived instead of ending the start.
     was_ready: bool = False
+    #: Another supervisor is on its way to take over.
+    upgrading: bool = False
     exit_code: ExitCode = ExitCode.OK
     #: The summary in the scoreboard is out of date.
     dirty: bool = True

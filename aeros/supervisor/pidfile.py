@@ -28,10 +28,29 @@ class PidFile:
             raise StartError(f"the pid file {path} belongs to a running server (pid {holder or 'unknown'})") from None
         self._inode = os.fstat(self.fd).st_ino
 
-    def write(self) -> None:
-        """Say that this process is the one."""
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+    @classmethod
+    def inherit(cls, path: str, fd: int) -> PidFile | None:
+        """Return the file that another supervisor hands on with its lock, if it is the one at `path`; else None."""
+        inherited = cls.__new__(cls)
+        inherited.path = os.path.abspath(path)  # noqa: PTH100
+        inherited.fd = fd
+        inherited._inode = os.fstat(fd).st_ino
+        with contextlib.suppress(OSError):
+            if os.stat(inherited.path).st_ino == inherited._inode:  # noqa: PTH116
+                return inherited
+        return None
+
+    def write(self, pid: int = 0) -> None:
+        """Say that this process is the one, or `pid`."""
+        text = f"{pid or os.getpid()}\n".encode()
+        # In this order the file is never empty: whoever reads it meanwhile is told of one or the other.
+        os.pwrite(self.fd, text, 0)
+        os.ftruncate(self.fd, len(text))
+
+    def bequeath(self, pid: int) -> None:
+        """It is the supervisor `pid`'s from now on, to which the lock has gone as well; `remove` leaves it alone."""
+        self.write(pid)
+        self._inode = 0
 
     def forget(self) -> None:
         """In a child: let go of the copy of the descriptor, the lock stays with the supervisor."""

@@ -12,6 +12,7 @@ The rules, in the order of their weight:
      its own is ready).
   5. A ready worker of the slot's generation is told to accept. Only then is the one it replaces told to end.
   6. At most one worker at a time is being recycled.
+Until an upgrade has come to its end (`Target.hold`), rule 5 waits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .fleet import Fleet, Slot, Target, Worker
 from .lifecycle import SlotState, WorkerState
 from .policy import Policy
 
-#: How long a reload waits for an old worker to say that it accepts no more.
+#: How long a reload or an upgrade waits for an old worker to say that it accepts no more.
 LAST_ACCEPT_S = 1.0
 #: A worker's own start-up timeout comes first: it can tell which await it hangs in.
 BOOT_MARGIN_S = 1.0
@@ -49,7 +50,7 @@ class Admit:
 
 @dataclass(frozen=True)
 class RetireWorker:
-    """Tell a worker to drain and end. reason: reload, recycle, scale, stop or revert."""
+    """Tell a worker to drain and end. reason: reload, recycle, scale, upgrade, stop or revert."""
 
     worker: int
     reason: str
@@ -160,7 +161,7 @@ def _stop(fleet: Fleet, target: Target) -> Iterator[Action]:
             if worker.state is not WorkerState.KILLING:
                 yield KillWorker(worker.ident, "stop now", dump=False)
         elif worker.alive:
-            yield RetireWorker(worker.ident, "stop")
+            yield RetireWorker(worker.ident, "upgrade" if target.upgraded else "stop")
 
 
 def _change_over(fleet: Fleet, target: Target) -> Iterator[Action]:
@@ -204,7 +205,7 @@ def _fill(
     # One that is due for recycling serves as well as any until it is replaced, and so do those it has replaced.
     right = [worker for worker in workers if worker.generation == generation]
     for worker in right:
-        if worker.state is WorkerState.READY and not worker.told_to_accept:
+        if worker.state is WorkerState.READY and not worker.told_to_accept and not target.hold:
             yield Admit(worker.ident)
     newest = max((worker.ident for worker in right if worker.serving), default=0)
     for worker in workers:

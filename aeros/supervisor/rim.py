@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core import channel, logs, process, scoreboard, sink
 from ..core.faults import Dice, FaultPlan
-from . import control, generations, launch, pidfile
+from . import control, launch, loader, pidfile
 
 #: (call, module that makes it, the module it is made through, its name there)
 _PLACES: tuple[tuple[str, ModuleType, str, str], ...] = (
@@ -19,7 +19,7 @@ _PLACES: tuple[tuple[str, ModuleType, str, str], ...] = (
     ("pidfd", process, "os", "pidfd_open"),
     ("kill", process, "signal", "pidfd_send_signal"),
     ("spawn", launch, "os", "posix_spawn"),
-    ("pipe", generations, "os", "pipe"),
+    ("pipe", loader, "os", "pipe"),
     ("socketpair", channel, "socket", "socketpair"),
     ("dup", channel, "os", "dup"),
     ("memfd", scoreboard, "os", "memfd_create"),

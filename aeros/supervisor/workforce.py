@@ -95,6 +95,22 @@ class Workforce:
         self.last_exits: dict[int, dict[str, Any]] = {}
         self.exit_counts: dict[str, int] = {}
 
+    def counted(self, *, living: bool) -> Totals:
+        """Return a copy of the totals; with what workers that have not ended have counted so far, if `living`."""
+        totals = Totals().plus(self.totals)
+        if living:
+            for worker in self._fleet.workers.values():
+                totals.add(self._office.scoreboard.cell(worker.cell).read(), last=False)
+        return totals
+
+    def requests_of(self, slot: int, *, living: bool) -> tuple[int, int]:
+        """Return the requests of a slot's workers and their responses 5xx; see `counted`."""
+        requests, failed = self.slot_requests.get(slot, (0, 0))
+        for worker in self._fleet.in_slot(slot) if living else ():
+            figures = self._office.scoreboard.cell(worker.cell).read()
+            requests, failed = requests + figures.requests, failed + figures.responses[4]
+        return requests, failed
+
     # --- orders ----------------------------------------------------------------------------------------------
 
     def spawn(self, slot_index: int, generation: int) -> bool:

@@ -491,7 +491,7 @@ class System:
     def waitpid(self, pid: int, _: int) -> tuple[int, int]:
         return pid, self.reap(pid) or 0
 
-    def launch(self, command: CommandLine, channel_fd: int, stderr_fd: int) -> int:
+    def launch(self, command: CommandLine, channel_fd: int, stderr_fd: int, *_: object) -> int:
         if "spawn" in self.short_of:
             raise OSError(errno.EAGAIN, "no more processes")
         program = PlayedZygote(self, SUPERVISOR, 0, os.dup(channel_fd))
@@ -529,12 +529,13 @@ class System:
             (loader, "reap", self.reap),
             (workforce, "is_child_of", self.is_child_of),
             (generations, "is_child_of", self.is_child_of),
-            (generations, "launch", self.launch),
+            (loader, "launch", self.launch),
             (workforce, "channel_pair", self.channel_pair),
             (generations, "channel_pair", self.channel_pair),
+            (loader, "channel_pair", self.channel_pair),
             (workforce, "anonymous_file", self.anonymous_file),
-            (generations, "os", _StandIn(os, kill=self.kill, pipe=self.pipe)),
-            (loader, "os", _StandIn(os, kill=self.kill, killpg=self.kill)),
+            (generations, "os", _StandIn(os, kill=self.kill)),
+            (loader, "os", _StandIn(os, kill=self.kill, killpg=self.kill, pipe=self.pipe)),
             (loop, "os", _StandIn(os, waitid=self.waitid, waitpid=self.waitpid)),
         ):
             self._replace(module, name, call)

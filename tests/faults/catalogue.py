@@ -34,6 +34,7 @@ CONTROL = "integration/test_control.py::"
 CALLS = "faults/test_system_calls.py::"
 DEBUG = "faults/test_debug.py::"
 FILES = "faults/test_files.py::"
+UPGRADE = "integration/test_upgrade.py::"
 STATES = "faults/test_processes.py::"
 
 CATALOGUE = (
@@ -145,8 +146,9 @@ CATALOGUE = (
     Entry(57, "The zygote dies", "its spare takes over; tried until there is one",
           (SUPERVISOR + "test_kill_9_of_the_zygote_costs_nothing", CALLS + "test_a_spare_zygote_that_cannot_be_made_is_tried_again_later",
            SUPERVISOR + "test_a_server_that_lost_all_zygotes_tries_until_it_has_one")),
-    Entry(58, "Supervisor upgrade fails", "the old one goes on", why_not="There is no entry for it here; see the tests of the "
-          "upgrade where the version has one."),
+    Entry(58, "Supervisor upgrade fails", "the old one goes on",
+          (UPGRADE + "test_what_cannot_serve_is_refused_and_changes_nothing", UPGRADE + "test_a_next_supervisor_that_is_killed_harms_nobody",
+           UPGRADE + "test_a_second_upgrade_is_refused_and_a_reload_waits")),
     Entry(59, "Deploy by symlink, old release deleted", "the reload follows", (STATES + "test_a_switched_symlink_is_followed",)),
     Entry(60, "Start in a program with threads or a running loop", "warned, or a child supervises",
           ("integration/test_embedding.py::test_live_threads_at_the_fork_are_named_in_one_warning",

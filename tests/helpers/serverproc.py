@@ -173,6 +173,19 @@ class ServerProcess:
     def get(self, path: str = "/", timeout_s: float = 10.0) -> Answer:
         return get(self.address, path, timeout_s)
 
+    def succeeded_by(self, pid: int) -> None:
+        """Another supervisor is the server after an upgrade: deal with that one from now on. It is not our child."""
+        self.pid = self.supervisor_pid = pid
+        with self._handle_lock:
+            if self._handle is not None:
+                self._handle.close()
+            self._handle = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the supervisor is alive, the latest one if there was more than one."""
+        return self.popen.poll() is None if self.pid == self.popen.pid else proc.alive(self.pid)
+
     # --- waiting -------------------------------------------------------------------------------------------
 
     def ready(self, workers: int | None = None, deadline_s: float = START_S) -> ServerProcess:
@@ -247,15 +260,19 @@ class ServerProcess:
         return eventually(checked, deadline_s, f"{what}; log so far:\n{self.log}")
 
     def _assert_running(self) -> None:
-        code = self.popen.poll()
-        if code is not None:
+        if not self.running:
+            code = self.popen.poll()
             raise ProgramEnded(f"the program ended with {code}; its log:\n{self.log}\nstdout:\n{self.stdout}")
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def wait_gone(self, deadline_s: float = STOP_S) -> None:
+        """Wait until the supervisor has ended: also one whose exit code only its parent can learn."""
+        eventually(lambda: not self.running, deadline_s, f"the end of pid {self.pid}; log:\n{self.log}")
+
     def wait_exit(self, deadline_s: float = STOP_S) -> int:
-        """The exit code (negative: the signal), or fail."""
+        """The exit code of the program that was started (negative: the signal), or fail."""
         try:
             return self.popen.wait(deadline_s)
         except subprocess.TimeoutExpired:
@@ -295,13 +312,14 @@ class ServerProcess:
             self._handle.close()
         problems = []
         try:
-            if self.popen.poll() is None:
+            if self.running:
                 problems += self._zombies()
                 with contextlib.suppress(ProcessLookupError):
                     self.send_signal(signal.SIGTERM)
                 try:
+                    self.wait_gone()
                     self.popen.wait(STOP_S)
-                except subprocess.TimeoutExpired:
+                except (subprocess.TimeoutExpired, AssertionError):
                     problems.append(f"did not stop within {STOP_S:g} s of SIGTERM")
             try:
                 eventually(lambda: not (self.family - self.expected_leftovers), 5.0)

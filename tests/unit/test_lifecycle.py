@@ -1,21 +1,31 @@
-"""Every edge of the three state machines, and every edge there is not."""
+"""Every edge of the state machines, and every edge there is not."""
 
 import itertools
 
 import pytest
 
 from aeros.supervisor.lifecycle import (
+    HEIR_EDGES,
     RELOAD_EDGES,
     SLOT_EDGES,
+    UPGRADE_EDGES,
     WORKER_EDGES,
+    HeirState,
     IllegalTransition,
     ReloadState,
     SlotState,
+    UpgradeState,
     WorkerState,
     advance,
 )
 
-TABLES = {WorkerState: WORKER_EDGES, SlotState: SLOT_EDGES, ReloadState: RELOAD_EDGES}
+TABLES = {
+    WorkerState: WORKER_EDGES,
+    SlotState: SLOT_EDGES,
+    ReloadState: RELOAD_EDGES,
+    UpgradeState: UPGRADE_EDGES,
+    HeirState: HEIR_EDGES,
+}
 ALL = [
     pytest.param(edges, state, event, id=f"{states.__name__}-{state.value}-{event}")
     for states, edges in TABLES.items()

@@ -227,3 +227,17 @@ def test_each_state_has_a_deadline(one, deadline, dump):
 def test_without_a_worker_timeout_a_silent_worker_is_left_alone():
     quiet = dataclasses.replace(POLICY, worker_timeout_s=0.0)
     assert overdue(fleet_of(worker(0)), quiet, NOW + 1e6) == []
+
+
+def test_while_held_nobody_is_admitted_and_the_dead_are_replaced():
+    fleet = fleet_of(worker(0, "ready"), worker(1, "ready"))
+    assert reconcile(fleet, target(hold=True), NOW) == []
+    assert reconcile(fleet, target(), NOW) == [Admit(1), Admit(2)]
+    alone = fleet_of(worker(0, "ready"))
+    assert reconcile(alone, target(hold=True), NOW) == [Spawn(1, 1)]
+
+
+def test_after_an_upgrade_the_workers_do_not_end_as_at_a_stop():
+    fleet = fleet_of(worker(0), worker(1))
+    ends = [RetireWorker(1, "upgrade"), RetireWorker(2, "upgrade")]
+    assert reconcile(fleet, target(stopping="graceful", upgraded=True), NOW) == ends

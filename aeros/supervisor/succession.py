@@ -1,0 +1,246 @@
+"""The upgrade as the new supervisor goes it: it inherits, gets its fleet ready, takes over when told, and settles in.
+
+Until it has settled, all that it inherited is still the old one's: it removes none of it, and says nothing to systemd.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..core.channel import Channel, ChannelClosed
+from ..core.listener import Listener
+from ..core.messages import (
+    Abandon,
+    Legacy,
+    Message,
+    Prepared,
+    ProtocolError,
+    Settled,
+    TakeOver,
+    TookOver,
+    Unfit,
+    clip,
+)
+from ..core.process import die_with_parent
+from ..status import Upgraded
+from .ledger import Accounts
+from .lifecycle import HEIR_EDGES, HeirState, advance
+from .office import Office
+
+
+@dataclass
+class Inheritance:
+    """What the old supervisor passed. Listeners are claimed one by one; the rest is let go of.
+
+    pid: the old supervisor's. path of a listener: not set before it is ours to remove.
+    """
+
+    pid: int
+    listeners: list[Listener]
+    bequests: list[dict[str, Any]]
+    admin: Listener | None = None
+    pid_file: str = ""
+    pid_file_fd: int = -1
+    metrics_directory: str = ""
+    workers_asked: int = 0
+    workers_now: int = 0
+    kept: list[int] = field(default_factory=list)
+
+    @classmethod
+    def from_message(cls, facts: dict[str, Any], fds: Sequence[int]) -> Inheritance:
+        """Return what `facts` say of `fds`, which are ours to close. Raises ValueError where they do not fit."""
+        try:
+            left = list(fds)
+            bequests = [dict(record) for record in facts["listeners"]]
+            listeners = [Listener.adopt(left.pop(0), record) for record in bequests]
+            admin = Listener.adopt(left.pop(0), facts["admin"]) if facts.get("admin") else None
+            pid_file = str(facts.get("pid_file") or "")
+            workers = facts.get("workers") or {}
+            return cls(
+                int(facts["pid"]),
+                listeners,
+                bequests,
+                admin,
+                pid_file,
+                left.pop(0) if pid_file else -1,
+                str(facts.get("metrics_directory") or ""),
+                int(workers.get("asked", 0)),
+                int(workers.get("now", 0)),
+            )
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(f"the inheritance is not understood: {type(error).__name__}: {error}") from None
+
+    @property
+    def binds(self) -> tuple[str, ...]:
+        """Return the binds of the listeners once each, in order."""
+        return tuple(dict.fromkeys(listener.bind for listener in self.listeners))
+
+    def claim(self, bind: str, *, datagrams: bool, name: object = None, every: bool = False) -> list[Listener]:
+        """Return the listener of this bind, or with this socket name, that nobody has claimed; [] if there is none.
+
+        every: all of that bind, as with one name for several sockets of systemd's.
+        """
+        found = []
+        for index, listener in enumerate(self.listeners):
+            fits = (listener.kind == "quic") == datagrams and index not in self.kept
+            if fits and (listener.bind == bind if name is None else listener.sock.getsockname()[:2] == name):
+                self.kept.append(index)
+                found.append(listener)
+                if not every:
+                    break
+        return found
+
+    def let_go(self) -> None:
+        """Close what was not claimed: it stays the old supervisor's, and goes with it."""
+        for index, listener in enumerate(self.listeners):
+            if index not in self.kept:
+                listener.sock.close()
+        if self.admin is not None:
+            self.admin.sock.close()
+        if self.pid_file_fd != -1:
+            os.close(self.pid_file_fd)
+
+    def own(self) -> None:
+        """The listeners are ours: socket files go with us."""
+        for index in self.kept:
+            self.listeners[index].own(self.bequests[index])
+
+
+class Heir(Protocol):
+    """The new supervisor, as this module needs it."""
+
+    office: Office
+
+    def admit(self) -> None:
+        """Have the workers accept."""
+
+    def settle(self, accounts: Accounts, record: Upgraded | None, reload: bool) -> None:
+        """Be the server. accounts: what the old one has counted. reload: one was asked for meanwhile."""
+
+    def inherit(self, accounts: Accounts) -> None:
+        """Take over what the old one has counted."""
+
+    def stop(self, how: str, why: str) -> None: ...
+
+
+class Succession:
+    """The line to the old supervisor. Made before the first fork; used inside the loop."""
+
+    def __init__(
+        self, channel: Channel, inheritance: Inheritance, on_settled: Callable[[], None], *, same_pid_file: bool
+    ) -> None:
+        """on_settled: called when this supervisor is the server. same_pid_file: the old one's is ours as well."""
+        self.channel = channel
+        self.inheritance = inheritance
+        self._on_settled = on_settled
+        self._heir: Heir
+        self.state = HeirState.PREPARING
+        self._same_pid_file = same_pid_file
+        self._uncounted = False
+
+    def open(self, heir: Heir) -> None:
+        """Called first thing inside the loop."""
+        self._heir = heir
+        self.channel.setblocking(False)
+        heir.office.loop.add_reader(self.channel.fileno(), self._on_readable)
+
+    def ready(self) -> None:
+        """Every worker is ready."""
+        if self.state is HeirState.PREPARING:
+            self._on("ready")
+            self._tell(Prepared({}))
+
+    def accepting(self) -> None:
+        """Every worker accepts."""
+        if self.state is HeirState.ADMITTING:
+            self._on("admitted")
+            self._tell(TookOver({"kept": self.inheritance.kept, "pid_file": self._same_pid_file}))
+
+    def failed(self, reason: str, traceback: str) -> None:
+        """It will come to nothing: tell the old one why."""
+        self._tell(Unfit({"reason": clip(reason, 2000), "traceback": clip(traceback), "logged": True}))
+
+    def close(self) -> None:
+        self._heir.office.forget(self.channel)
+
+    def _on_readable(self) -> None:
+        office = self._heir.office
+        try:
+            for message, fds in self.channel.receive():
+                for fd in fds:
+                    os.close(fd)
+                self._hear(message)
+        except ChannelClosed:
+            office.forget(self.channel)
+            self._left_alone()
+        except ProtocolError as error:
+            office.log.error(f"the supervisor before this one is not understood: {error}")
+            office.forget(self.channel)
+            self._left_alone()
+        office.poke()
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case TakeOver() if self.state is HeirState.PREPARED:
+                self._on("take_over")
+                # It may end now before we know that we have taken over; somebody has to serve then.
+                die_with_parent(0)
+                self._heir.admit()
+            case Settled() if self.state is HeirState.ACCEPTING:
+                record = message.facts.get("record")
+                self._settle(
+                    self._accounts(message.facts),
+                    Upgraded.from_message(record) if isinstance(record, dict) else None,
+                    bool(message.facts.get("reload")),
+                )
+            case Legacy() if self.state is HeirState.SETTLED:
+                self._heir.inherit(self._accounts(message.facts))
+            case Abandon() if self.state not in (HeirState.SETTLED, HeirState.ABANDONED):
+                why = message.facts.get("why")
+                self._abandon("the upgrade is off" + (f": {why}" if why else ""))
+            case _:
+                raise ProtocolError(f"it sent a {type(message).__name__} to a supervisor that was {self.state.value}")
+
+    def _accounts(self, facts: dict[str, Any]) -> Accounts:
+        try:
+            return Accounts.from_message(facts.get("legacy"))
+        except ValueError as error:
+            if not self._uncounted:
+                self._uncounted = True
+                self._heir.office.log.info(f"what the supervisor before this one counted is not taken over: {error}")
+            return Accounts()
+
+    def _settle(self, accounts: Accounts, record: Upgraded | None, reload: bool) -> None:
+        self._on("settle")
+        self.inheritance.own()
+        self._on_settled()
+        self._heir.settle(accounts, record, reload)
+
+    def _abandon(self, why: str) -> None:
+        # Workers that may have accepted something get their time.
+        how = "graceful" if self.state in (HeirState.ADMITTING, HeirState.ACCEPTING) else "now"
+        self._on("abandon")
+        self._heir.stop(how, why)
+
+    def _left_alone(self) -> None:
+        """The old supervisor has ended, as it should, or before its time."""
+        match self.state:
+            case HeirState.PREPARING | HeirState.PREPARED:
+                self._abandon("the supervisor that was to be succeeded is gone")
+            case HeirState.ADMITTING | HeirState.ACCEPTING:
+                self._heir.office.log.warning(
+                    f"the supervisor before this one (pid {self.inheritance.pid}) died while it handed over"
+                )
+                self._settle(Accounts(), None, reload=False)
+            case HeirState.SETTLED:
+                self._heir.office.log.info(f"the supervisor before this one (pid {self.inheritance.pid}) has ended")
+
+    def _tell(self, message: Message) -> None:
+        if self.channel.fileno() != -1:
+            self._heir.office.tell(self.channel, message)
+
+    def _on(self, event: str) -> None:
+        self.state = advance(HEIR_EDGES, self.state, event)
