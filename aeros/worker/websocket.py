@@ -1,6 +1,7 @@
 """WebSockets that end politely when their worker drains.
 
-An ASGI wrapper around the app. At a drain the client is sent close code 1012 (reload) or 1001 (stop) and has
+How all of them do, and for those in Hypercorn's hands (handover) an ASGI wrapper around the app; the lane's own are in
+websocket_connection. At a drain the client is sent close code 1012 (reload) or 1001 (stop) and has
 CLOSE_WAIT_S to answer; then the app receives `websocket.disconnect` with that code, as if the client had closed. One
 that is not accepted yet is answered with 503.
 """
