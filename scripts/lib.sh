@@ -38,7 +38,7 @@ prepare() {
 }
 
 # Debian's packages of the programs some tests run a server behind or beside (tests/helpers/programs.py looks for them).
-test_packages="nginx haproxy chromium systemd"
+test_packages="nginx haproxy chromium systemd slowhttptest"
 
 # install_programs: install what is missing of them, where that can be done: as root, with apt-get. Tests say what they miss.
 install_programs() {

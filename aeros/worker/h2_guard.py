@@ -33,13 +33,14 @@ ALLOWANCES: dict[int, tuple[float, float]] = {
 class FrameGuard:
     """Reads one connection's frame headers as they pass."""
 
-    __slots__ = ("_begun", "_clock", "_head", "_largest", "_left", "_preface", "_skip", "_then")
+    __slots__ = ("_begun", "_clock", "_head", "_largest", "_left", "_preface", "_skip", "_then", "frames")
 
     def __init__(self, clock: Callable[[], float], largest: int = 1 << 14) -> None:
         """clock: seconds, monotonic. largest: bytes of a frame's payload."""
         self._clock = clock
         self._largest = largest
         self._begun = False  # by the client's SETTINGS
+        self.frames = 0  # that have begun so far
         self._preface = 0  # bytes of it that have passed
         self._head = b""  # an incomplete frame header
         self._skip = 0  # payload bytes still to pass
@@ -68,6 +69,7 @@ class FrameGuard:
             if len(self._head) < 9:
                 break
             head, self._head = self._head, b""
+            self.frames += 1
             self._skip = int.from_bytes(head[:3], "big")
             kind = head[3]
             if self._skip > self._largest:

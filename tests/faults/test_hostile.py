@@ -161,6 +161,7 @@ def test_clients_that_read_nothing(serve: Serve, report: Report) -> None:
         for sock in socks:
             sock.sendall(GET.replace(b"/ ", b"/big ", 1))
         begun = time.monotonic()
+        eventually(lambda: server.status().workers[0].connections >= 20, 10.0)
         # One connection may be the polite client's.
         eventually(lambda: server.status().workers[0].connections <= 1, 20.0)
         report.note(f"20 stalled readers gone after {time.monotonic() - begun:.1f} s (limit 1 s)")
