@@ -17,6 +17,7 @@ from .core.messages import MISBEHAVIOURS
 from .core.scoreboard import MAX_WORKERS
 from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed, UpgradeFailed
 from .options import argument_parser, arguments_of
+from .options.parse import OptionsParser
 from .server import Server, connect, running_servers
 from .version import __version__
 
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, left = parser.parse_known_args(arguments)
+    if left:
+        raise (_commands(parser).get(options.command) or parser).left_over(left)
     if options.command is None:
         parser.print_help()
         return int(ExitCode.USAGE)
@@ -63,7 +66,13 @@ def _dispatch(arguments: list[str]) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _commands(parser: OptionsParser) -> dict[str, OptionsParser]:
+    """Return the parsers of the commands by name."""
+    (choices,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(choices)
+
+
+def _parser() -> OptionsParser:
     shared = argument_parser()
     kind = type(shared)
     parser = kind(
@@ -109,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
 
     stack = commands.add_parser(
         "stack",
+        usage="%(prog)s [-h] [--server PID|PATH] [--json] [SERVER] SLOT",
         help="show where a worker is: stacks of its threads, awaits of its tasks",
         description="Show where a worker is: the stacks of its threads, the awaits of its tasks. Also of one that is "
         "stuck. The worker goes on.",
@@ -119,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     stack.set_defaults(run=_stack)
 
     reload = _steering(commands, "reload", "load the code anew and replace the workers; wait for the outcome", _reload)
-    reload.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="refuse the reload if it takes longer")
+    reload.add_argument("--timeout", type=_some_seconds, metavar="SECONDS", help="refuse the reload if it takes longer")
 
     upgrade = _steering(
         commands,
@@ -130,15 +140,23 @@ def _parser() -> argparse.ArgumentParser:
         "options. It inherits the sockets, and takes over when all its workers are ready; if anything fails before, "
         "the old server goes on.",
     )
-    upgrade.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="refuse the upgrade if it takes longer")
+    upgrade.add_argument(
+        "--timeout", type=_some_seconds, metavar="SECONDS", help="refuse the upgrade if it takes longer"
+    )
 
-    scale = commands.add_parser("scale", help="change the number of workers, and wait until they are ready")
+    scale = commands.add_parser(
+        "scale",
+        usage="%(prog)s [-h] [--server PID|PATH] [SERVER] N",
+        help="change the number of workers, and wait until they are ready",
+        description="Change the number of workers, and wait until they are ready.",
+    )
     scale.add_argument("numbers", nargs="+", metavar="[SERVER] N", help="the new number of workers")
     _server_option(scale)
     scale.set_defaults(run=_scale)
 
     restart = commands.add_parser(
         "restart",
+        usage="%(prog)s [-h] [--server PID|PATH] [--slot SLOT] [SERVER] [SLOT]",
         help="replace all workers, or one, with the same code, one after the other",
         description="Replace all workers, or that of one slot, with the same code, one after the other; each "
         "replacement is ready first. Does not wait for them.",
@@ -186,7 +204,7 @@ def _steering(
 
 
 def _server_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server", dest="named", metavar="PID|PATH", help="the server, for whom it is clearer so")
+    parser.add_argument("--server", dest="named", metavar="PID|PATH", help="the same as SERVER")
 
 
 def _seconds(text: str) -> float:
@@ -196,6 +214,12 @@ def _seconds(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None
+
+
+def _some_seconds(text: str) -> float:
+    if not (seconds := _seconds(text)):
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text!r}")
+    return seconds
 
 
 def _whole(text: str) -> int:

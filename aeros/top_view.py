@@ -56,17 +56,17 @@ _COLUMNS = (
     _Column("up", 80, lambda worker, _: show_duration(worker.uptime_s)),
     _Column("req/s", 0, lambda _, rate: f"{rate.requests_per_s:.0f}"),
     _Column("busy", 0, lambda worker, _: str(worker.in_flight)),
-    _Column("p50", 72, lambda _, rate: _time(rate.latency_p50_s)),
-    _Column("p95", 100, lambda _, rate: _time(rate.latency_p95_s)),
+    _Column("p50", 92, lambda _, rate: _time(rate.latency_p50_s)),
+    _Column("p95", 104, lambda _, rate: _time(rate.latency_p95_s)),
     _Column("p99", 0, lambda _, rate: _time(rate.latency_p99_s)),
     _Column("5xx", 56, lambda worker, _: Text(str(worker.responses["5xx"]), "red" if worker.responses["5xx"] else "")),
     _Column("lag", 0, _lag),
-    _Column("loop", 90, lambda worker, _: f"{100 * worker.loop_busy:.0f}%"),
+    _Column("loop", 98, lambda worker, _: f"{100 * worker.loop_busy:.0f}%"),
     _Column("cpu", 64, lambda worker, _: "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%"),
     _Column("pss", 72, _memory),
     _Column("conns", 108, lambda worker, _: str(worker.connections)),
     _Column("ws", 108, lambda worker, _: str(worker.websockets)),
-    _Column("restarts", 80, lambda worker, _: str(worker.restarts)),
+    _Column("restarts", 92, lambda worker, _: str(worker.restarts)),
 )
 
 

@@ -91,8 +91,8 @@ def from_mapping(
     return layer
 
 
-def unknown(spelled: str, known: Iterable[str], *, where: str = "") -> OptionsError:
-    """Return the error for an option that does not exist, with the nearest one that does."""
+def unknown(spelled: str, known: Iterable[str], *, where: str = "", page: str = "aeros run --help") -> OptionsError:
+    """Return the error for an option that does not exist, with the nearest one that does. page: lists them."""
     near = nearest(spelled, known)
-    hint = f"did you mean {near}?" if near else "`aeros run --help` lists all options"
+    hint = f"did you mean {near}?" if near else f"`{page}` lists all options"
     return OptionsError(f"unknown option {shorten(spelled)[1:-1]}{where}: {hint}", option=spelled)

@@ -7,6 +7,7 @@ argparse and not a loop of our own, because Hypercorn's command line is argparse
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -55,7 +56,11 @@ class OptionsParser(argparse.ArgumentParser):
         flag = next((text for text in left if text.startswith("-") and text != "-"), None)
         if flag is None:
             return OptionsError(f"unexpected argument {shorten(left[0])}: options begin with -")
-        return unknown(flag.split("=", 1)[0], {*self._option_string_actions, *BY_FLAG})
+        known = set(self._option_string_actions)
+        if any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            known |= BY_FLAG.keys()  # whose command's it was is not known here
+        page = f"{self.prog} --help" if self.prog.startswith("aeros ") else "aeros run --help"
+        return unknown(flag.split("=", 1)[0], known, page=page)
 
     def _reworded(self, error: argparse.ArgumentError, args: Sequence[str] | None) -> OptionsError:
         spellings = (error.argument_name or "").split("/")
@@ -65,9 +70,25 @@ class OptionsParser(argparse.ArgumentParser):
         option = BY_FLAG.get(spelled)
         if "expected one argument" in error.message:
             return OptionsError(f"{spelled} needs a value", option=option.name if option else None)
+        if choice := _CHOICE.match(error.message):
+            return _no_such(spelled, choice[1], [name.strip().strip("'") for name in choice[2].split(",")])
         if "ignored explicit argument" in error.message:
             return OptionsError(f"{spelled} takes no value", option=option.name if option else None)
         return OptionsError(f"{spelled} {error.message}" if spelled else error.message)
+
+
+#: In argparse's words.
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)$", re.DOTALL)
+
+
+def _no_such(what: str, said: str, names: Sequence[str]) -> OptionsError:
+    if what != "COMMAND":
+        return OptionsError(
+            f"{what} must be {' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}, not {shorten(said)}"
+        )
+    near = nearest(said, names)
+    hint = f"did you mean {near}?" if near else "aeros --help lists them"
+    return OptionsError(f"there is no command {shorten(said)}: {hint}")
 
 
 class _Keep(argparse.Action):

@@ -196,3 +196,20 @@ def test_restart_takes_a_slot_a_server_or_both(serve: Serve) -> None:
         assert len(done.stderr.splitlines()) == 1
     assert "slot=1" in server.command("stack", "--server", pid, "1").stdout
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("status", "--jsn"), "unknown option --jsn: did you mean --json?"),
+        (("stop", "--zzzzzz"), "unknown option --zzzzzz: `aeros stop --help` lists all options"),
+        (("run", "app", "--wokers", "2"), "unknown option --wokers: did you mean --workers?"),
+        (("stat",), "there is no command 'stat': did you mean status?"),
+        (("zzzzzz",), "there is no command 'zzzzzz': aeros --help lists them"),
+        (("completion", "tcsh"), "shell must be bash, zsh or fish, not 'tcsh'"),
+        (("reload", "--timeout", "0"), "--timeout must be more than 0, not '0'"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_was_meant(tmp_path: Path, words: tuple[str, ...], sentence: str) -> None:
+    done = aeros(tmp_path, *words)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"aeros: {sentence}\n")

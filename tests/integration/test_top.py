@@ -123,3 +123,21 @@ def test_no_such_server(serve: Serve) -> None:
     gone = server.command("top", str(os.getpid()))
     assert gone.returncode != 0
     assert "Traceback" not in gone.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 92, 104, 120])
+def test_no_heading_is_cut_in_a_narrow_terminal(serve: Serve, columns: int) -> None:
+    server = serve("plain", "-w", "1").ready(1)
+    done = subprocess.run(
+        [sys.executable, "-m", "aeros", "top", str(server.pid), "--once", "--interval", "200ms"],
+        env=environment(server.runtime_dir, server.marker + "-top", {"COLUMNS": str(columns)}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    (headings,) = (line for line in lines if line.startswith("slot"))
+    assert "…" not in headings
+    # The row below, with numbers as long as they often are, fits as well.
+    assert not [line for line in lines if "…" in line], done.stdout

@@ -528,7 +528,7 @@ def test_a_cli_gets_options_errors_only(capsys: pytest.CaptureFixture[str]) -> N
         ("run m:app --wrokers 2", "did you mean --workers"),
         ("run m:app -w", "-w needs a value"),
         ("run", "required"),
-        ("fly", "invalid choice"),
+        ("fly", "must be run, not 'fly'"),
     ):
         with pytest.raises(OptionsError, match=text):
             cli().parse_args(line.split())
