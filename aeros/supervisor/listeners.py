@@ -43,12 +43,13 @@ def bind_all(options: Options, activated: Activated = NONE, inheritance: Inherit
     listeners: list[Listener] = []
     try:
         for bind, kind in plan:
-            if passed := _passed(bind, activated):
+            # Before systemd is asked, which passes its sockets only to the first supervisor.
+            if inherited := _inherited(bind, kind, inheritance):
+                listeners += inherited
+            elif passed := _passed(bind, activated):
                 # One after the other, so that those before it are closed when one is refused.
                 for fd in passed:
                     listeners.append(_adopt_descriptor(bind, kind, fd))
-            elif inherited := _inherited(bind, kind, inheritance):
-                listeners += inherited
             else:
                 listeners.append(_bind(bind, kind, options))
     except BaseException:

@@ -21,8 +21,9 @@ from tests.conftest import Serve
 from tests.helpers import proc
 from tests.helpers.conditions import Watch, eventually
 from tests.helpers.http import Connection, get
-from tests.helpers.load import MIXED, Load
+from tests.helpers.load import MIXED, Load, ask_until
 from tests.helpers.notifysocket import NotifySocket
+from tests.helpers.programs import program
 from tests.helpers.serverproc import ServerProcess
 from tests.helpers.wsclient import EchoClient
 from tests.integration.test_pid_one import UNSHARE, may_unshare
@@ -311,6 +312,23 @@ def test_sockets_control_dashboard_and_systemd_follow(serve: Serve, tmp_path: Pa
         systemd.wait("STOPPING", "1")
     assert not Path(path).exists()
     assert not control.exists()
+
+
+def test_sockets_of_systemd_are_inherited_by_name(serve: Serve, tmp_path: Path) -> None:
+    activate = program("systemd-socket-activate", "systemd")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = ("127.0.0.1", free.getsockname()[1])
+    (tmp_path / "app.py").write_text(source_of("full"))
+    keep = [word for name in ("XDG_RUNTIME_DIR", "PYTHONPATH", proc.MARKER, "SPT_NOENV") for word in ("-E", name)]
+    argv = [activate, *keep, "-l", f"127.0.0.1:{address[1]}", sys.executable, str(tmp_path / "app.py"), "-w", "1"]
+    server = serve(argv=argv)
+    ask_until(address, lambda answer: answer.json()["version"] == "v1", 20)
+    server.ready(1)
+    deploy(tmp_path / "app.py", version="v2")
+    upgrade(server)
+    assert get(address).json()["version"] == "v2"
+    assert server.popen.wait(20) == 0
 
 
 def test_a_server_that_is_part_of_a_program_says_why_not(tmp_path: Path, runtime_dir: Path) -> None:
