@@ -156,6 +156,10 @@ class Exchange:
 
     # The wire.
 
+    def has_body(self) -> bool:
+        """Tell whether the request has a body, of any length, that is still to come."""
+        raise NotImplementedError
+
     def extensions(self, tls: dict[str, Any] | None) -> dict[str, Any]:
         """Return scope["extensions"]."""
         raise NotImplementedError

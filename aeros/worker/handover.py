@@ -27,8 +27,10 @@ from hyperframe.frame import GoAwayFrame
 
 from ..core.inflight import HANDLING, READING, SENDING, STREAMING
 from ..core.request_id import enter_request
-from .h2_guard import PREFACE, FrameGuard
+from .goaway import GOAWAY_GRACE_S, GOAWAY_IDLE_WAIT_S
+from .h2_guard import FrameGuard
 from .http1_response import check_headers
+from .http2_frames import LAST_STREAM_ID, PREFACE
 from .inflight import described
 from .websocket import serve_websocket
 
@@ -39,20 +41,6 @@ if TYPE_CHECKING:
 
 READ_LIMIT = 1 << 16
 """asyncio's own default for a StreamReader: reading pauses at twice this."""
-
-GOAWAY_GRACE_S = 0.2
-"""Between the GOAWAY that announces the end and the one that names the last stream (RFC 9113 section 6.8).
-
-What the client sent before it read the first is still served; a round trip is all this needs to cover.
-"""
-
-GOAWAY_IDLE_WAIT_S = 5.0
-"""How long a busy HTTP/2 connection is watched for an idle moment before it is sent GOAWAY all the same.
-
-By the RFC a GOAWAY harms no open stream, but clients built on Python's h2 (httpx) give all of them up on it.
-"""
-
-LAST_STREAM_ID = 2**31 - 1
 
 FRAMES_AT_ONCE = 100
 """HTTP/2 frames given to h2 in one turn of the loop; each takes it some 50 us."""

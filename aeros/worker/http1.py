@@ -17,6 +17,7 @@ from .exchange import REQUEST, Exchange
 from .http1_exchange import HTTP1ASGIExchange, HTTP1Exchange
 from .http1_parser import PREFACE, ChunkedReader, Head, HeadParser, RequestRefused, refuses_early
 from .http1_response import continue_response, error_response
+from .http2 import HTTP2Connection
 from .inflight import client_label
 
 if TYPE_CHECKING:
@@ -127,12 +128,12 @@ class HTTP1Connection(asyncio.Protocol):
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             self.scheme = "https"
-            if ssl_object.selected_alpn_protocol() == "h2":
-                self._hand_over(b"")
-                return
             from .tls import tls_extension
 
             self.tls = tls_extension(ssl_object)
+            if ssl_object.selected_alpn_protocol() == "h2":
+                self._become_http2(b"")
+                return
         loop = lane.loop
         self._idle_since = self._last_read = loop.time()
         self._timer = loop.call_later(lane.keep_alive_timeout, self._idle_check)
@@ -253,7 +254,7 @@ class HTTP1Connection(asyncio.Protocol):
         size = len(data)
         raw = data if size == end else data[:end]
         if raw == PREFACE and not self.requests:
-            self._hand_over(data)
+            self._become_http2(data)
             return
         try:
             head = self._parser.parse(raw)
@@ -472,6 +473,10 @@ class HTTP1Connection(asyncio.Protocol):
     def _hand_over(self, data: bytes) -> None:
         self._leave()
         self.lane.hand_over(self.transport, self, data)
+
+    def _become_http2(self, data: bytes) -> None:
+        self._leave()
+        HTTP2Connection(self).take_over(data)
 
     def _leave(self) -> None:
         """Another protocol takes the connection over."""

@@ -36,6 +36,9 @@ class HTTP1Exchange(Exchange):
         self.remaining = 0
         self.keep_alive = head.keep_alive
 
+    def has_body(self) -> bool:
+        return self.head.has_body
+
     def extensions(self, tls: dict[str, Any] | None) -> dict[str, Any]:
         return {} if tls is None else {"tls": tls}
 

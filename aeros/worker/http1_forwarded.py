@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, TypeVar
 
 from .forwarded import Forwarded, with_host
 from .http1 import HTTP1Connection
@@ -11,8 +12,12 @@ from .http1_parser import Head
 from .inflight import client_label
 
 if TYPE_CHECKING:
+    from .exchange import Carrier
     from .forwarded import Headers
     from .lane import Lane
+
+
+H = TypeVar("H", bound=Head)
 
 
 class ForwardedConnection(HTTP1Connection):
@@ -31,19 +36,7 @@ class ForwardedConnection(HTTP1Connection):
     def _begin(self, head: Head, rest: bytes) -> None:
         self.client, self.scheme, self.label = self._peer
         self.root_path = self.lane.root_path
-        prefix = ""
-        told, headers = self._forwarded.read(head.headers, self.client)
-        if told is not None:
-            self.client = told.client
-            self.label = client_label(told.client)
-            if told.scheme is not None:
-                self.scheme = told.scheme
-            if told.host is not None:
-                headers = with_host(headers, told.host)
-            if told.prefix and head.path.startswith("/"):
-                self.root_path = prefix = told.prefix
-        if headers is not head.headers or prefix:
-            head = _changed(head, headers, prefix)
+        head, self.label = as_client_made_it(self._forwarded, self, head, self.label)
         super()._begin(head, rest)
 
     def _upgrade(self, head: Head, rest: bytes) -> None:
@@ -53,11 +46,27 @@ class ForwardedConnection(HTTP1Connection):
         super()._upgrade(head, rest)
 
 
-def _changed(head: Head, headers: Headers, prefix: str) -> Head:
+def as_client_made_it(forwarded: Forwarded, carrier: Carrier, head: H, label: bytes) -> tuple[H, bytes]:
+    """Make client, scheme and mount of what carries a request those of the client; return its head and label."""
+    prefix = ""
+    told, headers = forwarded.read(head.headers, carrier.client)
+    if told is not None:
+        carrier.client = told.client
+        label = client_label(told.client)
+        if told.scheme is not None:
+            carrier.scheme = told.scheme
+        if told.host is not None:
+            headers = with_host(headers, told.host)
+        if told.prefix and head.path.startswith("/"):
+            carrier.root_path = prefix = told.prefix
+    if headers is not head.headers or prefix:
+        head = _changed(head, headers, prefix)
+    return head, label
+
+
+def _changed(head: H, headers: Headers, prefix: str) -> H:
     """Return a head of its own: the parser's may be shared by equal requests."""
-    changed = Head()
-    for name in Head.__slots__:
-        setattr(changed, name, getattr(head, name))
+    changed = copy.copy(head)
     if headers is not head.headers:
         changed.headers = headers
         changed.text_headers = None

@@ -250,7 +250,7 @@ class HeadParser:
                 if host is not None:
                     raise RequestRefused(400, "several Host headers")
                 host = value
-                if _HOST.fullmatch(value) is None:
+                if not is_host(value):
                     raise RequestRefused(400, "invalid Host header")
             elif name == b"content-length":
                 if length is not None or not value.isdigit() or len(value) > 18:
@@ -299,6 +299,11 @@ def _splits(path: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_host(value: bytes) -> bool:
+    """Tell whether it can be the host, and port, of a request."""
+    return _HOST.fullmatch(value) is not None
 
 
 def _tokens(value: bytes) -> list[bytes]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..compat import knows_quart
 from .access import Access, access_logger
+from .hpack_encoder import CommonFields
 from .http1_response import CommonHeaders
 from .limits import Limits
 
@@ -113,6 +114,7 @@ class Lane:
         "app",
         "closing",
         "common",
+        "common_fields",
         "config",
         "connections",
         "counters",
@@ -172,7 +174,8 @@ class Lane:
         self._fresh_until = 0.0
         # Read once: none of these can change while a worker runs, and each is a look-up per request otherwise.
         self.access: Access | None = access_logger(config)
-        self.common = CommonHeaders(config)
+        self.common = CommonHeaders(config)  # as bytes of HTTP/1
+        self.common_fields = CommonFields(config)  # and of HTTP/2
         self.incomplete_size: int = config.h11_max_incomplete_size
         self.keep_alive_max_requests: int = config.keep_alive_max_requests
         self.keep_alive_timeout: float = config.keep_alive_timeout

@@ -26,11 +26,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from ..core.inflight import SENDING, STREAMING
 from .exchange import Carrier, Exchange
 from .http1_exchange import HTTP1Exchange, no_push
+from .http2_exchange import HTTP2Exchange
 from .websocket_quart import QuartWebSocket, is_known
 
 if TYPE_CHECKING:
     from .http1 import HTTP1Connection
     from .http1_parser import Head
+    from .http2_stream import Stream
     from .lane import Lane
     from .websocket_connection import WebSocketConnection
 
@@ -133,6 +135,9 @@ class DirectPath:
         """Have the app serve a WebSocket; returns when it has. Exceptions are the app's."""
         await QuartWebSocket(self.app, session).run()
 
+    def stream_exchange(self, stream: Stream, head: Head) -> HTTP2QuartExchange:
+        return HTTP2QuartExchange(stream, head, self)
+
 
 def direct_path(lane: Lane) -> DirectPath | None:
     """Return the direct path for the lane's app, or None where it must be served by ASGI messages.
@@ -174,7 +179,7 @@ class QuartDelivery(Exchange):
         self._direct = direct
         self._body: Any = None
         # Without a body it is made when it is needed: many that wait in overload never get to the app.
-        self._request = self._make_request() if head.has_body else None
+        self._request = self._make_request() if self.has_body() else None
 
     def _make_request(self) -> Request:
         head = self.head
@@ -331,6 +336,12 @@ class QuartDelivery(Exchange):
                     if carrier.write_paused:
                         await carrier.writable()
         self.send_body(b"", False)
+
+
+class HTTP2QuartExchange(QuartDelivery, HTTP2Exchange):
+    """An exchange over HTTP/2 with a Quart app."""
+
+    __slots__ = ()
 
 
 class HTTP1QuartExchange(QuartDelivery, HTTP1Exchange):

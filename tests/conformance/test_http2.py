@@ -19,7 +19,7 @@ def test_every_case(serve: Serve, report: Report, args: tuple[str, ...]) -> None
     wrong = [
         f"{case.section} {case.what}: {what}, not {accepted(case)}"
         for case, what in zip(CASES, found, strict=True)
-        if what not in accepted(case) and what != KNOWN.get(case.what)
+        if what not in accepted(case) and (not args or what != KNOWN.get(case.what))  # the lane has no excuses
     ]
     assert not wrong, "\n".join(wrong)
     assert server.get().status == 200

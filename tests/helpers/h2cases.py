@@ -356,7 +356,7 @@ CODES = [
 ]
 DEADLINE_S = 5.0
 
-#: What Hypercorn and h2 do otherwise, and no hook of ours can change: what comes instead will do as well.
+#: What Hypercorn and h2 do otherwise, with --http hypercorn: what comes instead will do there as well.
 KNOWN: dict[str, str] = {
     "a header block that cannot be decoded": "GOAWAY PROTOCOL_ERROR",
     "requests behind our GOAWAY are still answered": "closed",

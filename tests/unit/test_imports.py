@@ -77,6 +77,7 @@ OUTSIDE = {
         "asgiref",
         "quart",
         "h2",
+        "hpack",
         "h11",
         "hyperframe",
         "werkzeug",

@@ -1,0 +1,207 @@
+"""One stream of HTTP/2: its two windows, what waits to be sent on it, and who answers. An exchange travels by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .exchange import REQUEST
+from .http2_frames import INTERNAL_ERROR, PROTOCOL_ERROR, StreamFault, window_update
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from werkzeug.datastructures import Headers
+
+    from .exchange import Exchange
+    from .http2 import HTTP2Connection
+
+WINDOW = 256 << 10
+"""Bytes a client may send on one stream before the app has taken some of them."""
+
+READ_AHEAD = 1 << 16
+"""Bytes of a body its app has not taken up to which more is asked for."""
+
+
+class Consumer(Protocol):
+    """Who takes what comes in on a stream: an exchange, or a WebSocket."""
+
+    def feed(self, data: bytes) -> None: ...
+    def end_of_body(self) -> None: ...
+    def buffered(self) -> int: ...
+    def disconnect(self) -> None: ...
+    def cancel(self) -> None: ...
+
+
+class Stream:
+    """One stream. The connection reads its frames, and calls; the exchange on it writes."""
+
+    __slots__ = (
+        "_waiters",
+        "client",
+        "connection",
+        "consumer",
+        "gone",
+        "held",
+        "host",
+        "id",
+        "lane",
+        "local_closed",
+        "output",
+        "owed",
+        "pending",
+        "pending_end",
+        "receive_window",
+        "received",
+        "remote_closed",
+        "root_path",
+        "scheme",
+        "send_window",
+        "sent",
+        "server",
+        "tls",
+    )
+
+    host: bytes
+
+    def __init__(self, connection: HTTP2Connection, stream_id: int, remote_closed: bool) -> None:
+        self.connection = connection
+        self.output = connection.output
+        self.id = stream_id
+        self.lane = connection.lane
+        self.client = connection.client
+        self.server = connection.server
+        self.scheme = connection.scheme
+        self.root_path = connection.root_path
+        self.tls = connection.tls
+        self.consumer: Consumer | None = None
+        self.remote_closed = remote_closed
+        self.local_closed = False
+        self.gone = False  # reset by either side, or with its connection
+        self.send_window = connection.output.initial_window
+        self.sent = 0  # of a body that did not go at once
+        self.receive_window = WINDOW
+        self.received = 0
+        self.held = 0  # received and not taken by the app: the client may not send as much again
+        self.owed = 0  # taken, and the client not told yet
+        self.pending: deque[memoryview] | None = None  # waits for a window or the transport
+        self.pending_end = False
+        self._waiters: list[asyncio.Future[None]] | None = None
+
+    # The request body
+
+    def take(self, data: bytes, size: int, expected: int | None) -> None:
+        """Take the payload of a DATA frame. size: what of the window it used up. Raises StreamFault."""
+        self.received += len(data)
+        self.held += size
+        if expected is not None and self.received > expected:
+            raise StreamFault(PROTOCOL_ERROR, "more of a body than its content-length")
+        consumer = self.consumer
+        if consumer is None:
+            self.release()
+            return
+        if data:
+            consumer.feed(data)
+        if consumer.buffered() <= READ_AHEAD:
+            self.release()
+
+    def release(self) -> None:
+        """Let the client send as much again as was taken."""
+        held = self.held
+        if not held:
+            return
+        self.held = 0
+        connection = self.connection
+        if not self.remote_closed and not self.gone:
+            self.owed += held
+            if self.owed >= WINDOW // 2:
+                self.receive_window += self.owed
+                self.output.write(window_update(self.id, self.owed))
+                self.owed = 0
+        connection.release(held)
+
+    def resume_reading(self) -> None:
+        """The app took what it had been given."""
+        if self.held and (self.consumer is None or self.consumer.buffered() <= READ_AHEAD):
+            self.release()
+
+    # The response
+
+    @property
+    def write_paused(self) -> bool:
+        return (self.pending is not None or self.output.write_paused) and not self.gone
+
+    async def writable(self) -> None:
+        """Return when what was written has gone, or the client is."""
+        while self.write_paused:
+            waiter = self.lane.loop.create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            await waiter
+
+    def wake(self) -> None:
+        waiters = self._waiters
+        if waiters is not None:
+            self._waiters = None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def send_headers(self, block: bytes, end: bool) -> None:
+        if not self.gone and not self.local_closed:
+            self.output.send_headers(self, block, end)
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        if not self.gone and not self.local_closed:
+            self.output.send_data(self, data, end)
+            if self.pending is not None:
+                self.connection.watched().write_begun(self)
+
+    def close_local(self) -> None:
+        """The last of the response was written."""
+        self.local_closed = True
+        if self.consumer is None:
+            self.connection.answered(self)
+
+    def reset(self, code: int) -> None:
+        if not self.gone:
+            self.connection.reset(self, code)
+
+    async def push(self, path: str, headers: Headers) -> None:
+        """What Quart's make_push_promise calls."""
+        from .http2_push import promise
+
+        promise(self, path, [(name.lower().encode(), value.encode()) for name, value in headers])
+
+    def end(self) -> None:
+        """The stream is over, whoever ended it."""
+        self.gone = True
+        self.pending = None
+        self.release()
+        self.wake()
+
+    # exchange.Carrier
+
+    def response_done(self, exchange: Exchange) -> None:
+        self.consumer = None
+        self.connection.answered(self)
+
+    def expire(self, exchange: Exchange) -> None:
+        """The request took too long."""
+        if self.consumer is exchange:
+            self.give_up(exchange, 504)
+        exchange.cancel()
+
+    def give_up(self, exchange: Exchange, status: int) -> None:
+        """Answer with the status where nothing of a response was sent, else end the stream there."""
+        if exchange.state is REQUEST:
+            exchange.status = status
+            exchange.answer_empty(status)
+        else:
+            self.reset(INTERNAL_ERROR)
+        exchange.disconnect()
+
+    def log_later(self, access: Coroutine[Any, Any, None]) -> None:
+        self.connection.log_later(access)
