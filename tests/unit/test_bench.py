@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks import memory, plot, proc, speed
-from benchmarks.load import LoadError, parse_h2load, parse_wrk
+from benchmarks.load import LoadError, parse_h2load, parse_wrk, span_s
 from benchmarks.report import table_of
 from benchmarks.statistics import Summary, paired_ratio, percentile, skew
 
@@ -99,6 +99,11 @@ def test_h2load_log_gives_the_times_and_the_failures() -> None:
     log = "1441663106230876\t200\t1000\n1441663106231000\t200\t3000\n1441663106231000\t503\t10\n"
     sample = parse_h2load("Application protocol: h2\n", log, 0.5)
     assert (sample.requests, sample.failed, sample.p50_us, sample.per_second) == (2, 1, 1000, 4)
+
+
+def test_h2loads_time_is_that_of_its_requests() -> None:
+    assert span_s("1000000\t200\t1000\n2500000\t200\t500000\n9000000\t-1\t1\n") == 2.0
+    assert span_s("") == 0.0
 
 
 def test_a_server_without_http2_is_said_to_be_unable() -> None:
