@@ -11,7 +11,7 @@ import pytest
 from tests.apps import deploy, replace, source_of
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
-from tests.helpers.serverproc import ServerProcess
+from tests.helpers.serverproc import EVERY_SERVER, ServerProcess
 
 TINY = """
 import os, sys
@@ -198,11 +198,12 @@ async def again():
 
 def test_the_banner_says_what_one_needs_in_at_most_five_lines(serve: Serve) -> None:
     server = serve("full", "-w", "2").ready(2)
+    loop = EVERY_SERVER.get("AEROS_WORKER_CLASS", "uvloop")
     until_ready = server.log.splitlines()
     assert any(server.url in line for line in until_ready)
     banner = server.log
     assert str(server.pid) in banner
     assert f"aeros reload {server.pid}" in banner or f"kill -HUP {server.pid}" in banner
-    assert "uvloop" in banner
+    assert f"2 workers on {loop}" in banner
     unprefixed = [line for line in until_ready if not line.startswith("20")]
     assert len(unprefixed) <= 5, unprefixed
