@@ -716,9 +716,10 @@ class HTTP2Connection(asyncio.Protocol):
             transport.write_eof()
             self.lane.loop.call_later(LINGER_S, transport.abort)
             return
-        transport.close()
+        # Asked before: asyncio's transport for TLS has no answer once it is closed.
         if transport.get_write_buffer_size():
             self.lane.loop.call_later(LINGER_S, transport.abort)
+        transport.close()
 
     @property
     def over(self) -> bool:
