@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -464,6 +467,31 @@ def test_times_of_connections() -> None:
             assert client.closed
 
     run(check())
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_an_end_over_tls_raises_nothing(loop: str, tmp_path: Path) -> None:
+    key, crt = tmp_path / "key", tmp_path / "crt"
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subprocess.run([*new, "-subj", "/CN=a", "-keyout", key, "-out", crt], check=True, capture_output=True)
+    errors: list[Any] = []
+
+    async def check() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        config = quiet_config(certfile=str(crt), keyfile=str(key))
+        trusting = ssl.create_default_context(cafile=str(crt))
+        trusting.check_hostname = False
+        trusting.set_alpn_protocols(["h2"])
+        async with served(asgi_app, config=config, context=config.create_ssl_context()) as server:
+            client = await Client.connect(server, ssl=trusting)
+            client.send(get(1))
+            assert (await client.answer()).body == b"text"
+            client.send(frame(GOAWAY, 0, 0, bytes(8)))  # as h2load leaves
+            client._writer.close()
+            await eventually(lambda: server.lane.connections_open == 0)  # type: ignore[union-attr]
+
+    run(check(), loop)
+    assert not errors, errors
 
 
 def test_requests_of_a_connection_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
