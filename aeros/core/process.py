@@ -75,13 +75,20 @@ def send_signal(pid: int, pidfd: int | None, signum: int) -> bool:
     return True
 
 
-def is_child_of(pid: int, parents: Collection[int]) -> bool:
-    """Return False where the system says that `pid` is the child of somebody else. Gone, or not known: True."""
+def descends_from(pid: int, ancestors: Collection[int]) -> bool:
+    """Return False where the system says that `pid` is below none of the processes `ancestors`. Not known: True.
+
+    Not only children: a parent that is just ending has closed its channels before its children are adopted.
+    """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123
-            return int(stat.read().rpartition(b")")[2].split()[1]) in parents
+        while pid > 1:
+            with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123
+                pid = int(stat.read().rpartition(b")")[2].split()[1])
+            if pid in ancestors:
+                return True
     except (OSError, IndexError, ValueError):
         return True
+    return False
 
 
 def reap(pid: int, *, with_group: bool = False) -> int | None:

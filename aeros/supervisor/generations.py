@@ -32,7 +32,7 @@ from ..core.messages import (
     ZygoteForkFailed,
     clip,
 )
-from ..core.process import is_child_of, reap
+from ..core.process import descends_from, reap
 from .fleet import Worker
 from .lifecycle import ReloadState, WorkerState
 from .links import ZygoteLink
@@ -188,9 +188,7 @@ class Generations:
 
     def _is_zygote(self, zygote: ZygoteLink, pid: int) -> bool:
         """Whether `pid` can be that zygote's: the one we made, or a copy that one of ours made."""
-        return pid == zygote.pid or (
-            not zygote.pid and is_child_of(pid, (os.getpid(), *(other.pid for other in self._zygotes if other.pid)))
-        )
+        return pid == zygote.pid or (not zygote.pid and descends_from(pid, (os.getpid(),)))
 
     def _welcome(self, zygote: ZygoteLink, message: Arrived) -> None:
         zygote.pid = message.pid

@@ -34,7 +34,7 @@ from ..core.messages import (
     WantsRetirement,
     clip,
 )
-from ..core.process import DUMP_SIGNAL, describe_exit, is_child_of, reap, send_signal
+from ..core.process import DUMP_SIGNAL, descends_from, describe_exit, reap, send_signal
 from ..core.scoreboard import HEARTBEAT, anonymous_file
 from ..errors import StateError
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
@@ -408,7 +408,7 @@ class Workforce:
         """Raise ProtocolError unless `pid` can be that of `worker`. We signal it, maybe as root, and who says so runs
         code of the app's."""
         ours = (zygote.pid, os.getpid())
-        if not 1 < pid < 2**31 or pid != (worker.pid or pid) or not is_child_of(pid, ours):
+        if not 1 < pid < 2**31 or pid != (worker.pid or pid) or not descends_from(pid, ours):
             raise ProtocolError(f"it claims that {name_of(worker)} is process {pid}")
 
     def fork_failed(self, message: ForkFailed) -> None:

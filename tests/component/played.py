@@ -462,10 +462,13 @@ class System:
             return False
         return True
 
-    def is_child_of(self, pid: int, parents: Collection[int]) -> bool:
-        process = self.processes.get(pid)
-        # Its parent may be the supervisor, which is this process to the code under test.
-        return process is not None and (process.parent in parents or process.parent == SUPERVISOR)
+    def descends_from(self, pid: int, ancestors: Collection[int]) -> bool:
+        # The oldest of them is the supervisor, which is this process to the code under test.
+        while (process := self.processes.get(pid)) is not None and process.parent not in ancestors:
+            if process.parent == SUPERVISOR:
+                return True
+            pid = process.parent
+        return process is not None
 
     def has_ended(self, pid: int, pidfd: int | None) -> bool:
         process = self.processes.get(pid)
@@ -527,8 +530,8 @@ class System:
             (workforce, "has_ended", self.has_ended),
             (generations, "reap", self.reap),
             (loader, "reap", self.reap),
-            (workforce, "is_child_of", self.is_child_of),
-            (generations, "is_child_of", self.is_child_of),
+            (workforce, "descends_from", self.descends_from),
+            (generations, "descends_from", self.descends_from),
             (loader, "launch", self.launch),
             (workforce, "channel_pair", self.channel_pair),
             (generations, "channel_pair", self.channel_pair),
