@@ -166,6 +166,7 @@ class HeadParser:
             known = None
             self._feed(data, target)
             if len(self._headers) > self._max_fields:
+                self._parser = None
                 raise RequestRefused(431, "too many header fields")
         else:
             # The same fields behind another target, as from any browser: only the request line is new.
@@ -187,7 +188,11 @@ class HeadParser:
         else:
             head.headers = self._headers
             head.text_headers = None
-            self._judge(head)
+            try:
+                self._judge(head)
+            except RequestRefused:
+                self._parser = None
+                raise
             if head.has_body or not head.keep_alive:
                 # llhttp now waits for a body, or for nothing more at all; it gets neither.
                 self._parser = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aeros.worker.http1_parser import MAX_CHUNK_LINE, ChunkedReader, Head, HeadParser, RequestRefused, refuses_early
@@ -225,6 +225,7 @@ def test_lines_without_end_are_bounded() -> None:
         max_size=4,
     )
 )
+@example([b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", GOOD])
 def test_a_parser_has_no_memory_that_shows(heads: list[bytes]) -> None:
     """Remembering equal heads and equal fields changes nothing."""
 
