@@ -38,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds", type=int, help="how often (speed: 5, boot: 10, recovery: 20, reload: 5, balance: 10)"
     )
     parser.add_argument(
-        "--seconds", type=float, help="how long each load lasts (speed: 3), how long idle is watched (20)"
+        "--seconds",
+        type=int,
+        help="how long each load lasts, whole seconds as wrk wants (speed: 3), how long idle is watched (20)",
     )
     parser.add_argument("--workers", type=_numbers, help="memory: which numbers of workers; idle: how many")
     parser.add_argument("--requests", type=int, default=memory.REQUESTS, help="memory: how many requests before")
