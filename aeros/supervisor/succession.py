@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..core.channel import Channel, ChannelClosed
+from ..core.channel import Channel, ChannelClosed, close_fds
 from ..core.listener import Listener
 from ..core.messages import (
     Abandon,
@@ -169,9 +169,9 @@ class Succession:
     def _on_readable(self) -> None:
         office = self._heir.office
         try:
-            for message, fds in self.channel.receive():
-                for fd in fds:
-                    os.close(fd)
+            received = self.channel.receive()
+            close_fds(received)  # it has none to send by now
+            for message, _ in received:
                 self._hear(message)
         except ChannelClosed:
             office.forget(self.channel)

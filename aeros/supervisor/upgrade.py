@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from ..core.channel import Channel, ChannelClosed
+from ..core.channel import Channel, ChannelClosed, close_fds
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.messages import (
     Abandon,
@@ -254,9 +254,9 @@ class Upgrade:
         if line is None or line.fileno() == -1:
             return
         try:
-            for message, fds in line.receive():
-                for fd in fds:
-                    os.close(fd)
+            received = line.receive()
+            close_fds(received)  # it has none to send
+            for message, _ in received:
                 self._hear(message)
         except ChannelClosed:
             self._office.loop.remove_reader(line.fileno())

@@ -388,8 +388,7 @@ class Workforce:
         worker = self._fleet.workers.get(message.worker)
         if worker is None:
             # Given up meanwhile; without a channel it ends by itself.
-            for fd in fds:
-                os.close(fd)
+            close_fds([(message, fds)])
             return
         link = self._links[worker.ident]
         try:
