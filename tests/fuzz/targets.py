@@ -53,6 +53,7 @@ from tests.helpers import proc
 from tests.helpers.conditions import eventually
 from tests.helpers.proc import open_fds
 from tests.helpers.serverproc import ServerProcess
+from tests.unit.test_proxy_protocol import read_off
 
 from .corpus import cut
 
@@ -331,8 +332,6 @@ class ProxyHeaders(Target):
         ]
 
     def feed(self, case: bytes) -> None:
-        from tests.unit.test_proxy_protocol import read_off
-
         if not case:
             return
         read_off([case[:1], case[1:]] if len(case) > 1 else [case])
