@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from .core.record import record
 
 SHELLS = ("bash", "zsh", "fish")
 
 
-@dataclass(frozen=True)
+@record
 class _Flag:
     """One option. choices: of its value; takes: whether it has one."""
 
@@ -20,7 +21,7 @@ class _Flag:
     choices: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@record
 class _Command:
     """What may follow a command: flags, and words that stand alone. name "": what comes before any command."""
 

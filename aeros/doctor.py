@@ -10,7 +10,6 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Literal
 from .compat import COMPARED_WITH, knows_quart
 from .core.certificates import CertificateError, TLSFiles, expiry, explain
 from .core.process import open_pidfd
+from .core.record import as_dict, record, replace
 from .errors import AerosError
 from .options import Options, usable_cpus
 from .server import connect, running_servers
@@ -36,7 +36,7 @@ _EXPIRY_WARNING_S = 30 * 86400.0
 _LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 
 
-@dataclass(frozen=True)
+@record
 class Finding:
     """One thing that was looked at. text: a sentence, what was found and, if not "ok", what to change."""
 
@@ -45,7 +45,7 @@ class Finding:
     text: str
 
     def to_dict(self) -> dict[str, str]:
-        return asdict(self)
+        return as_dict(self)
 
 
 Findings = Iterator[Finding]

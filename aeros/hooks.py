@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
+from .core.record import record
 from .errors import OptionsError
 
 
-@dataclass(frozen=True)
+@record
 class WorkerInfo:
     """The worker a hook is about. pid: 0 in `before_fork`, when there is none yet. how: "" until it has ended,
     then "exit code 0", "SIGKILL", …"""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from .core.inflight import Row
+from .core.record import as_dict, record
 from .core.scoreboard import CellFigures
 
 #: So many of a worker's requests, the oldest, are in its status; `server.requests()` has all that are known.
 IN_STATUS = 8
 
 
-@dataclass(frozen=True)
+@record
 class RequestInFlight:
     """One request that a worker has begun and not finished. WebSockets are not requests.
 
@@ -36,7 +36,7 @@ class RequestInFlight:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain strings, numbers and booleans."""
-        return asdict(self)
+        return as_dict(self)
 
     def __str__(self) -> str:
         path = self.path + ("…" if self.path_cut else "")

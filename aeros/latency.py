@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from .core.record import record
 from .core.scoreboard import bucket_limit
 
 #: The fine buckets of the scoreboard (four to an octave) in which the coarser ones here end: two to an octave, from
@@ -14,7 +14,7 @@ _EDGES = range(19, 100, 2)
 BOUNDS_S = tuple(bucket_limit(edge) / 1e6 for edge in _EDGES)
 
 
-@dataclass(frozen=True)
+@record
 class LatencyHistogram:
     """Requests by the time from their first byte to the end of the response.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from .core.record import as_dict, record
 from .latency import LatencyHistogram
 from .status import ServerStatus
 
 
-@dataclass(frozen=True)
+@record
 class Rates:
     """Of one worker or of the whole server, over `seconds`. Latencies in seconds; None without a finished request."""
 
@@ -22,7 +22,7 @@ class Rates:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain numbers."""
-        return asdict(self)
+        return as_dict(self)
 
 
 def rates(before: ServerStatus | None, now: ServerStatus, seconds: float) -> tuple[Rates, dict[int, Rates]]:

@@ -8,7 +8,6 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +16,7 @@ from . import errors
 from .core.channel import Channel, ChannelClosed
 from .core.clock import monotonic
 from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
+from .core.record import replace
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, ControlError, NotAServerError, ServerStopped
 from .inflight import RequestInFlight

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from .core.record import as_dict, record
 
-@dataclass(frozen=True)
+
+@record
 class Stack:
     """One thread or task. stack: lines as in a traceback, outermost call or await first. request: what a task serves,
     "" where it serves none, and for threads."""
@@ -16,7 +17,7 @@ class Stack:
     request: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class WorkerStacks:
     """One worker at one moment.
 
@@ -42,7 +43,7 @@ class WorkerStacks:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain dicts, lists, numbers and strings."""
-        return asdict(self)
+        return as_dict(self)
 
     def __str__(self) -> str:
         lines = [f"worker slot={self.slot} gen={self.generation} pid={self.pid}"]

@@ -14,7 +14,6 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import app_metrics
@@ -26,6 +25,7 @@ from .core.logs import LineLog
 from .core.messages import Arrived, Heir, Inherit, LoadFailed, Message, ProtocolError, Unfit, Welcome, clip
 from .core.privileges import Account, find_account, may_become, readable_by
 from .core.process import die_with_parent, fork, reset_signals
+from .core.record import replace
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, AppLoadError, BindError, OptionsError, StartError, StateError
 from .inflight import RequestInFlight

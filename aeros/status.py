@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from .core.inflight import Row
+from .core.record import as_dict, field_names, record
 from .core.scoreboard import (
     HEARTBEAT_EVERY_S,
     HISTOGRAM_BUCKETS,
@@ -21,7 +21,7 @@ from .inflight import IN_STATUS, RequestInFlight, in_flight
 from .latency import LatencyHistogram
 
 
-@dataclass(frozen=True)
+@record
 class LastExit:
     """How the previous worker of a slot ended.
 
@@ -35,7 +35,7 @@ class LastExit:
     generation: int
 
 
-@dataclass(frozen=True)
+@record
 class Reloaded:
     """The outcome of the last reload. ok: the new generation serves. at: epoch seconds, seconds: how long it took.
 
@@ -52,7 +52,7 @@ class Reloaded:
     traceback: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class Upgraded:
     """The outcome of an upgrade. ok: the supervisor `pid` is the server instead of `replaced`. at: epoch seconds,
     seconds: how long it took. aeros_version, python_version: of the new one. reason: why it was refused."""
@@ -71,11 +71,11 @@ class Upgraded:
     def from_message(cls, record: dict[str, Any]) -> Upgraded:
         """Return what another version of Aeros may have written: what it does not know of has its default, what we do
         not know of is left out."""
-        known = {name: value for name, value in record.items() if name in cls.__dataclass_fields__}
+        known = {name: value for name, value in record.items() if name in field_names(cls)}
         return cls(**{"ok": True, "pid": 0, "replaced": 0, "seconds": 0.0, "at": 0.0, **known})
 
 
-@dataclass(frozen=True)
+@record
 class WorkerStatus:
     """One worker process.
 
@@ -118,10 +118,10 @@ class WorkerStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain dicts, lists, numbers and strings."""
-        return asdict(self)
+        return as_dict(self)
 
 
-@dataclass(frozen=True)
+@record
 class SlotStatus:
     """A numbered place, also when no worker is in it. state: empty, filled, backoff or failed.
 
@@ -138,7 +138,7 @@ class SlotStatus:
     last_exit: LastExit | None
 
 
-@dataclass(frozen=True)
+@record
 class Totals:
     """Since the server started, over all workers that ever were, through upgrades too. Never goes down."""
 
@@ -156,7 +156,7 @@ class Totals:
     reloads: dict[str, int]
 
 
-@dataclass(frozen=True)
+@record
 class AcceptQueue:
     """How many connections the kernel holds at one address until a worker accepts them, up to a second ago.
 
@@ -169,7 +169,7 @@ class AcceptQueue:
     limit: int | None
 
 
-@dataclass(frozen=True)
+@record
 class ServerStatus:
     """The whole server at one moment.
 
@@ -201,7 +201,7 @@ class ServerStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain dicts, lists, numbers and strings, ready for JSON."""
-        return asdict(self)
+        return as_dict(self)
 
 
 #: The kernel walks every page of a process for its share of memory, which takes longer than all the rest of a status.

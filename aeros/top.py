@@ -12,13 +12,13 @@ import termios
 import threading
 import tty
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 
 from .core.clock import monotonic
+from .core.record import field, mutable
 from .errors import AerosError, ReloadFailed, ServerStopped
 from .rates import rates
 from .server import Server, connect
@@ -28,7 +28,7 @@ from .top_view import View
 _HELP = "r reload  + - scale  up/down select  R restart  i requests  s stack  q quit"
 
 
-@dataclass
+@mutable
 class Top:
     """Reads the status again and again. The keys act on connections of their own, so the view never waits for them."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from .core.clock import local_time, show_duration
+from .core.record import mutable, record
 from .rates import Rates
 from .status import ServerStatus, WorkerStatus
 
@@ -23,7 +23,7 @@ _STUCK_S = 2.0
 _REQUESTS_SHOWN = 8
 
 
-@dataclass(frozen=True)
+@record
 class _Column:
     """width: the terminal must be at least so wide for it to be shown."""
 
@@ -70,7 +70,7 @@ _COLUMNS = (
 )
 
 
-@dataclass
+@mutable
 class View:
     """What is on the screen: the last status, and what the user chose to see."""
 

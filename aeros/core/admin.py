@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
 
+from .record import as_dict, record
 from .scoreboard import anonymous_file
 
 #: The descriptors the dashboard's process is born with: its channel, its listening socket, its settings.
 CHANNEL_FD, LISTENER_FD, SETTINGS_FD = 3, 4, 5
 
 
-@dataclass(frozen=True)
+@record
 class AdminSettings:
     """host: that the socket was bound to. token: "" where none is needed. write: whether commands are taken.
 
@@ -32,7 +32,7 @@ class AdminSettings:
     def to_file(self) -> int:
         """Return the descriptor of a file that holds them; the caller closes it."""
         fd = anonymous_file("aeros-admin")
-        os.pwrite(fd, json.dumps(asdict(self)).encode(), 0)
+        os.pwrite(fd, json.dumps(as_dict(self)).encode(), 0)
         return fd
 
     @classmethod

@@ -12,10 +12,10 @@ import os
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .record import as_dict, record
 from .scoreboard import anonymous_file
 
 #: The most of one file that is read: a mistaken path must not fill the memory.
@@ -41,7 +41,7 @@ def explain(error: ssl.SSLError) -> str:
     return _REASONS.get(reason, "one of them is not a PEM file as OpenSSL reads it")
 
 
-@dataclass(frozen=True)
+@record
 class Pair:
     """One certificate and key. name: the host it is for (SNI), "*.example.com" too; "" for all others."""
 
@@ -50,7 +50,7 @@ class Pair:
     keyfile: str
 
 
-@dataclass(frozen=True)
+@record
 class TLSFiles:
     """What a server's TLS is made of. Paths are absolute; the first pair is the one without a name."""
 
@@ -66,7 +66,7 @@ class TLSFiles:
         return cls(pairs=tuple(Pair(**pair) for pair in record["pairs"]), **rest)
 
     def to_message(self) -> dict[str, Any]:
-        return asdict(self)
+        return as_dict(self)
 
     @property
     def paths(self) -> list[str]:

@@ -13,9 +13,9 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from .messages import MAX_MESSAGE_BYTES, Message, ProtocolError, decode, encode, expected_fds
+from .record import record
 
 _HEADER = struct.Struct("!I")
 _READ_BYTES = 65536
@@ -23,7 +23,7 @@ _MAX_FDS = 253  # SCM_MAX_FD on Linux
 _MAX_PENDING_BYTES = 8 * MAX_MESSAGE_BYTES
 
 
-@dataclass(frozen=True)
+@record
 class Bounds:
     """What the other end may cost this process. fds: received and not yet claimed by a message; with 0 the kernel
     throws them away. message_bytes: one message to us. pending_bytes: what waits because it does not read."""

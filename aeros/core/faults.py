@@ -11,14 +11,15 @@ import errno
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from .record import record
 
 #: What can be made to fail, as it is called in the text.
 CALLS = ("fork", "spawn", "socketpair", "pipe", "dup", "memfd", "open", "write", "accept", "pidfd", "kill")
 
 
-@dataclass(frozen=True)
+@record
 class FaultPlan:
     """chances: for each call the errors it may fail with, each with its probability. seed: None takes a new one."""
 

@@ -9,7 +9,8 @@ there when it has copied the row, has a whole one. A writer killed half-way leav
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from .record import record
 
 ROW_BYTES = 320
 ROWS = 50
@@ -33,7 +34,7 @@ HANDLING, READING, STREAMING, SENDING = 0.0, 1.0, 2.0, 3.0
 STAGES = ("handling", "reading", "streaming", "sending")
 
 
-@dataclass(frozen=True)
+@record
 class Row:
     """One request. began: seconds of the monotonic clock. stage: one of STAGES. cut: the path was longer."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from .record import mutable
 
 Kind = Literal["secure", "insecure", "quic"]
 
 
-@dataclass
+@mutable
 class Listener:
     """One bound socket. bind: as the user wrote it. inode: of the Unix socket file we made, else 0."""
 

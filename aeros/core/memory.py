@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from .immortal import immortalise_program
+
 _PR_SET_MEMORY_MERGE = 67
 _KSM = Path("/sys/kernel/mm/ksm/run")
 
@@ -15,6 +17,7 @@ _KSM = Path("/sys/kernel/mm/ksm/run")
 def settle_memory() -> None:
     """Free what is free, give it back, and have the collector never look at the rest again: that would unshare it."""
     gc.collect()
+    immortalise_program()
     _give_back()
     gc.freeze()
 

@@ -1,6 +1,6 @@
 """What crosses between the processes of one server: frozen records and their one encoding.
 
-A message is a frozen dataclass of JSON-able fields. On the wire it is a JSON object whose key "kind" is the
+A message is a record of JSON-able fields. On the wire it is a JSON object whose key "kind" is the
 class name. Unknown kinds and wrong fields raise `ProtocolError`, so that two versions that do not understand
 each other say so instead of guessing. File descriptors travel beside a message (see `channel`); a class says
 how many in `fds`, or -1 where the message's own `fd_count` field does.
@@ -9,10 +9,9 @@ how many in `fds`, or -1 where the message's own `fd_count` field does.
 from __future__ import annotations
 
 import json
-from dataclasses import field, fields
 from typing import Any, ClassVar
 
-from .record import Record, record
+from .record import field, field_names, field_types, record
 
 #: A message longer than this is refused by both ends. Tracebacks are cut to fit (see `clip`).
 MAX_MESSAGE_BYTES = 1 << 20
@@ -27,7 +26,7 @@ class ProtocolError(Exception):
 
 
 @record
-class Message(Record):
+class Message:
     """Base of every record that crosses between processes."""
 
     #: How many file descriptors accompany the message; -1: as many as its `fd_count` says.
@@ -398,7 +397,7 @@ def clip(text: str, limit: int = MAX_TEXT_CHARS) -> str:
 
 def encode(message: Message) -> bytes:
     """Return the JSON bytes of `message`, without framing. Raises ValueError if it is too long."""
-    record = {item.name: getattr(message, item.name) for item in fields(message)}
+    record = {name: getattr(message, name) for name in field_names(message)}
     record["kind"] = type(message).__name__
     data = json.dumps(record, separators=(",", ":")).encode()
     if len(data) > MAX_MESSAGE_BYTES:
@@ -418,18 +417,18 @@ def decode(data: bytes, sender: str) -> Message:
     cls = _KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise ProtocolError(f"{sender} sent a message of unknown kind {str(kind)[:80]!r}")
-    for item in fields(cls):
-        expected = _JSON_TYPES[str(item.type).partition("[")[0]]
-        if item.name not in record:
-            raise ProtocolError(f"{sender} sent a {kind} without {item.name!r}")
-        value = record[item.name]
+    for name, type_ in field_types(cls).items():
+        expected = _JSON_TYPES[type_.partition("[")[0]]
+        if name not in record:
+            raise ProtocolError(f"{sender} sent a {kind} without {name!r}")
+        value = record[name]
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            raise ProtocolError(f"{sender} sent a {kind} whose {item.name!r} is a {type(value).__name__}")
+            raise ProtocolError(f"{sender} sent a {kind} whose {name!r} is a {type(value).__name__}")
         # JSON knows no bounds, and Python reads NaN and Infinity too.
         if isinstance(value, (int, float)) and not -(2**63) <= value < 2**63:
-            raise ProtocolError(f"{sender} sent a {kind} whose {item.name!r} is out of range")
-    if len(record) != len(fields(cls)):
-        extra = sorted(set(record) - {item.name for item in fields(cls)})
+            raise ProtocolError(f"{sender} sent a {kind} whose {name!r} is out of range")
+    if len(record) != len(field_names(cls)):
+        extra = sorted(set(record) - set(field_names(cls)))
         raise ProtocolError(f"{sender} sent a {kind} with unknown {extra[0][:80]!r}")
     return cls(**record)
 

@@ -6,16 +6,16 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from .process import forbid_new_privileges
+from .record import record
 
 
 class UnknownAccountError(Exception):
     """There is no such user or group; the text says which."""
 
 
-@dataclass(frozen=True)
+@record
 class Account:
     """A user to run as. groups: the supplementary ones, as at a login."""
 

@@ -16,10 +16,10 @@ import json
 import mmap
 import os
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from .inflight import TABLE_BYTES, Row, clear_rows, read_rows
+from .record import record
 
 _MAGIC = 0x4145524F53_0003  # "AEROS", layout 3
 _PAGE = 4096
@@ -85,7 +85,7 @@ def bucket_limit(bucket: int) -> int:
     return (4 + quarter + 1) << (octave - 1)
 
 
-@dataclass(frozen=True)
+@record
 class CellFigures:
     """One reading of a cell. Times in seconds of the monotonic clock, sizes in bytes. loop_busy: 0 to 1."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from .record import record
 
 
-@dataclass(frozen=True)
+@record
 class WorkerSeed:
     """What a new worker process is born with. The descriptors are its own to close."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from .record import mutable
 
 #: Within this time…
 WINDOW_S = 10.0
@@ -15,7 +16,7 @@ _KINDS = 256
 _NUMBERS = re.compile(r"\d+(\.\d+)?")
 
 
-@dataclass
+@mutable
 class _Event:
     since: float
     written: int = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import replace
 from typing import Any
 
+from ..core.record import replace
 from ..latency import LatencyHistogram
 from ..status import ServerStatus
 

@@ -7,11 +7,12 @@ workers and be killed for its memory, so affinity and the cgroup quota count her
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class CpuCount:
     """A number of CPUs, at least 1, and one phrase that says how it came about."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from ..core.record import record
 from ..errors import OptionsError
 from .spec import Option, nearest
 from .table import BY_NAME
@@ -14,7 +14,7 @@ from .units import BadValueError
 Layer = dict[str, "Given"]
 
 
-@dataclass(frozen=True)
+@record
 class Given:
     """One option with the value it was given, converted.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..core.record import field, field_names, record
 from ..errors import OptionsError
 from .spec import Option
 from .table import BY_HYPERCORN, OPTIONS
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..core.faults import FaultPlan
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@record(kw_only=True)
 class Options:
     """Everything a server was told, checked and complete. Made by `resolve`; a reload makes a new one.
 
@@ -226,7 +226,7 @@ class Options:
 
 #: The fields that are options, and not about them.
 FIELDS = tuple(
-    item.name for item in fields(Options) if item.name not in ("hypercorn", "config_object", "sources", "warnings")
+    name for name in field_names(Options) if name not in ("hypercorn", "config_object", "sources", "warnings")
 )
 
 

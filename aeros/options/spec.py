@@ -7,16 +7,16 @@ reference documentation, Hypercorn's Config) is derived from them: to add an opt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
+from ..core.record import record
 from .units import Converter, format_duration, format_size
 
 ENV_PREFIX = "AEROS_"
 INTERNAL_PREFIX = "AEROS_INTERNAL_"
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Option:
     """One option. `name` is its keyword, its key in a TOML file and, upper case after AEROS_, its variable.
 

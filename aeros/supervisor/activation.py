@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+
+from ..core.record import record
 
 _FIRST = 3
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
 
-@dataclass(frozen=True)
+@record
 class Activated:
     """What was passed, in order. why_not: why sockets meant for somebody else are left alone, "" if there are none."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..core.record import record
 
 #: The count of failures halves in this time, so an hour of peace forgives everything.
 HALF_LIFE_S = 30.0
@@ -31,7 +31,7 @@ def weight_of(served_s: float | None, *, sigkill: bool) -> float:
     return min(weight, SIGKILL_WEIGHT) if sigkill else weight
 
 
-@dataclass(frozen=True)
+@record
 class FailureRate:
     """A count of failures that decays with time. `at`: monotonic seconds of the last one."""
 

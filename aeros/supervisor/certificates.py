@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from ..core.certificates import CertificateError, TLSFiles, expired, store
 from ..core.logs import LineLog
+from ..core.record import mutable
 
 #: The files are looked at no more often; the supervisor wakes once a second anyway.
 _LOOK_EVERY_S = 0.5
 
 
-@dataclass
+@mutable
 class _Held:
     files: TLSFiles
     fd: int

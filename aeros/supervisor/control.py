@@ -17,7 +17,6 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +33,7 @@ from ..core.messages import (
     ProtocolError,
     clip,
 )
+from ..core.record import field, mutable
 from ..errors import AerosError
 from ..version import __version__
 
@@ -50,7 +50,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 0.5
 
 
-@dataclass(eq=False)
+@mutable(eq=False)
 class _Client:
     channel: Channel
     on_close: Callable[[], None] | None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from ..core.record import field, mutable
 from .backoff import FailureRate
 from .lifecycle import SLOT_EDGES, WORKER_EDGES, SlotState, WorkerState, advance
 
 
-@dataclass
+@mutable
 class Worker:
     """One process, never reused. Times are monotonic seconds, 0.0 for "not yet"."""
 
@@ -69,7 +68,7 @@ class Worker:
         return self.alive and not self.recycle
 
 
-@dataclass
+@mutable
 class Slot:
     """A numbered place, 0 to N-1, that a worker fills; two of them while one replaces the other."""
 
@@ -86,7 +85,7 @@ class Slot:
         self.state = advance(SLOT_EDGES, self.state, event)
 
 
-@dataclass
+@mutable
 class Target:
     """What the fleet should be. The loop changes it; `reconcile` only compares."""
 
@@ -111,7 +110,7 @@ class Target:
     pilot_until: float = 0.0
 
 
-@dataclass
+@mutable
 class Fleet:
     """All slots and all workers that have not been reaped."""
 

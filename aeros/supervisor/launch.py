@@ -6,10 +6,10 @@ import fcntl
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.privileges import Account
+from ..core.record import record
 
 #: Tells the program that, when it reaches start(), it is to become the zygote on this descriptor.
 CHANNEL_VARIABLE = "AEROS_INTERNAL_CHANNEL"
@@ -43,7 +43,7 @@ os.execv(sys.argv[4], sys.argv[4:])
 """
 
 
-@dataclass(frozen=True)
+@record
 class CommandLine:
     """How the program was started. arguments: argv with the interpreter first. why_not: "" if it can be run
     again, else the reason it cannot."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.record import field, mutable
 from ..core.scoreboard import HISTOGRAM_BUCKETS, RESPONSE_CLASSES, CellFigures, Scoreboard
 
 
-@dataclass
+@mutable
 class Totals:
     """Sums over all workers that have ended. Sizes in bytes, times in seconds."""
 
@@ -45,7 +45,7 @@ class Totals:
         return dict(vars(self))
 
 
-@dataclass
+@mutable
 class Accounts:
     """All that is counted in a server and must never go down, also when another supervisor takes it over.
 

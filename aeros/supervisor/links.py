@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-from dataclasses import dataclass, field
 
 from ..core.channel import Channel
+from ..core.record import field, mutable
 
 
 def has_ended(pid: int, pidfd: int | None) -> bool:
@@ -23,7 +23,7 @@ def has_ended(pid: int, pidfd: int | None) -> bool:
         return True
 
 
-@dataclass
+@mutable
 class WorkerLink:
     """What goes with a `fleet.Worker`: its channel, its pidfd once its zygote sent it, its stack dumps."""
 
@@ -68,7 +68,7 @@ def _trim(stacks: str) -> str:
     return "\n".join(kept)
 
 
-@dataclass
+@mutable
 class ZygoteLink:
     """One zygote process. A generation has one that forks, and later a spare that can take its place."""
 

@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from ..core.channel import Channel
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
 from ..core.messages import MISBEHAVIOURS
+from ..core.record import as_dict
 from ..core.scoreboard import MAX_WORKERS, heartbeat_every_s
 from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError, UpgradeFailed
 from ..status import Upgraded
@@ -597,7 +597,7 @@ class Supervisor:
             "admin": self.admin.address if self.admin is not None else "",
             "started_at": self._started_at,
             "last_reload": last.to_message() if last else None,
-            "last_upgrade": asdict(upgrade) if upgrade else None,
+            "last_upgrade": as_dict(upgrade) if upgrade else None,
             "reloads": accounts.reloads,
             "exits": accounts.exits,
             "totals": accounts.totals.to_message(),
@@ -632,7 +632,7 @@ class Supervisor:
 def _upgrade_waiter(reply: Reply) -> UpgradeWaiter:
     def waiter(record: Upgraded) -> None:
         if record.ok:
-            reply(asdict(record))
+            reply(as_dict(record))
         else:
             reply(UpgradeFailed(record.reason, traceback=record.traceback))
 

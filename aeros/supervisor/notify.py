@@ -7,10 +7,10 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 
 from ..core.clock import show_duration
 from ..core.logs import LineLog
+from ..core.record import record
 from .reload import ReloadRecord
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -22,7 +22,7 @@ _CHANGING = ("starting", "reloading", "stopping")
 _MOST_UNSENT = 32
 
 
-@dataclass(frozen=True)
+@record
 class Facts:
     """How the server is doing. state: as in the status. reload: the number of the reload under way, 0 for none."""
 

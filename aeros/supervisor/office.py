@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.certificates import TLSFiles
@@ -14,6 +13,7 @@ from ..core.exitcodes import ExitCode
 from ..core.listener import Listener
 from ..core.logs import LineLog
 from ..core.messages import Message
+from ..core.record import field, mutable
 from ..core.scoreboard import Scoreboard
 from .certificates import Certificates
 from .fleet import Fleet, Target
@@ -22,7 +22,7 @@ from .policy import Policy
 from .recent import RecentLog
 
 
-@dataclass
+@mutable
 class Office:
     """One per supervisor. Only code called from the supervisor's loop touches it."""
 

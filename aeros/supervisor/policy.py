@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+from ..core.record import as_dict, field, field_names, field_types, record
 
 if TYPE_CHECKING:
     from ..options import Options
@@ -21,7 +22,7 @@ _KINDS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Policy:
     """Times in seconds, sizes in bytes; None or 0 turns a limit off."""
 
@@ -47,20 +48,20 @@ class Policy:
     @classmethod
     def of(cls, options: Options) -> Policy:
         """Return the supervisor's part of `options`."""
-        return cls(**{item.name: getattr(options, item.name) for item in fields(cls)})
+        return cls(**{name: getattr(options, name) for name in field_names(cls)})
 
     @classmethod
     def from_message(cls, record: dict[str, Any]) -> Policy:
         """Return what another process of the family sent. Raises TypeError for a record that does not fit."""
-        for item in fields(cls):
-            value = record.get(item.name)
-            kinds = [_KINDS[name.partition("[")[0]] for name in str(item.type).split(" | ")]
-            if item.name in record and not any(isinstance(value, kind) for kind in kinds):
-                raise TypeError(f"{item.name} is a {type(value).__name__}")
+        for name, type_ in field_types(cls).items():
+            value = record.get(name)
+            kinds = [_KINDS[kind.partition("[")[0]] for kind in type_.split(" | ")]
+            if name in record and not any(isinstance(value, kind) for kind in kinds):
+                raise TypeError(f"{name} is a {type(value).__name__}")
         return cls(**record)
 
     def to_message(self) -> dict[str, Any]:
-        return asdict(self)
+        return as_dict(self)
 
     @property
     def total_timeout_s(self) -> float:

@@ -11,10 +11,10 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ..core.messages import clip
+from ..core.record import record
 
 MOST_EVENTS = 1000
 MOST_BYTES = 256 * 1024
@@ -26,7 +26,7 @@ _MOST_WAITING = 128
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@dataclass(frozen=True)
+@record
 class _Event:
     number: int
     text: str

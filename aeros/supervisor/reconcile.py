@@ -18,9 +18,9 @@ Until an upgrade has come to its end (`Target.hold`), rule 5 waits.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..core.clock import show_duration
+from ..core.record import record
 from .fleet import Fleet, Slot, Target, Worker
 from .lifecycle import SlotState, WorkerState
 from .policy import Policy
@@ -33,7 +33,7 @@ BOOT_MARGIN_S = 1.0
 KILL_REPEAT_S = 5.0
 
 
-@dataclass(frozen=True)
+@record
 class Spawn:
     """Fork a worker of `generation` for `slot`."""
 
@@ -41,14 +41,14 @@ class Spawn:
     generation: int
 
 
-@dataclass(frozen=True)
+@record
 class Admit:
     """Tell a ready worker to accept."""
 
     worker: int
 
 
-@dataclass(frozen=True)
+@record
 class RetireWorker:
     """Tell a worker to drain and end. reason: reload, recycle, scale, upgrade, stop or revert."""
 
@@ -56,7 +56,7 @@ class RetireWorker:
     reason: str
 
 
-@dataclass(frozen=True)
+@record
 class KillWorker:
     """SIGKILL, with a stack dump first where `dump` says that the stack is the interesting part."""
 
@@ -65,14 +65,14 @@ class KillWorker:
     dump: bool
 
 
-@dataclass(frozen=True)
+@record
 class ChangeOver:
     """The slot serves the candidate generation from now on."""
 
     slot: int
 
 
-@dataclass(frozen=True)
+@record
 class DropSlot:
     """The slot is beyond N and empty."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..core.record import as_dict, field, mutable, record
 from .lifecycle import RELOAD_EDGES, ReloadState, advance
 
 
-@dataclass(frozen=True)
+@record
 class ReloadRecord:
     """How a reload ended. at: seconds since the epoch. how: "rerun" (new code) or "refork" (the same code)."""
 
@@ -22,13 +22,13 @@ class ReloadRecord:
     traceback: str = ""
 
     def to_message(self) -> dict[str, Any]:
-        return asdict(self)
+        return as_dict(self)
 
 
 Waiter = Callable[[ReloadRecord | None], None]
 
 
-@dataclass
+@mutable
 class Reload:
     """At most one reload is under way; requests that come meanwhile collapse into one more after it.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..core.channel import Channel, ChannelClosed, close_fds
@@ -25,13 +24,14 @@ from ..core.messages import (
     clip,
 )
 from ..core.process import die_with_parent
+from ..core.record import field, mutable
 from ..status import Upgraded
 from .ledger import Accounts
 from .lifecycle import HEIR_EDGES, HeirState, advance
 from .office import Office
 
 
-@dataclass
+@mutable
 class Inheritance:
     """What the old supervisor passed. Listeners are claimed one by one; the rest is let go of.
 

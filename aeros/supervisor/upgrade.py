@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +28,7 @@ from ..core.messages import (
     Unfit,
 )
 from ..core.process import describe_exit
+from ..core.record import as_dict, mutable, replace
 from ..errors import UpgradeFailed
 from ..status import Upgraded
 from .admin import AdminChild
@@ -54,7 +54,7 @@ _LEGACY_EVERY_S = 1.0
 Waiter = Callable[[Upgraded], None]
 
 
-@dataclass
+@mutable
 class Estate:
     """What goes over beside the listeners.
 
@@ -333,7 +333,7 @@ class Upgrade:
         self._notifier.hand_over(pid)
         self._estate.let_go()
         reload = self._on_over(record)
-        self._tell(Settled({"record": asdict(record), "legacy": self._accounts().to_message(), "reload": reload}))
+        self._tell(Settled({"record": as_dict(record), "legacy": self._accounts().to_message(), "reload": reload}))
         self._next_legacy = now + _LEGACY_EVERY_S
 
     def conclude(self) -> None:

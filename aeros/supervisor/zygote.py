@@ -16,7 +16,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from errno import EMFILE
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -44,6 +43,7 @@ from ..core.messages import (
     clip,
 )
 from ..core.process import describe_exit, fork, ignore_politely, open_pidfd, reap, reset_signals, send_signal
+from ..core.record import field, mutable
 from ..core.seed import WorkerSeed
 from ..titles import Title
 from .policy import Policy
@@ -78,14 +78,14 @@ class Program(Protocol):
     def close_listeners(self) -> None: ...
 
 
-@dataclass
+@mutable
 class _Child:
     slot: int
     generation: int
     pidfd: int | None
 
 
-@dataclass
+@mutable
 class Zygote:
     """One zygote process. `run` never returns."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from ..core.record import field, record
 from ..core.scoreboard import Scoreboard
 
 
-@dataclass(frozen=True)
+@record
 class WorkerContext:
     """This worker. slot: 0 to N-1, stable across restarts. generation: the code version it was forked from."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ..core.record import record
 
 if TYPE_CHECKING:
     from ..options import Options
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record(kw_only=True)
 class Limits:
     """The limits of one worker; what each means stands in options/table.py. Defaults are those of the options."""
 

@@ -1,0 +1,73 @@
+"""`core.immortal`: what a program is made of keeps its reference count; what is let go of is still freed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from aeros.core.immortal import can_immortalise, immortalise_program
+
+#: In a process of its own: what is made immortal there is so for ever.
+PROGRAM = """
+    import gc, sys, weakref
+    from aeros.core.immortal import immortalise_program
+
+    def outer():
+        def inner():
+            return "a constant of inner", 12345.5, some_name
+        return inner
+
+    class Kind:
+        pass
+
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+    program = [outer, outer.__code__, outer(), outer().__code__, Kind, sys, *outer().__code__.co_consts[1:], str.join]
+    program += [sys.intern("some_name")]
+    before = [sys.getrefcount(thing) for thing in program]
+    done = immortalise_program()
+    immortal = sys.getrefcount(None)
+    for thing in program:
+        assert sys.getrefcount(thing) == immortal, thing
+    assert done > 10_000, done
+    assert sys.getrefcount(held) < 10
+    del held
+    assert gone() is None
+
+    # Life goes on: code is defined, run, collected and replaced.
+    for _ in range(3):
+        gc.collect()
+        gc.freeze()
+        exec("def other(): return [outer()() for _ in range(100)]", globals() | {"some_name": 1})
+        gc.unfreeze()
+        gc.collect()
+    outer = None
+    Kind = type("Kind", (Kind,), {"later": sys.intern("later" + str(done))})
+    assert gc.collect() >= 0
+    print("well")
+"""
+
+
+@pytest.mark.skipif(not can_immortalise(), reason="this Python has no immortal objects")
+def test_a_program_is_immortal_and_its_data_is_not() -> None:
+    child = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", textwrap.dedent(PROGRAM)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
+
+
+@pytest.mark.skipif(can_immortalise(), reason="this Python has immortal objects")
+def test_nothing_is_done_where_it_cannot_be() -> None:
+    before = sys.getrefcount(textwrap)
+    assert immortalise_program() == 0
+    assert sys.getrefcount(textwrap) == before
