@@ -5,18 +5,30 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
-# Find a Python that is new enough; AEROS_PYTHON overrides.
+# Find the newest Python that is new enough; AEROS_PYTHON overrides.
 find_python() {
-    local candidate
-    for candidate in "${AEROS_PYTHON:-}" python3.13 python3.12 python3.11 python3 python; do
-        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
-            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            command -v "$candidate"
-            return
-        fi
+    local name candidate names="python3.13 python3.12 python3.11 python3 python"
+    for name in ${AEROS_PYTHON:-$names}; do
+        while read -r candidate; do
+            if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+                echo "$candidate"
+                return
+            fi
+        done < <(places_of "$name")
     done
-    echo "Aeros needs Python 3.11 or newer; none was found (set AEROS_PYTHON to its path)" >&2
+    echo "Aeros needs Python 3.11 or newer; ${AEROS_PYTHON:-none of $names} is none (AEROS_PYTHON may say its path)" >&2
     return 1
+}
+
+# places_of NAME: where a program of that name may be. A shim of pyenv's runs only the versions that are switched on; the
+# others are beside it.
+places_of() {
+    local found
+    found=$(command -v "$1") || return 0
+    echo "$found"
+    case $found in
+        */shims/*) printf '%s\n' "${found%/shims/*}"/versions/*/bin/"$1" | sort -rV ;;
+    esac
 }
 
 # prepare EXTRAS: make or refresh the environment named by $venv with Aeros and these extras, e.g. "test,check".
@@ -26,9 +38,9 @@ prepare() {
     venv=${AEROS_VENV:-$root/.venv}
     stamp=$venv/.aeros-$(echo "$extras" | tr ',' '-')
     want=$("$python" -V; cat setup.cfg pyproject.toml)
-    if [ ! -x "$venv/bin/python" ]; then
-        echo "making a virtual environment in $venv" >&2
-        "$python" -m venv "$venv"
+    if [ "$("$python" -V)" != "$("$venv/bin/python" -V 2>/dev/null)" ]; then
+        echo "making a virtual environment in $venv, with $("$python" -V)" >&2
+        "$python" -m venv --clear "$venv"
     fi
     if [ ! -f "$stamp" ] || [ "$want" != "$(cat "$stamp")" ]; then
         echo "installing Aeros${extras:+ with $extras} into it" >&2
