@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from .lane import Lane
 
 
+CANCEL_GRACE_S = 1.0
+"""An ASGI app whose request is over is told of a disconnect; if it goes on all the same it is cancelled after this."""
+
+
 class State(Enum):
     REQUEST = 1  # nothing of a response yet
     RESPONSE = 2  # the head is made
@@ -213,6 +217,10 @@ class Exchange:
         if self.entered and self.task is not None:
             self.task.cancel()
 
+    def stop(self) -> None:
+        """The request has been answered without the app, which need not go on with it."""
+        self.cancel()
+
     async def run(self) -> None:
         self.entered = True
         lane = self.carrier.lane
@@ -304,6 +312,16 @@ class ASGIDelivery(Exchange):
     def disconnect(self) -> None:
         self.disconnected = True
         self._wake()
+
+    def stop(self) -> None:
+        """Tell the app as of a disconnect, and cancel it only if it goes on.
+
+        Quart's own path hears that and ends its handler. Cancelled at once it would leave the handler running: it is
+        waited for with asyncio.wait, which does not pass a cancellation on.
+        """
+        self.disconnect()
+        if self.entered and self.task is not None:
+            self.carrier.lane.loop.call_later(CANCEL_GRACE_S, self.task.cancel)
 
     def _wake(self) -> None:
         for waiter in self._waiters:

@@ -6,16 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from .exchange import CANCEL_GRACE_S
 from .overload import RETRY_AFTER
 
 if TYPE_CHECKING:
     from .lane import Lane
 
 Message = dict[str, Any]
-
-
-CANCEL_GRACE_S = 1.0
-"""An app is told of the end of its time as of a disconnect; if it goes on all the same it is cancelled after this."""
 
 
 class BodyTooLarge(Exception):  # noqa: N818 - reads as the fact it is

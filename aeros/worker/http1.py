@@ -451,7 +451,7 @@ class HTTP1Connection(asyncio.Protocol):
         exchange = self._exchange
         self._refuse(408)
         if exchange is not None:
-            exchange.cancel()
+            exchange.stop()
 
     def expire(self, exchange: Exchange) -> None:
         """The request took too long: 504 where nothing of a response was sent, else the connection ends there."""
@@ -461,7 +461,7 @@ class HTTP1Connection(asyncio.Protocol):
             else:
                 exchange.disconnect()
                 self.transport.abort()  # an orderly end could pass for the end of the body
-        exchange.cancel()
+        exchange.stop()
 
     def _upgrade(self, head: Head, rest: bytes) -> None:
         """Go on as a WebSocket, if the client may have one."""

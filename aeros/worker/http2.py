@@ -501,7 +501,7 @@ class HTTP2Connection(asyncio.Protocol):
     def _too_large(self, stream: Stream, exchange: HTTP2Exchange) -> None:
         """More of a body came than is allowed: 413, or if the response has begun the stream ends."""
         stream.give_up(exchange, 413)
-        exchange.cancel()
+        exchange.stop()
 
     def _end_of_body(self, stream: Stream) -> None:
         consumer = stream.consumer

@@ -87,7 +87,7 @@ class SlowStreams:
             consumer = stream.consumer
             if isinstance(consumer, Exchange):
                 stream.give_up(consumer, 408)
-                consumer.cancel()
+                consumer.stop()
         if self._bodies:
             self._body = self._connection.lane.loop.call_later(BODY_WINDOW_S, self._check_bodies)
 

@@ -192,7 +192,7 @@ class Stream:
         """The request took too long."""
         if self.consumer is exchange:
             self.give_up(exchange, 504)
-        exchange.cancel()
+        exchange.stop()
 
     def give_up(self, exchange: Exchange, status: int) -> None:
         """Answer with the status where nothing of a response was sent, else end the stream there."""

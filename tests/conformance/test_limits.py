@@ -241,10 +241,17 @@ def test_who_leaves_the_queue_is_not_served() -> None:
     run(main())
 
 
-@BOTH
+@pytest.mark.parametrize("path", ["lane", "behind middleware", "hypercorn"])
 def test_request_that_takes_too_long(path: str) -> None:
-    async def main() -> None:
+    async def main(path: str) -> None:
         app = make_app()
+        if path == "behind middleware":  # so that the lane has to serve it by ASGI messages
+            inner = app.asgi_app
+
+            async def middleware(scope: Any, receive: Any, send: Any) -> None:
+                await inner(scope, receive, send)
+
+            app.asgi_app, path = middleware, "lane"  # type: ignore[method-assign]
         async with served(app, path, limits=Limits(request_timeout_s=0.2)) as server:
             assert await status(server, GET) == 200
             assert await status(server, GET.replace(b"/ ", b"/slow?s=30 ", 1)) == 504
@@ -257,7 +264,7 @@ def test_request_that_takes_too_long(path: str) -> None:
             lane = server.lane
             await eventually(lambda: lane.running == 0 and not lane.connections)
 
-    run(main())
+    run(main(path))
 
 
 def shedding_app() -> Quart:
