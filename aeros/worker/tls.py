@@ -51,7 +51,12 @@ def _context(config: Config, certificate: str, key: str, ca: str) -> ssl.SSLCont
             config.ca_certs = ca_certs
         # An encrypted key has been tried with this password by now; without one OpenSSL would ask on the terminal.
         config.keyfile_password = config.keyfile_password or ""
-        return config.create_ssl_context()
+        context = config.create_ssl_context()
+        if context is not None:
+            # A handshake costs the server more than the client, who could ask for one after another on one connection.
+            # OpenSSL refuses by itself since 3.0, not before.
+            context.options |= ssl.OP_NO_RENEGOTIATION
+        return context
 
 
 def _choose(connection: Any, name: str | None, contexts: dict[str, ssl.SSLContext]) -> None:

@@ -42,6 +42,7 @@ ATTACKS = (
     ("3000 connections that are reset", HOSTILE + "test_resets"),
     ("More connections than descriptors", HOSTILE + "test_more_connections_than_descriptors"),
     ("Garbage instead of TLS", HOSTILE + "test_garbage_instead_of_tls"),
+    ("100 clients of TLS 1.2 that renegotiate", HOSTILE + "test_tls_renegotiation"),
     ("HTTP/2 rapid reset", HTTP2 + "[rapid reset]"),
     ("HTTP/2 CONTINUATION flood", HTTP2 + "[CONTINUATION]"),
     ("HTTP/2 SETTINGS flood", HTTP2 + "[SETTINGS]"),

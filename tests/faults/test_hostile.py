@@ -9,6 +9,7 @@ import resource
 import socket
 import statistics
 import struct
+import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -277,6 +278,42 @@ def test_garbage_instead_of_tls(serve: Serve, report: Report, tmp_path: Path) ->
     eventually(lambda: server.status().workers[0].connections == 0, 10.0)
     grown = proc.rss_bytes(pid) - before
     report.note(f"memory {grown / MIB:+.1f} MiB (bound 20)")
+    assert grown < 20 * MIB and server.ready_pids() == {pid}
+
+
+def test_tls_renegotiation(serve: Serve, report: Report, tmp_path: Path) -> None:
+    """A client of TLS 1.2 that asks for a new handshake gets none, again and again."""
+    server, certificate = start_tls(serve, tmp_path)
+    assert not isinstance(server.address, str)
+    host, port = server.address
+    (pid,) = server.ready_pids()
+    command = ["openssl", "s_client", "-connect", f"{host}:{port}", "-tls1_2", "-CAfile", str(certificate)]
+    before = proc.rss_bytes(pid)
+    times: list[float] = []
+    refused = 0
+    for _ in range(10):
+        clients = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            for _ in range(10)
+        ]
+        for client in clients:
+            assert client.stdin is not None
+            client.stdin.write(b"R\n")  # s_client's word for it
+            client.stdin.flush()
+        begun = time.monotonic()
+        with Connection(server.address, tls=client_context(certificate)) as polite:
+            assert polite.request("GET", "/").status == 200
+        times.append(time.monotonic() - begun)
+        for client in clients:
+            said = client.communicate(timeout=20)[0]
+            assert b"Verify return code: 0" in said and b"RENEGOTIATING" in said, said
+            refused += b"no renegotiation" in said
+    assert refused == 100
+    eventually(lambda: server.status().workers[0].connections == 0, 10.0)
+    grown = proc.rss_bytes(pid) - before
+    report.note(f"{refused} of 100 refused")
+    report.note(f"memory {grown / MIB:+.1f} MiB (bound 20)")
+    report.note(f"polite client p50 {statistics.median(times) * 1000:.0f} ms, slowest {max(times) * 1000:.0f} ms")
     assert grown < 20 * MIB and server.ready_pids() == {pid}
 
 
