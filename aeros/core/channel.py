@@ -120,15 +120,27 @@ class Channel:
         except OSError as error:
             raise ChannelClosed(f"{self.peer} is gone ({error})") from None
 
-    def receive(self) -> list[tuple[Message, list[int]]]:
+    @property
+    def holds_message(self) -> bool:
+        """Whether `receive` would return a message, or raise, without reading: the socket need not be readable."""
+        if self._eof:
+            return True
+        if len(self._incoming) < _HEADER.size:
+            return False
+        (length,) = _HEADER.unpack_from(self._incoming)
+        return bool(length > self._bounds.message_bytes or len(self._incoming) >= _HEADER.size + length)
+
+    def receive(self, most: int | None = None) -> list[tuple[Message, list[int]]]:
         """Return the messages that have arrived, each with its descriptors (now owned by the caller).
+
+        most: no more than so many, for who shares the caller's time with others; the rest is kept (`holds_message`).
 
         A message whose `fds_may_be_lost` comes without some of them when this process is out of descriptors.
         Blocking sockets wait for at least some bytes. Raises ChannelClosed at end-of-file (after the last whole
         message was returned) and ProtocolError for what is not a message.
         """
-        messages: list[tuple[Message, list[int]]] = []
-        while not self._eof:
+        messages = self._decode_whole(most) if most is not None else []
+        while not self._eof and not messages:
             try:
                 data, ancillary, flags, _ = self._sock.recvmsg(_READ_BYTES, self._room, _CLOEXEC)
             except (BlockingIOError, InterruptedError):
@@ -148,26 +160,22 @@ class Channel:
             self._lost_fds = self._lost_fds or bool(flags & socket.MSG_CTRUNC)
             self._eof = not data
             self._incoming += data
-            messages += self._decode_whole()
-            if messages:
-                break
-            if self._sock.gettimeout() is None and not self._eof:
-                continue
+            messages = self._decode_whole(most)
         if self._eof and not messages:
             raise ChannelClosed(f"{self.peer} closed the channel")
         return messages
 
-    def _decode_whole(self) -> list[tuple[Message, list[int]]]:
+    def _decode_whole(self, most: int | None) -> list[tuple[Message, list[int]]]:
         messages: list[tuple[Message, list[int]]] = []
         try:
-            self._decode_into(messages)
+            self._decode_into(messages, most)
         except ProtocolError:
             close_fds(messages)
             raise
         return messages
 
-    def _decode_into(self, messages: list[tuple[Message, list[int]]]) -> None:
-        while len(self._incoming) >= _HEADER.size:
+    def _decode_into(self, messages: list[tuple[Message, list[int]]], most: int | None) -> None:
+        while len(self._incoming) >= _HEADER.size and (most is None or len(messages) < most):
             (length,) = _HEADER.unpack_from(self._incoming)
             if length > self._bounds.message_bytes:
                 raise ProtocolError(

@@ -59,6 +59,8 @@ async def _serve(source: Source, settings: AdminSettings, listener: socket.socke
     config.graceful_timeout = 0.1
     # Requests with a token in them are nobody's to read, and a page that left early is no news.
     logging.getLogger("hypercorn").setLevel(logging.CRITICAL)
+    # Nor is each write to a client that has gone, of which asyncio warns.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     listener.setblocking(False)
 
     async def until_orphaned() -> None:

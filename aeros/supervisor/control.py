@@ -33,16 +33,18 @@ from ..core.messages import (
     ProtocolError,
     clip,
 )
-from ..core.record import field, mutable
+from ..core.record import mutable
 from ..errors import AerosError
 from ..version import __version__
 
 MAX_CLIENTS = 64
 #: Commands are short. A client that stops reading is dropped when so much waits for it: the longest answer, and some.
 _BOUNDS = Bounds(fds=0, message_bytes=1 << 16, pending_bytes=2 * MAX_MESSAGE_BYTES)
-#: Commands of one client that are taken at a time, and how many may be without an answer. Others get their turn.
-_AT_A_TIME = 16
+#: Commands of one client that may be without an answer.
 MAX_UNANSWERED = 64
+#: For so long, or so many messages, clients are listened to before the loop is for others again.
+_TURN_S = 0.002
+_TURN_MESSAGES = 32
 #: With all places taken, one that was accepted longer ago and has never said a whole message makes way.
 _SAY_SOMETHING_S = 1.0
 #: Out of descriptors or memory: clients wait in the backlog for this long.
@@ -57,7 +59,6 @@ class _Client:
     since: float
     #: Has said a whole message, or was never asked to (the handle's own channel, the dashboard).
     has_spoken: bool
-    waiting: deque[Message] = field(default_factory=deque)
     unanswered: int = 0
 
 
@@ -93,6 +94,9 @@ class ControlLine:
         self._path: Path | None = None
         self._inode = 0
         self._clients: dict[int, _Client] = {}
+        #: Those that have said something, each once.
+        self._turns: deque[_Client] = deque()
+        self._turning = False
 
     @property
     def path(self) -> str:
@@ -165,7 +169,7 @@ class ControlLine:
             self._log.warning(f"control: refused a client of user {uid}")
             connection.close()
         elif len(self._clients) >= MAX_CLIENTS and not self._make_room():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ChannelClosed):  # it may have left already
                 text = f"{MAX_CLIENTS} clients are connected to this server already"
                 Channel(connection, "a control client").send(Answer(0, text, "ControlError", "", {}))
             connection.close()
@@ -186,48 +190,55 @@ class ControlLine:
     def _serve(self, client: _Client) -> None:
         fd = client.channel.fileno()
         self._clients[fd] = client
-        self._loop.add_reader(fd, self._read, client)
+        self._loop.add_reader(fd, self._heard, client)
 
-    def _read(self, client: _Client) -> None:
+    def _heard(self, client: _Client) -> None:
+        """It has said something. It gets its turn, and is not read from any further until then."""
+        self._loop.remove_reader(client.channel.fileno())
+        self._turns.append(client)
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Take one message of each client in turn, for a moment; then the loop is for as long as that took, and at
+        least once, for workers and zygotes. So supervision is never further away than that, whatever clients do."""
+        begun = monotonic()
+        for _ in range(_TURN_MESSAGES):
+            if not self._turns:
+                break
+            self._listen_to(self._turns.popleft())
+            if monotonic() - begun >= _TURN_S:
+                break
+        self._turning = bool(self._turns)
+        if self._turning:
+            self._loop.call_later(monotonic() - begun, self._turn)
+
+    def _listen_to(self, client: _Client) -> None:
         channel = client.channel
+        if channel.fileno() == -1:
+            return
         try:
-            for message, fds in channel.receive():
+            for message, fds in channel.receive(1):
                 close_fds([(message, fds)])
-                client.waiting.append(message)
-            self._take(client)
+                client.has_spoken = True
+                self._handle(client, message)
         except ChannelClosed:
             self._drop(client)
         except ProtocolError as error:
             self._refuse(client, error)
+        if channel.fileno() == -1:
+            return
+        if channel.holds_message:
+            self._turns.append(client)
+        else:
+            self._loop.add_reader(channel.fileno(), self._heard, client)
 
     def _refuse(self, client: _Client, error: ProtocolError) -> None:
         self._log.warning(f"control: {error}; dropped")
         with contextlib.suppress(ChannelClosed):
             client.channel.send(Answer(0, str(error), "ControlError", "", {}))
         self._drop(client)
-
-    def _take(self, client: _Client) -> None:
-        """Handle some of what a client has said. The rest when the others have had their turn; until then it is not
-        read from any further."""
-        for _ in range(_AT_A_TIME):
-            if not client.waiting or client.channel.fileno() == -1:
-                break
-            client.has_spoken = True
-            self._handle(client, client.waiting.popleft())
-        fd = client.channel.fileno()
-        if fd == -1:
-            return
-        if client.waiting:
-            self._loop.remove_reader(fd)
-            self._loop.call_soon(self._go_on, client)
-        else:
-            self._loop.add_reader(fd, self._read, client)
-
-    def _go_on(self, client: _Client) -> None:
-        try:
-            self._take(client)
-        except ProtocolError as error:
-            self._refuse(client, error)
 
     def _handle(self, client: _Client, message: Message) -> None:
         if isinstance(message, Hello):
