@@ -31,9 +31,10 @@ places_of() {
     esac
 }
 
-# prepare EXTRAS: make or refresh the environment named by $venv with Aeros and these extras, e.g. "test,check".
+# prepare EXTRAS [CONSTRAINTS]: make or refresh the environment named by $venv with Aeros and these extras, e.g. "test,check".
+# CONSTRAINTS: a file of versions for pip to keep to.
 prepare() {
-    local extras=$1 python want stamp
+    local extras=$1 constraints=${2:-} python want stamp
     python=$(find_python)
     venv=${AEROS_VENV:-$root/.venv}
     stamp=$venv/.aeros-$(echo "$extras" | tr ',' '-')
@@ -44,7 +45,8 @@ prepare() {
     fi
     if [ ! -f "$stamp" ] || [ "$want" != "$(cat "$stamp")" ]; then
         echo "installing Aeros${extras:+ with $extras} into it" >&2
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+            ${constraints:+--constraint "$constraints"} -e ".${extras:+[$extras]}"
         printf '%s' "$want" >"$stamp"
     fi
 }

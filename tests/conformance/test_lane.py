@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from apps import LeanApp, asgi_app, make_quart
+from apps import DIRECT, LeanApp, asgi_app, make_quart
 from lane_server import eventually, normal, quiet_config, run, served
 from quart import Quart, Response, request
 
@@ -226,6 +226,7 @@ def test_an_asgi_app_that_does_not_read_holds_the_client_back(loop: str) -> None
     run(check(), loop)
 
 
+@DIRECT
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_quart_handler_that_iterates_slowly_holds_the_client_back(loop: str) -> None:
     app = Quart("slow")
@@ -628,6 +629,7 @@ def test_body_timeout_of_quart() -> None:
     run(check())
 
 
+@DIRECT
 def test_wrapping_asgi_app_takes_effect_at_once() -> None:
     app = make_quart(LeanApp)
     seen: list[str] = []
