@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .http1_parser import Head
     from .http1_response import Pair
+    from .landing import Room
     from .lane import Lane
 
 
@@ -148,6 +149,14 @@ class Exchange:
 
     def buffered(self) -> int:
         """Return how many body bytes wait for the app, as far as waiting is the app's choice."""
+        raise NotImplementedError
+
+    def room(self, left: int) -> Room | None:
+        """Return where the rest of the body, `left` bytes, is best read to, if not to `feed`; then tell `landed`."""
+        return None
+
+    def landed(self, count: int) -> None:
+        """So many bytes were read into the room."""
         raise NotImplementedError
 
     def disconnect(self) -> None:

@@ -19,6 +19,7 @@ from .http1_parser import PREFACE, ChunkedReader, Head, HeadParser, RequestRefus
 from .http1_response import continue_response, error_response
 from .http2 import HTTP2Connection
 from .inflight import client_label
+from .landing import LANDING_MIN, BodyReader
 
 if TYPE_CHECKING:
     from .inflight import Request
@@ -57,6 +58,7 @@ class HTTP1Connection(asyncio.Protocol):
         "_eof",
         "_exchange",
         "_idle_since",
+        "_landing",
         "_last_read",
         "_logging",
         "_parser",
@@ -101,6 +103,7 @@ class HTTP1Connection(asyncio.Protocol):
         self._exchange: HTTP1Exchange | None = None
         self._chunked: ChunkedReader | None = None
         self._remaining = 0
+        self._landing = False  # a BodyReader stands in for this
         self._eof = False
         self._read_paused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -337,16 +340,54 @@ class HTTP1Connection(asyncio.Protocol):
                 self._refuse(413)
                 return
         if complete:
-            self._phase = BUSY
-            if self._slow is not None:
-                self._slow.body_done()
-            if self.lane.table is not None:
-                self.lane.table.stage(exchange, HANDLING)
-            exchange.end_of_body()
+            self._body_done(exchange)
             if rest:
                 self.data_received(rest)
         elif exchange.buffered() > READ_AHEAD:
             self._pause_reading()
+        elif len(data) >= LANDING_MIN and self._remaining >= LANDING_MIN:
+            # Small pieces mean a slow line, whose copies are nobody's concern.
+            self._land(exchange)
+
+    def _body_done(self, exchange: HTTP1Exchange) -> None:
+        self._phase = BUSY
+        if self._slow is not None:
+            self._slow.body_done()
+        if self.lane.table is not None:
+            self.lane.table.stage(exchange, HANDLING)
+        exchange.end_of_body()
+
+    def _land(self, exchange: HTTP1Exchange) -> None:
+        """Have the rest of a counted body read to where it stays, if the app wants all of it. See landing."""
+        if self.tls is None and (room := exchange.room(self._remaining)) is not None:
+            self._landing = True
+            self._change_protocol(BodyReader(self, room))
+
+    def _change_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        # uvloop looks at what kind of protocol it reads for only when it begins to read.
+        transport = self.transport
+        if self._read_paused:
+            transport.set_protocol(protocol)
+            return
+        transport.pause_reading()
+        transport.set_protocol(protocol)
+        transport.resume_reading()
+
+    def body_landed(self, count: int) -> None:
+        """The body's reader has read so many bytes, as many as are left at most."""
+        if self._read_timer is not None:
+            self._last_read = self.lane.loop.time()
+        exchange = cast(HTTP1Exchange, self._exchange)
+        exchange.landed(count)
+        self._remaining -= count
+        if not self._remaining:
+            self._end_landing()
+            self._body_done(exchange)
+
+    def _end_landing(self) -> None:
+        self._landing = False
+        if not self.transport.is_closing():
+            self._change_protocol(self)
 
     def _pause_reading(self) -> None:
         if not self._read_paused and not self.transport.is_closing():
@@ -358,6 +399,8 @@ class HTTP1Connection(asyncio.Protocol):
     def resume_reading(self) -> None:
         """Go on reading if it was paused; the app took what it had been given."""
         if self._read_paused and not self.transport.is_closing():
+            if self._remaining >= LANDING_MIN and self._phase == BODY:
+                self._land(cast(HTTP1Exchange, self._exchange))
             self._read_paused = False
             self.transport.resume_reading()
             self._last_read = self.lane.loop.time()
@@ -411,6 +454,8 @@ class HTTP1Connection(asyncio.Protocol):
 
     def _close(self, linger: bool = False) -> None:
         self._ahead.clear()
+        if self._landing:
+            self._end_landing()
         if linger and self._phase != LINGER and not self._eof and self.transport.can_write_eof():
             self._phase = LINGER
             self.transport.write_eof()

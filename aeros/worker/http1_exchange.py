@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .http1_parser import Head
 
 JOIN_MAX = 1 << 16
-"""Bytes of body that are copied behind the head for the sake of one write; more goes out as it is."""
+"""Bytes of body that are copied behind the head for the sake of one write; more is left to the transport to join."""
 
 
 async def no_push(path: str, headers: Headers) -> None:
@@ -113,11 +113,13 @@ class HTTP1Exchange(Exchange):
             remaining = 0
         held = self.held
         if held:
+            self.held = b""
             if len(data) < JOIN_MAX:
                 data = held + data
-            else:
-                self.flush()
-            self.held = b""
+            elif not self.disconnected:
+                self.bytes_out += len(held) + len(data)
+                self.carrier.transport.writelines((held, data))
+                data = b""
         if data and not self.disconnected:
             self.bytes_out += len(data)
             self.carrier.transport.write(data)

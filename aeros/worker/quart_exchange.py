@@ -8,7 +8,7 @@ connection and `handle_request`; see that class for each step. An app that could
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlparse
 
@@ -20,19 +20,20 @@ from quart.wrappers import Request, Response
 from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..core.inflight import SENDING, STREAMING
 from .exchange import Carrier, Exchange
 from .http1_exchange import HTTP1Exchange, no_push
 from .http2_exchange import HTTP2Exchange
+from .quart_body import LaneBody
 from .websocket_quart import QuartWebSocket, is_known
 
 if TYPE_CHECKING:
     from .http1 import HTTP1Connection
     from .http1_parser import Head
     from .http2_stream import Stream
+    from .landing import Room
     from .lane import Lane
     from .websocket_connection import WebSocketConnection
 
@@ -46,67 +47,6 @@ def _title(name: bytes) -> str:
     if len(_titles) < _TITLES_MAX:
         _titles[name] = title
     return title
-
-
-class _LazyEvent:
-    """An asyncio.Event that comes to be when it is first looked at, set if the body has ended by then."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, body: Any, owner: type) -> Any:
-        if body is None:
-            return self
-        event = body.__dict__[self._name] = asyncio.Event()
-        if body._ended:
-            event.set()
-        return event
-
-
-class LaneBody(Body):
-    """Quart's request body, which also tells the connection when the handler wants more of it.
-
-    While nobody reads, or somebody iterates slower than the client sends, reading from the client stops at
-    READ_AHEAD bytes. Awaiting the whole body takes that limit away: then MAX_CONTENT_LENGTH is the bound, as in Quart.
-    """
-
-    # Body.__init__ makes these two; here they are made when somebody waits, which for most requests is never.
-    _complete: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
-    _has_data: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
-
-    def __init__(self, carrier: Carrier, expected: int | None, maximum: int | None) -> None:
-        self._data = bytearray()
-        self._max_content_length = maximum
-        self._must_raise = None
-        if expected is not None and maximum is not None and expected > maximum:
-            self._must_raise = RequestEntityTooLarge()
-        self._carrier = carrier
-        self._wanted_whole = False
-        self._ended = False
-
-    def set_complete(self) -> None:
-        self._ended = True
-        events = self.__dict__
-        if "_complete" in events:
-            self._complete.set()
-        if "_has_data" in events:
-            self._has_data.set()
-
-    async def __anext__(self) -> bytes:
-        if not self._data:
-            self._carrier.resume_reading()
-        data = await super().__anext__()
-        self._carrier.resume_reading()
-        return data
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        self._wanted_whole = True
-        self._carrier.resume_reading()
-        return super().__await__()
-
-    def buffered(self) -> int:
-        # After an error Quart's Body drops what comes; the client may go on sending it.
-        return 0 if self._wanted_whole or self._must_raise is not None else len(self._data)
 
 
 class DirectPath:
@@ -266,6 +206,13 @@ class QuartDelivery(Exchange):
         # A body class of the app's own may keep what it gets wherever it likes; it is fed without limit, as by Quart.
         return self._body.buffered() if type(self._body) is LaneBody else 0
 
+    def room(self, left: int) -> Room | None:
+        return self._body.room(left) if type(self._body) is LaneBody else None
+
+    def landed(self, count: int) -> None:
+        self.bytes_in += count
+        self._body.landed(count)
+
     def disconnect(self) -> None:
         if not self.disconnected:
             self.disconnected = True
@@ -391,4 +338,4 @@ def _request_can_be_built(app: Quart) -> bool:
     )
 
 
-__all__ = ["DirectPath", "HTTP1QuartExchange", "LaneBody", "QuartDelivery", "direct_path"]
+__all__ = ["DirectPath", "HTTP1QuartExchange", "QuartDelivery", "direct_path"]
