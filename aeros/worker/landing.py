@@ -44,7 +44,7 @@ class Room:
 
     def free(self) -> memoryview:
         """Return where to read to. It must be let go before anything else is asked here."""
-        if self._filled == self._made:
+        if self._filled == self._made and self._left:
             self._made += min(self._left, max(self._made * (AHEAD - 1), LANDING_MIN))
             self._view.release()
             self._room.seek(self._made - 1)

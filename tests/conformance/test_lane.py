@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from apps import DIRECT, LeanApp, asgi_app, make_quart
-from lane_server import eventually, normal, quiet_config, run, served
+from lane_server import Served, eventually, normal, quiet_config, run, served
 from quart import Quart, Response, request
+
+from aeros.worker.limits import Limits
 
 LOOPS = ["uvloop", "asyncio"]
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -286,6 +288,89 @@ def test_a_quart_handler_that_awaits_the_body_gets_all_of_it() -> None:
             assert data.startswith(b"HTTP/1.1 413")
 
     run(check())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_large_body_is_read_to_where_it_stays(loop: str) -> None:
+    app = Quart("landing")
+    changes: list[bool] = []
+
+    @app.post("/")
+    async def upload() -> bytes:
+        waiting = asyncio.ensure_future(request.body)
+        await asyncio.sleep(0.02)
+        (connection,) = lane().connections
+        changes.append(connection._landing)  # type: ignore[attr-defined]
+        return await waiting
+
+    def lane() -> Any:
+        assert running.lane is not None
+        return running.lane
+
+    async def check() -> None:
+        nonlocal running
+        async with served(app) as server:
+            running = server
+            for size in (1 << 20, 3_000_000):
+                # Every byte at its place, and the next request right behind.
+                body = bytes(number % 251 for number in range(size))
+                one = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + body
+                reader, writer = await server.connect(limit=1 << 23)
+                for _ in range(2):
+                    writer.write(one[:-1])
+                    await asyncio.sleep(0.1)
+                    writer.write(one[-1:] + one)
+                    for _ in range(2):
+                        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+                        assert head.startswith(b"HTTP/1.1 200")
+                        assert await asyncio.wait_for(reader.readexactly(size), 5) == body
+                writer.close()
+
+    running: Served
+    run(check(), loop)
+    assert any(changes)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("end", ["timeout", "leaves", "half-closes", "refused", "stop"])
+def test_a_landing_body_may_end_early(end: str, loop: str) -> None:
+    app = Quart("landing")
+    app.config["BODY_TIMEOUT"] = 0.3 if end == "timeout" else 20
+    outcome: list[str] = []
+
+    @app.post("/")
+    async def upload() -> Any:
+        try:
+            return await request.get_data()
+        except BaseException as error:
+            outcome.append(type(error).__name__)
+            raise
+
+    async def check() -> None:
+        limits = Limits(request_timeout_s=0.3) if end == "refused" else None
+        async with served(app, limits=limits) as server:
+            reader, writer = await server.connect()
+            assert server.lane is not None
+            lane = server.lane
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + bytes(1_500_000))
+            await eventually(lambda: any(connection._landing for connection in lane.connections))  # type: ignore[attr-defined]
+            if end == "leaves":
+                writer.transport.abort()
+                await eventually(lambda: not lane.connections)
+            elif end == "stop":
+                lane.begin_drain("stop")
+                lane.abort()
+            else:
+                if end == "half-closes":
+                    writer.write_eof()
+                answer = await asyncio.wait_for(reader.read(), 5)
+                status = {"timeout": b"408", "half-closes": b"400", "refused": b"504"}[end]
+                assert answer.startswith(b"HTTP/1.1 " + status)
+                writer.close()
+            await eventually(lambda: not lane.connections and not lane.running)
+        assert outcome == ["RequestTimeout" if end == "timeout" else "CancelledError"]
+
+    run(check(), loop)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
