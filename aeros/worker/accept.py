@@ -25,6 +25,19 @@ _WARN_EVERY_S = 60.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
+class Accepted(socket.socket):
+    """A connection that tells its family and type as plain numbers.
+
+    The loops ask for both several times, and the enums that socket.socket makes of them each time cost more than the
+    system calls of accepting.
+    """
+
+    __slots__ = ()
+
+    family = socket.SocketType.family  # type: ignore[assignment]
+    type = socket.SocketType.type  # type: ignore[assignment]
+
+
 class Acceptor:
     """Takes connections one at a time and hands each to a protocol made by `factory`.
 
@@ -54,13 +67,14 @@ class Acceptor:
         self._loop = loop
         self.context = context
         self._listeners = list(listeners)
+        self._kinds = {sock: (int(sock.family), int(sock.type), sock.proto) for sock, _ in listeners}
         self._factory = factory
         self._turn = turn
         self._pending = pending
         self._handshake_timeout_s = handshake_timeout_s
         self._on_pause = on_pause
         self._proxy_headers = proxy_headers
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Future[None]] = set()
         self._open = False
         self._paused = False
         self._has_room = has_room
@@ -89,8 +103,8 @@ class Acceptor:
 
         A handshake may take its time; bound the wait with the drain's deadline.
         """
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        while self._settling:
+            await asyncio.wait(set(self._settling))
 
     def _watch(self) -> None:
         for sock, secure in self._listeners:
@@ -122,7 +136,7 @@ class Acceptor:
 
     def _accept(self, sock: socket.socket) -> socket.socket | None:
         try:
-            connection, _ = sock.accept()
+            descriptor, _ = sock._accept()  # type: ignore[attr-defined]
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return None  # another worker was quicker, or the client has left
         except OSError as error:
@@ -133,8 +147,8 @@ class Acceptor:
                 raise
             self._pause(error)
             return None
-        connection.setblocking(False)
-        return connection
+        # Whoever makes the transport sets it non-blocking.
+        return Accepted(*self._kinds[sock], descriptor)
 
     def _pause(self, error: OSError) -> None:
         if not self._open or self._paused:
@@ -155,9 +169,35 @@ class Acceptor:
 
     def _adopt(self, connection: socket.socket, secure: bool) -> None:
         self._pending(1)
+        if not secure and self._proxy_headers is None:
+            self._connect_plainly(connection)
+            return
         task = self._loop.create_task(self._connect(connection, self.context if secure else None))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    def _connect_plainly(self, connection: socket.socket) -> None:
+        """Connect where that waits for one thing only, that the loop has called `connection_made`: without a task."""
+        steps = self._loop.connect_accepted_socket(self._factory, connection)
+        try:
+            made = steps.send(None)
+        except OSError:
+            connection.close()
+            self._pending(-1)
+            return
+
+        def finish(made: asyncio.Future[None]) -> None:
+            self._settling.discard(made)
+            self._pending(-1)
+            try:
+                steps.send(None)
+            except StopIteration:
+                pass
+            except OSError:
+                connection.close()
+
+        self._settling.add(made)
+        made.add_done_callback(finish)
 
     async def _connect(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
         factory = self._factory
@@ -177,6 +217,7 @@ class Acceptor:
 
     async def _announced(self, headers: ProxyHeaders, connection: socket.socket) -> Callable[[], asyncio.Protocol]:
         """Return a factory for a protocol that knows whom a balancer speaks for."""
+        connection.setblocking(False)
         announced = await headers.read(connection)
         protocol: Any = self._factory()
         protocol.announced = announced

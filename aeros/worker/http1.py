@@ -99,7 +99,9 @@ class HTTP1Connection(asyncio.Protocol):
         self._phase = HEAD
         self._ahead = bytearray()  # an incomplete head (HEAD), or later requests (BUSY)
         limits = lane.limits
-        self._parser = HeadParser(lane.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields)
+        self._parser = HeadParser(
+            lane.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields, lane.first_heads
+        )
         self._exchange: HTTP1Exchange | None = None
         self._chunked: ChunkedReader | None = None
         self._remaining = 0
@@ -117,13 +119,12 @@ class HTTP1Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         lane = self.lane
         lane.opened(self)
-        family = transport.get_extra_info("socket").family
-        if family in (socket.AF_INET, socket.AF_INET6):
-            client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-            if not client or not server:  # gone already
-                self.abort()
-                return
+        client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if isinstance(client, tuple) and isinstance(server, tuple):
             self.client, self.server = client[:2], server[:2]
+        elif transport.get_extra_info("socket").family in (socket.AF_INET, socket.AF_INET6):  # gone already
+            self.abort()
+            return
         if self.announced is not None:
             self.client, self.server = self.announced
         if self.client is not None:

@@ -22,6 +22,12 @@ MAX_CHUNK_LINE = 4096
 MAX_CHUNK = (1 << 63) - 1
 """Larger sizes are negative to who keeps them in 64 bits."""
 
+FIRST_HEADS = 16
+"""How many heads that connections began with are remembered for the next connections,"""
+
+FIRST_HEAD_BYTES = 1024
+"""and how long one may be for it."""
+
 Headers = list[tuple[bytes, bytes]]
 
 _METHOD = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
@@ -104,11 +110,13 @@ class HeadParser:
     """Parses one connection's heads, one complete head (ending in CRLF CRLF) at a time.
 
     raw_names: keep header names as the client wrote them (Hypercorn's h11_pass_raw_headers). max_line: bytes of the
-    request line (414). max_fields: header fields (431).
+    request line (414). max_fields: header fields (431). firsts: what other connections began with, by the bytes of it;
+    clients that make a connection for each request repeat themselves as well.
     """
 
     __slots__ = (
         "_fields",
+        "_firsts",
         "_headers",
         "_last",
         "_last_bytes",
@@ -120,7 +128,14 @@ class HeadParser:
         "_target",
     )
 
-    def __init__(self, raw_names: bool = False, max_line: int = 1 << 16, max_fields: int = MAX_HEADERS) -> None:
+    def __init__(
+        self,
+        raw_names: bool = False,
+        max_line: int = 1 << 16,
+        max_fields: int = MAX_HEADERS,
+        firsts: dict[bytes, Head] | None = None,
+    ) -> None:
+        self._firsts = firsts
         self._max_line = max_line
         self._max_fields = max_fields
         self._parser: httptools.HttpRequestParser | None = None
@@ -153,6 +168,10 @@ class HeadParser:
         # Clients on one connection often repeat themselves to the byte (pollers, proxies, health checks).
         if data == self._last_bytes and self._last is not None:
             return self._last
+        firsts = self._firsts
+        if firsts is not None and self._last is None and (head := firsts.get(data)) is not None:
+            self._remember(data, head, data[data.find(b"\r\n") :])
+            return head
         # llhttp skips empty lines before a request; h11 refuses them, and a front end may count them differently.
         if data[0] < 0x21:
             raise RequestRefused(400, "illegal request line")
@@ -198,10 +217,17 @@ class HeadParser:
                 self._parser = None
         # What an Upgrade header means depends on the method, which the next request may change.
         if method != b"CONNECT" and all(name != b"upgrade" for name, _ in self._seen):
-            self._last_bytes = data
-            self._last = head
-            self._fields = fields
+            if firsts is not None and self._last is None and len(data) <= FIRST_HEAD_BYTES:
+                if len(firsts) >= FIRST_HEADS:
+                    firsts.clear()
+                firsts[data] = head
+            self._remember(data, head, fields)
         return head
+
+    def _remember(self, data: bytes, head: Head, fields: bytes) -> None:
+        self._last_bytes = data
+        self._last = head
+        self._fields = fields
 
     def _feed(self, data: bytes, target: bytes) -> None:
         """Have llhttp read one head; the fields go to _headers and _seen. Raises RequestRefused."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
 
     from .forwarded import Forwarded
+    from .http1_parser import Head
     from .inflight import InFlightTable, Request
     from .overload import Overload
     from .quart_exchange import DirectPath
@@ -121,6 +122,7 @@ class Lane:
         "direct",
         "draining",
         "farewell",
+        "first_heads",
         "forwarded",
         "hand_over",
         "incomplete_size",
@@ -182,6 +184,7 @@ class Lane:
         self.read_timeout: float | None = config.read_timeout
         self.root_path: str = config.root_path
         self.limits = limits or Limits()
+        self.first_heads: dict[bytes, Head] = {}  # see HeadParser
         self.overload: Overload | None = None
         if self.limits.queue_timeout_s is not None:
             from .shedding import Shedding
