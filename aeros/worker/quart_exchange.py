@@ -18,7 +18,7 @@ from quart import Quart
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers import Request, Response
 from quart.wrappers.request import Body
-from quart.wrappers.response import DataBody
+from quart.wrappers.response import DataBody, FileBody
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -27,6 +27,7 @@ from .exchange import Carrier, Exchange
 from .http1_exchange import HTTP1Exchange, no_push
 from .http2_exchange import HTTP2Exchange
 from .quart_body import LaneBody
+from .quart_file import FileReader, files_are_known
 from .websocket_quart import QuartWebSocket, is_known
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _title(name: bytes) -> str:
 class DirectPath:
     """Serves one Quart app. `usable()` is asked before each request, as an app may be wrapped at any time."""
 
-    __slots__ = ("_attributes", "_websockets", "app", "lane", "plain_requests")
+    __slots__ = ("_attributes", "_websockets", "app", "lane", "plain_files", "plain_requests")
 
     def __init__(self, lane: Lane, app: Quart) -> None:
         self.lane = lane
@@ -60,6 +61,7 @@ class DirectPath:
         self._attributes = vars(app)
         # Only the class that is known to be what its constructor makes of the arguments is built without it.
         self.plain_requests = _request_can_be_built(app)
+        self.plain_files = files_are_known()
         self._websockets = is_known(type(app))
 
     def usable(self) -> bool:
@@ -268,6 +270,9 @@ class QuartDelivery(Exchange):
     async def _stream(self, response: Any, headers: list[tuple[str, str]]) -> None:
         carrier = self.carrier
         self._now(STREAMING)
+        if type(response.response) is FileBody and self._direct.plain_files:
+            await self._send_file(response, headers)
+            return
         self.start_response(response.status_code, headers)
         # The head waits for the first of the body, but not beyond this turn of the loop.
         carrier.lane.loop.call_soon(self.flush)
@@ -283,6 +288,24 @@ class QuartDelivery(Exchange):
                     if carrier.write_paused:
                         await carrier.writable()
         self.send_body(b"", False)
+
+
+    async def _send_file(self, response: Response, headers: list[tuple[str, str]]) -> None:
+        carrier = self.carrier
+        reader = FileReader(cast(FileBody, response.response), carrier.lane.loop)
+        try:
+            data = await reader.read()
+            self.start_response(response.status_code, headers)
+            while not reader.done and self.head.method != "HEAD":
+                self.send_body(data, True)
+                if carrier.write_paused:
+                    await carrier.writable()
+                data = await reader.read()
+            self.send_body(data, False)
+            if carrier.write_paused:
+                await carrier.writable()
+        finally:
+            reader.close()
 
 
 class HTTP2QuartExchange(QuartDelivery, HTTP2Exchange):
