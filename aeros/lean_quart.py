@@ -216,8 +216,11 @@ class LeanQuart(_Base):
             return result
         if kind is dict or kind is list:
             return self.json.response(result)
-        if kind is str and self.response_class is Response:
-            return data_response(result)
+        if self.response_class is Response:
+            if kind is str or kind is bytes:
+                return data_response(result)
+            if kind is tuple and len(result) > 1 and type(result[0]) in (str, bytes):
+                result = (data_response(result[0]), *result[1:])  # status and headers are Quart's to put on it
         return await super().make_response(result)
 
     async def finalize_request(

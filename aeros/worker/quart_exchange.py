@@ -289,7 +289,6 @@ class QuartDelivery(Exchange):
                         await carrier.writable()
         self.send_body(b"", False)
 
-
     async def _send_file(self, response: Response, headers: list[tuple[str, str]]) -> None:
         carrier = self.carrier
         reader = FileReader(cast(FileBody, response.response), carrier.lane.loop)

@@ -1,7 +1,7 @@
 """Files that a Quart app answers with, read in as few trips to a thread as possible.
 
-Quart's FileBody makes a trip each to open the file, to seek, to learn where it is, to read 8 KiB and to close: eight for
-a file of 10 KiB, which cost more than all the rest of the request. Here one trip does what can be done in one.
+Quart's FileBody makes a trip each to open the file, to seek, to learn where it is, to read 8 KiB and to close: eight
+for a file of 10 KiB, which cost more than all the rest of the request. Here one trip does what can be done in one.
 """
 
 from __future__ import annotations

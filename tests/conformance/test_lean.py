@@ -97,6 +97,7 @@ def test_returned_values_become_the_same_responses() -> None:
             *({"b": 1, "a": [1, None, "\u20ac"]}, [1, 2], "text", "", b"bytes"),
             {"d": date(2020, 1, 2), "u": uuid.UUID(int=5)},
             *(("text", 201), ({"a": 1}, 202, {"X-A": "b"}), ("text", {"X-A": "b"}), ([1], [("X-A", "b")])),
+            *((b"raw", {"Content-Type": "a/b"}), (b"raw", 203), ("text", None), ("text", 204, [("X-A", "b")]), ("a",)),
             *((None), 5, ("a", 1, 2, 3), {"bad": object()}),
         ]
 
