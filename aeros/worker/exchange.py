@@ -16,6 +16,7 @@ from hypercorn.utils import UnexpectedMessageError
 
 from ..core.inflight import STREAMING
 from ..core.request_id import enter_request
+from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -297,7 +298,7 @@ class ASGIDelivery(Exchange):
     _body: list[bytes]
     _complete: bool
     _delivered: bool
-    _waiters: list[asyncio.Future[None]]
+    _waiters: Waiters
 
     def __init__(self, carrier: Carrier, head: Head) -> None:
         super().__init__(carrier, head)
@@ -309,18 +310,18 @@ class ASGIDelivery(Exchange):
     def feed(self, data: bytes) -> None:
         self.bytes_in += len(data)
         self._body.append(data)
-        self._wake()
+        wake(self._waiters)
 
     def end_of_body(self) -> None:
         self._complete = True
-        self._wake()
+        wake(self._waiters)
 
     def buffered(self) -> int:
         return sum(map(len, self._body))
 
     def disconnect(self) -> None:
         self.disconnected = True
-        self._wake()
+        wake(self._waiters)
 
     def stop(self) -> None:
         """Tell the app as of a disconnect, and cancel it only if it goes on.
@@ -331,12 +332,6 @@ class ASGIDelivery(Exchange):
         self.disconnect()
         if self.entered and self.task is not None:
             self.carrier.lane.loop.call_later(CANCEL_GRACE_S, self.task.cancel)
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
 
     async def serve(self) -> None:
         await self.carrier.lane.app(self.scope, self.receive, self.send)
@@ -351,9 +346,7 @@ class ASGIDelivery(Exchange):
                 return {"type": "http.request", "body": body, "more_body": not self._complete}
             if self.disconnected or self.state is CLOSED:
                 return {"type": "http.disconnect"}
-            waiter = self.carrier.lane.loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await wait_among(self._waiters, self.carrier.lane.loop)
 
     async def send(self, message: dict[str, Any]) -> None:
         kind = message["type"]
@@ -367,7 +360,7 @@ class ASGIDelivery(Exchange):
                 await self.carrier.writable()
             if not more and self.state is RESPONSE:
                 await self.end()
-                self._wake()
+                wake(self._waiters)
         elif kind == "http.response.start" and self.state is REQUEST:
             self.start_response(int(message["status"]), message.get("headers", ()))
             # Hypercorn sends the head at once. Here it waits for the body, but not beyond this turn of the loop.

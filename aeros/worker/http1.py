@@ -20,6 +20,7 @@ from .http1_response import continue_response, error_response
 from .http2 import HTTP2Connection
 from .inflight import client_label
 from .landing import LANDING_MIN, BodyReader
+from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:
     from .inflight import Request
@@ -95,7 +96,7 @@ class HTTP1Connection(asyncio.Protocol):
         self.announced: Announced | None = None  # by a PROXY header
         self.requests = 0
         self.write_paused = False
-        self._writers: list[asyncio.Future[None]] = []
+        self._writers: Waiters = []
         self._phase = HEAD
         self._ahead = bytearray()  # an incomplete head (HEAD), or later requests (BUSY)
         limits = lane.limits
@@ -192,17 +193,12 @@ class HTTP1Connection(asyncio.Protocol):
         self.write_paused = False
         if self._slow is not None:
             self._slow.write_done()
-        for writer in self._writers:
-            if not writer.done():
-                writer.set_result(None)
-        self._writers.clear()
+        wake(self._writers)
 
     async def writable(self) -> None:
         """Return when what was written has gone far enough, or the client is gone."""
         while self.write_paused and self._phase != GONE:
-            writer = self.lane.loop.create_future()
-            self._writers.append(writer)
-            await writer
+            await wait_among(self._writers, self.lane.loop)
 
     # Draining (lane.Connection)
 

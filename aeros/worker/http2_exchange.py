@@ -10,6 +10,7 @@ from .exchange import CLOSED, REQUEST, RESPONSE, ASGIDelivery, Carrier, Exchange
 from .hpack_encoder import UNSIZED, informational_block, response_block, trailers_block
 from .http1_response import ResponseError, has_no_body
 from .http2_frames import INTERNAL_ERROR
+from .waiters import wake
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -162,4 +163,4 @@ class HTTP2ASGIExchange(ASGIDelivery, HTTP2Exchange):
         if self.carrier.write_paused:
             await self.carrier.writable()
         await self.end()
-        self._wake()
+        wake(self._waiters)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .exchange import REQUEST
 from .http2_frames import INTERNAL_ERROR, PROTOCOL_ERROR, StreamFault, window_update
+from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -87,7 +87,7 @@ class Stream:
         self.owed = 0  # taken, and the client not told yet
         self.pending: deque[memoryview] | None = None  # waits for a window or the transport
         self.pending_end = False
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._waiters: Waiters | None = None
 
     # The request body
 
@@ -135,19 +135,13 @@ class Stream:
     async def writable(self) -> None:
         """Return when what was written has gone, or the client is."""
         while self.write_paused:
-            waiter = self.lane.loop.create_future()
             if self._waiters is None:
                 self._waiters = []
-            self._waiters.append(waiter)
-            await waiter
+            await wait_among(self._waiters, self.lane.loop)
 
     def wake(self) -> None:
-        waiters = self._waiters
-        if waiters is not None:
-            self._waiters = None
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self._waiters is not None:
+            wake(self._waiters)
 
     def send_headers(self, block: bytes, end: bool) -> None:
         if not self.gone and not self.local_closed:

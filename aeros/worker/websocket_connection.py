@@ -20,6 +20,7 @@ from ..core.request_id import enter_request
 from . import websocket as draining
 from .http1_response import CHUNKED, ResponseError, error_response, has_no_body, response_head
 from .lane import CLOSE_CODES
+from .waiters import Waiters, wait_among, wake
 from .websocket_deflate import DEFLATE_MAX, Deflater, Inflater
 from .websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, close_code, close_payload, frame_head
 from .websocket_frames import may_be_sent as code_may_be_sent
@@ -124,8 +125,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._ahead = READ_AHEAD
         self._held = False  # reading is paused, by us
         self._resuming = False
-        self._readers: list[asyncio.Future[None]] = []
-        self._writers: list[asyncio.Future[None]] = []
+        self._readers: Waiters = []
+        self._writers: Waiters = []
         self._pong_due: bytes | None = None
         self._over: tuple[int, str] | None = None  # what the app's disconnect says
         self._cause: tuple[int, str] | None = None  # what it will say, whatever the client answers to our close
@@ -272,17 +273,12 @@ class WebSocketConnection(asyncio.Protocol):
         if self._pong_due is not None:
             pong, self._pong_due = self._pong_due, None
             self._write(pong)
-        for writer in self._writers:
-            if not writer.done():
-                writer.set_result(None)
-        self._writers.clear()
+        wake(self._writers)
 
     async def _writable(self) -> None:
         """Return when what was written has gone far enough, or the client is gone."""
         while self.write_paused and self.state is not CLOSED:
-            writer = self.lane.loop.create_future()
-            self._writers.append(writer)
-            await writer
+            await wait_among(self._writers, self.lane.loop)
 
     # lane.Connection
 
@@ -329,7 +325,7 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 self._write(b"".join(pongs) if len(pongs) <= PONGS_MAX else pongs[-1])
         if self._queue:
-            self._wake()
+            wake(self._readers)
         if reader.fault is not None:
             self._fail(*reader.fault)
         elif reader.more or self._queued > self._ahead:
@@ -389,7 +385,7 @@ class WebSocketConnection(asyncio.Protocol):
         while not self._queue:
             if self._over is not None:
                 return {"type": "websocket.disconnect", "code": self._over[0], "reason": self._over[1]}
-            await self._something()
+            await wait_among(self._readers, self.lane.loop)
         payload = self._take()
         if isinstance(payload, str):
             return {"type": "websocket.receive", "bytes": None, "text": payload}
@@ -399,7 +395,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Return the next message; for an app that is cancelled at the end instead of being told."""
         self._ahead = READ_AHEAD  # it does take messages
         while not self._queue:
-            await self._something()
+            await wait_among(self._readers, self.lane.loop)
         return self._take()
 
     def keep_ahead(self, size: int) -> None:
@@ -408,11 +404,6 @@ class WebSocketConnection(asyncio.Protocol):
         Many never do: what their clients say now and then must not stop the reading for as long as can be borne.
         """
         self._ahead = max(size, READ_AHEAD)
-
-    async def _something(self) -> None:
-        reader = self.lane.loop.create_future()
-        self._readers.append(reader)
-        await reader
 
     def _take(self) -> str | bytes:
         queue = self._queue
@@ -425,12 +416,6 @@ class WebSocketConnection(asyncio.Protocol):
             self._resume()
         return payload
 
-    def _wake(self) -> None:
-        for reader in self._readers:
-            if not reader.done():
-                reader.set_result(None)
-        self._readers.clear()
-
     def _end(self, code: int, reason: str) -> None:
         """From here on the app is told, once it has taken what came before, that this is over."""
         if self._over is not None:
@@ -441,7 +426,7 @@ class WebSocketConnection(asyncio.Protocol):
             self.state = CLOSING
         if self.cancel_at_end:
             self._cancel()
-        self._wake()
+        wake(self._readers)
 
     # What the app sends
 
