@@ -106,7 +106,9 @@ def _parser() -> OptionsParser:
     status = _steering(commands, "status", "show how a server and its workers are doing", _status)
     status.add_argument("--json", action="store_true", help="everything there is, as JSON")
 
-    requests = _steering(commands, "requests", "show the requests in flight, oldest first", _requests)
+    requests = _steering(
+        commands, "requests", "show the requests in flight, oldest first, then the WebSockets", _requests
+    )
     requests.add_argument("--json", action="store_true", help="as JSON")
 
     top = _steering(
@@ -287,7 +289,9 @@ def _requests(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([request.to_dict() for request in requests], indent=2))
     else:
-        print(render_requests(requests, sum(worker.in_flight for worker in server.status().workers)))
+        workers = server.status().workers
+        in_flight, websockets = sum(one.in_flight for one in workers), sum(one.websockets for one in workers)
+        print(render_requests(requests, in_flight, websockets))
     return int(ExitCode.OK)
 
 

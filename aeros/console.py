@@ -77,9 +77,10 @@ def render(status: ServerStatus) -> str:
     return "\n".join(lines)
 
 
-def render_requests(requests: Sequence[RequestInFlight], total: int) -> str:
-    """Return requests in flight as a page for a terminal. total: how many there are, shown or not."""
-    if not requests and not total:
+def render_requests(found: Sequence[RequestInFlight], requests: int, websockets: int) -> str:
+    """Return what `server.requests()` found as a page for a terminal. requests, websockets: how many there are, shown
+    or not."""
+    if not found and not requests:
         return "no request is in flight"
     head = ("age", "slot", "pid", "stage", "client", "request id", "request")
     rows = [
@@ -92,11 +93,13 @@ def render_requests(requests: Sequence[RequestInFlight], total: int) -> str:
             request.request_id or "-",
             f"{request.method} {request.path}{'…' if request.path_cut else ''}",
         )
-        for request in requests
+        for request in found
     ]
     lines = _table(head, rows)
-    if total > len(requests):
-        lines.append(f"and {total - len(requests)} more")
+    shown = sum(one.websocket for one in found)
+    for more, what in ((requests - len(found) + shown, "request"), (websockets - shown, "WebSocket")):
+        if more > 0:
+            lines.append(f"and {more} more {what}{'s' if more != 1 else ''}")
     # What a client sent must not be able to steer the terminal.
     return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
 

@@ -1,26 +1,30 @@
-"""The requests that workers are busy with at the moment, as frozen records."""
+"""The requests that workers are busy with at the moment, and their WebSockets, as frozen records."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .core.inflight import Row
 from .core.record import as_dict, record
 from .core.scoreboard import CellFigures
 
-#: So many of a worker's requests, the oldest, are in its status; `server.requests()` has all that are known.
+#: So many of a worker are in its status: its oldest requests, and where they are fewer, its oldest WebSockets.
+#: `server.requests()` has all that are known.
 IN_STATUS = 8
 
 
 @record
 class RequestInFlight:
-    """One request that a worker has begun and not finished. WebSockets are not requests.
+    """One request that a worker has begun and not finished, or one of its WebSockets.
 
-    slot, pid, generation: of the worker. path: without the query; at most 160 bytes of it, path_cut says whether there
-    was more. age_s: since its first byte was read. stage: reading (its body is still coming in), handling, streaming
-    (the response goes out as the app makes it), sending (the whole response waits for the client to take it). client:
+    slot, pid, generation: of the worker. method: "WS" for a WebSocket. path: without the query; at most 160 bytes of
+    it, path_cut says whether there was more. age_s: since its first byte was read. stage: reading (its body is still
+    coming in), handling, streaming (the response goes out as the app makes it), sending (the whole response waits for
+    the client to take it); of a WebSocket: connecting (the app has not answered the handshake), open, closing. client:
     "host:port", "" for a Unix socket. request_id: its X-Request-ID, at most 64 bytes, "" without one; of a request
-    younger than half a second it may not be known yet.
+    younger than half a second it may not be known yet. websocket: whether it is one, and no request: not counted in
+    `in_flight`, and never slow.
     """
 
     slot: int
@@ -33,6 +37,7 @@ class RequestInFlight:
     stage: str
     client: str
     request_id: str
+    websocket: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain strings, numbers and booleans."""
@@ -46,8 +51,19 @@ class RequestInFlight:
         return f"{self.method} {path} ({', '.join(known)})"
 
 
-def in_flight(record: dict[str, Any], figures: CellFigures, rows: list[Row], now: float) -> tuple[RequestInFlight, ...]:
-    """Return the requests of one worker, oldest first. record: its entry in the summary. now: monotonic seconds."""
+def in_order(found: Iterable[RequestInFlight]) -> list[RequestInFlight]:
+    """Return requests, oldest first, then WebSockets: the oldest of those are as a rule none that need a look."""
+    return sorted(found, key=lambda one: (one.websocket, -one.age_s))
+
+
+def in_flight(
+    record: dict[str, Any],
+    figures: CellFigures,
+    requests: list[Row],
+    websockets: list[Row],
+    now: float,
+) -> tuple[RequestInFlight, ...]:
+    """Return what one worker is busy with, in order. record: its entry in the summary. now: monotonic seconds."""
     if figures.pid != record["pid"]:
         return ()  # the cell is another's by now, or not yet its own
     return tuple(
@@ -62,6 +78,8 @@ def in_flight(record: dict[str, Any], figures: CellFigures, rows: list[Row], now
             stage=row.stage,
             client=row.client,
             request_id=row.request_id,
+            websocket=is_websocket,
         )
+        for rows, is_websocket in ((requests, False), (websockets, True))
         for row in rows
     )

@@ -87,7 +87,10 @@ class Server:
             return self._last_status if self._last_status is not None else self._reader.read()
 
     def requests(self) -> tuple[RequestInFlight, ...]:
-        """Return the requests in flight in all workers, oldest first; of one worker fifty at most. Never waits."""
+        """Return the requests in flight in all workers, oldest first, then the open WebSockets, oldest first.
+
+        Of one worker the fifty oldest of each, and the newest. Never waits.
+        """
         if not self.running:
             self.close()
         with self._lock:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .core.inflight import Row
 from .core.record import as_dict, field_names, record
 from .core.scoreboard import (
     HEARTBEAT_EVERY_S,
@@ -17,7 +16,7 @@ from .core.scoreboard import (
     Scoreboard,
     bucket_limit,
 )
-from .inflight import IN_STATUS, RequestInFlight, in_flight
+from .inflight import IN_STATUS, RequestInFlight, in_flight, in_order
 from .latency import LatencyHistogram
 
 
@@ -80,7 +79,8 @@ class WorkerStatus:
     """One worker process.
 
     state: starting, ready, draining or killing. started_at: epoch seconds. in_flight, connections, websockets: open
-    now; requests_in_flight: the oldest eight of the requests. requests, responses, bytes: since this worker started;
+    now; requests_in_flight: the oldest eight of the requests; where they are fewer, then
+    the oldest WebSockets. requests, responses, bytes: since this worker started;
     responses by class ("2xx", …; "none": the client left or the worker died first). loop_lag_s: how late the event
     loop's timer last fired, or is by now; loop_lag_max_s: ever. loop_busy: share of the last half second in which the
     loop had something to do, 0 to 1. pss_bytes: its share of memory, pages shared with others divided by their number;
@@ -223,7 +223,7 @@ class StatusReader:
         readings = self._readings(summary)
         slots = {record["slot"]: _slot(record, readings) for record in summary.get("slots", [])}
         workers = tuple(
-            self._worker(record, figures, cell.read_requests(), slots.get(record["slot"]), now, now_mono)
+            self._worker(record, figures, cell, slots.get(record["slot"]), now, now_mono)
             for record, cell, figures in readings
         )
         last, upgrade = summary.get("last_reload"), summary.get("last_upgrade")
@@ -252,14 +252,15 @@ class StatusReader:
         )
 
     def requests(self) -> tuple[RequestInFlight, ...]:
-        """Return the requests in flight in all workers, oldest first; of one worker fifty at most."""
+        """Return the requests in flight in all workers, oldest first, then the WebSockets; of one worker some fifty
+        of each."""
         readings, now = self._readings(self._scoreboard.read_summary()), time.monotonic()
         found = [
             request
             for record, cell, figures in readings
-            for request in in_flight(record, figures, cell.read_requests(), now)
+            for request in in_flight(record, figures, cell.read_requests(), cell.read_websockets(), now)
         ]
-        return tuple(sorted(found, key=lambda request: -request.age_s))
+        return tuple(in_order(found))
 
     def _readings(self, summary: dict[str, Any]) -> list[tuple[dict[str, Any], Cell, CellFigures]]:
         cells = [(record, self._scoreboard.cell(record["cell"])) for record in summary.get("workers", [])]
@@ -270,7 +271,7 @@ class StatusReader:
         self,
         record: dict[str, Any],
         figures: CellFigures,
-        rows: list[Row],
+        cell: Cell,
         slot: SlotStatus | None,
         now: float,
         now_mono: float,
@@ -291,7 +292,9 @@ class StatusReader:
             requests=figures.requests,
             responses=responses,
             in_flight=figures.in_flight,
-            requests_in_flight=in_flight(record, figures, rows[:IN_STATUS], now_mono),
+            requests_in_flight=in_flight(
+                record, figures, cell.read_requests()[:IN_STATUS], cell.read_websockets()[:IN_STATUS], now_mono
+            )[:IN_STATUS],
             connections=figures.connections,
             websockets=figures.websockets,
             loop_lag_s=round(overdue, 3) if blocked else figures.lag_s,

@@ -116,7 +116,9 @@ class Top:
         elif worker is not None and key in ("i", "enter"):
             mine = [request for request in self.server.requests() if request.pid == worker.pid]
             text = "\n".join(str(request) for request in mine) or "none"
-            view.detail = (f"requests in flight in slot {worker.slot} ({worker.in_flight}); esc: back", text)
+            open_now = f", WebSockets ({worker.websockets})" if worker.websockets else ""
+            title = f"requests in flight ({worker.in_flight}){open_now} in slot {worker.slot}; esc: back"
+            view.detail = (title, text)
         elif worker is not None and key == "s":
             try:
                 view.detail = (f"stack of slot {worker.slot}; esc: back", str(self.server.stack(worker.slot)))

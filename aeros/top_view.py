@@ -10,6 +10,7 @@ from rich.text import Text
 
 from .core.clock import local_time, show_duration
 from .core.record import mutable, record
+from .inflight import in_order
 from .rates import Rates
 from .status import ServerStatus, WorkerStatus
 
@@ -146,14 +147,13 @@ class View:
                 yield f"slot {slot.slot} {slot.state} after {slot.restarts} restarts: {ended}"
 
     def _requests(self) -> Iterator[Text]:
-        requests = sorted(
-            (request for worker in self.status.workers for request in worker.requests_in_flight),
-            key=lambda request: -request.age_s,
-        )
+        requests = in_order(request for worker in self.status.workers for request in worker.requests_in_flight)
+        requests = requests[:_REQUESTS_SHOWN]
         if requests:
-            yield Text("oldest requests in flight", "bold")
-        for request in requests[:_REQUESTS_SHOWN]:
-            style = "red" if request.age_s >= _AGE_WARNS_S else ""
+            kinds = {"WebSockets" if request.websocket else "requests in flight" for request in requests}
+            yield Text(f"oldest {', then '.join(sorted(kinds, reverse=True))}", "bold")
+        for request in requests:
+            style = "red" if request.age_s >= _AGE_WARNS_S and not request.websocket else ""
             yield Text(_printable(f"slot {request.slot}  {request}"), style, no_wrap=True, overflow="ellipsis")
 
     @property

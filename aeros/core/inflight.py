@@ -1,4 +1,5 @@
-"""The in-flight table of a worker: which requests it is busy with, in shared memory behind its cell's figures.
+"""The in-flight tables of a worker: which requests it is busy with, and which WebSockets, in shared memory behind its
+cell's figures. Two tables of one shape, so that long-lived WebSockets take no row from a request.
 
 A row belongs to one request. Its first word is the time the request began, 0 for a free row. A writer fills the row
 while that word is 0 and sets it last; it clears it first. The time is also the sequence number: no two uses of a row
@@ -31,12 +32,13 @@ ROW_WORDS = ROW_BYTES // 8
 assert _ROW.size == 320 and (ROWS + 1) * ROW_BYTES <= TABLE_BYTES
 
 HANDLING, READING, STREAMING, SENDING = 0.0, 1.0, 2.0, 3.0
-STAGES = ("handling", "reading", "streaming", "sending")
+CONNECTING, OPEN, CLOSING = 4.0, 5.0, 6.0  # of a WebSocket
+STAGES = ("handling", "reading", "streaming", "sending", "connecting", "open", "closing")
 
 
 @record
 class Row:
-    """One request. began: seconds of the monotonic clock. stage: one of STAGES. cut: the path was longer."""
+    """One request or WebSocket. began: monotonic seconds. stage: one of STAGES. cut: the path was longer."""
 
     began: float
     stage: str

@@ -1,9 +1,10 @@
 """The scoreboard: one shared anonymous mapping that says how every worker is doing.
 
-Layout: a header page, a summary area (JSON about the server, written by the supervisor alone), then a page of figures
-and four of the in-flight table (see inflight) per cell. A cell belongs to one worker process at a time; the worker
-alone writes it, the supervisor only clears it between two workers, so nothing needs a lock and a writer killed in the
-middle of a write leaves at worst one stale 8-byte number. Each number is aligned, so it is stored and loaded whole.
+Layout: a header page, a summary area (JSON about the server, written by the supervisor alone), then per cell a page of
+figures, and four each of its in-flight tables (see inflight): requests, and WebSockets. A cell belongs to one worker
+process at a time; the worker alone writes it, the supervisor only clears it between two workers, so nothing needs a
+lock and a writer killed in the middle of a write leaves at worst one stale 8-byte number. Each number is aligned, so it
+is stored and loaded whole.
 
 Readers map it read-only: anyone in the family by inheritance, other processes through the control socket.
 A stuck worker, a busy one, or a dead supervisor cannot hold a reader up.
@@ -21,13 +22,13 @@ from typing import Any
 from .inflight import TABLE_BYTES, Row, clear_rows, read_rows
 from .record import record
 
-_MAGIC = 0x4145524F53_0003  # "AEROS", layout 3
+_MAGIC = 0x4145524F53_0004  # "AEROS", layout 4
 _PAGE = 4096
 _SUMMARY_OFFSET = _PAGE
 _SUMMARY_BYTES = 63 * _PAGE
 _CELLS_OFFSET = _SUMMARY_OFFSET + _SUMMARY_BYTES
 _FIGURES_BYTES = _PAGE
-_CELL_BYTES = _FIGURES_BYTES + TABLE_BYTES
+_CELL_BYTES = _FIGURES_BYTES + 2 * TABLE_BYTES
 
 # Header words.
 _H_MAGIC, _H_CELLS, _H_SEQUENCE, _H_LENGTH, _H_ROSTER_VERSION, _H_ROSTER_LENGTH = range(6)
@@ -49,6 +50,8 @@ PENDING = 21
 LOOP_BUSY = 22
 #: How many rows of the in-flight table were ever taken: what lies behind them has no memory, and is left alone.
 TABLE_USED = 23
+#: The same of the table of WebSockets.
+WEBSOCKETS_USED = 24
 HISTOGRAM = 32
 
 RESPONSE_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
@@ -114,7 +117,8 @@ class Cell:
 
     def __init__(self, view: memoryview) -> None:
         self.words = view[:_FIGURES_BYTES].cast("Q")
-        self.table = view[_FIGURES_BYTES:]
+        self.table = view[_FIGURES_BYTES : _FIGURES_BYTES + TABLE_BYTES]
+        self.websocket_table = view[_FIGURES_BYTES + TABLE_BYTES :]
 
     def begin(self, pid: int, generation: int, now_ns: int) -> None:
         """Called by the worker as it starts: who it is, and its first heartbeat."""
@@ -126,11 +130,16 @@ class Cell:
     def clear(self) -> None:
         """Called by the supervisor before the cell is given to a new worker."""
         clear_rows(self.table, self.words[TABLE_USED])
+        clear_rows(self.websocket_table, self.words[WEBSOCKETS_USED])
         self.words[:] = memoryview(bytes(_FIGURES_BYTES)).cast("Q")
 
     def read_requests(self) -> list[Row]:
         """Return the requests the worker is busy with, as many as its table holds, oldest first."""
         return read_rows(self.table, self.words[TABLE_USED])
+
+    def read_websockets(self) -> list[Row]:
+        """Return the worker's WebSockets, as many as its table holds, oldest first."""
+        return read_rows(self.websocket_table, self.words[WEBSOCKETS_USED])
 
     def read(self) -> CellFigures:
         """Return the figures as they are now."""

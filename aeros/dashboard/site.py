@@ -170,7 +170,7 @@ def _now(status: ServerStatus, history: History) -> dict[str, Any]:
     for worker in record["workers"]:
         worker["rate"] = history.worker_rates.get(worker["pid"], 0.0)
     requests = [request for worker in record["workers"] for request in worker.pop("requests_in_flight")]
-    requests.sort(key=lambda request: -request["age_s"])
+    requests.sort(key=lambda request: (request["websocket"], -request["age_s"]))
     return {
         "status": record,
         "requests": requests[:30],

@@ -40,7 +40,10 @@ def answer_by_signal(loop: asyncio.AbstractEventLoop, lane: Lane, fd: int) -> No
 
 def _report(loop: asyncio.AbstractEventLoop, lane: Lane, frame: FrameType | None) -> dict[str, Any]:
     requests = {
-        id(task): request for request in lane.under_way() if request.task is not None for task in family(request.task)
+        id(task): request
+        for request in (*lane.under_way(), *lane.websockets)
+        if request.task is not None
+        for task in family(request.task)
     }
     current = asyncio.current_task(loop)
     running = requests.get(id(current))

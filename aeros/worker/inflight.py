@@ -1,4 +1,4 @@
-"""The worker's side of the in-flight table: a row is taken when a request begins, and given back when it ends.
+"""The worker's side of the in-flight tables: a row is taken when a request begins, and given back when it ends.
 
 This is on the way of every request, so that it holds true also while the event loop is blocked: two stores and a few
 list operations. What takes longer to find out is filled in by the heartbeat.
@@ -11,14 +11,24 @@ from collections.abc import Iterable
 from time import perf_counter
 from typing import Any, Protocol
 
-from ..core.inflight import FILL, OVERFLOW, PATH_BYTES, REQUEST_ID_AT, REQUEST_ID_BYTES, ROW_BYTES, ROW_WORDS, ROWS
-from ..core.scoreboard import IN_FLIGHT, TABLE_USED, Cell
+from ..core.inflight import (
+    FILL,
+    HANDLING,
+    OVERFLOW,
+    PATH_BYTES,
+    REQUEST_ID_AT,
+    REQUEST_ID_BYTES,
+    ROW_BYTES,
+    ROW_WORDS,
+    ROWS,
+)
+from ..core.scoreboard import TABLE_USED, WEBSOCKETS_USED, Cell
 
 _fill = FILL.pack_into
 
 
 class Request(Protocol):
-    """A request under way, whoever serves it. row: of the table. stage: unset means handling. started: as
+    """A request or WebSocket under way, whoever serves it. row: of the table. stage: unset means handling. started: as
     perf_counter tells it, which is the monotonic clock. task: runs the handler."""
 
     row: int
@@ -31,12 +41,15 @@ class Request(Protocol):
 class InFlightTable:
     """One worker's table. Only its event loop's thread may touch it."""
 
-    __slots__ = ("_figures", "_free", "_owners", "_table", "_words")
+    __slots__ = ("_figures", "_free", "_owners", "_settled", "_table", "_used", "_words")
 
-    def __init__(self, cell: Cell) -> None:
-        self._table = cell.table
-        self._words = cell.table.cast("d")
+    def __init__(self, cell: Cell, websockets: bool = False) -> None:
+        """websockets: the table is that of the WebSockets, not that of the requests."""
+        self._table = cell.websocket_table if websockets else cell.table
+        self._used = WEBSOCKETS_USED if websockets else TABLE_USED
+        self._words = self._table.cast("d")
         self._figures = cell.words
+        self._settled = 0.0  # when the youngest owner began, the last time that the rows were the oldest's
         # The row given back last is taken first, so that only as many pages are touched as requests overlap.
         self._free = list(range(ROWS - 1, -1, -1))
         self._owners: list[Request | None] = [None] * ROWS
@@ -47,8 +60,8 @@ class InFlightTable:
         if free:
             row = free.pop()
             self._owners[row] = request
-            if row >= self._figures[TABLE_USED]:
-                self._figures[TABLE_USED] = row + 1
+            if row >= self._figures[self._used]:
+                self._figures[self._used] = row + 1
         else:
             row = OVERFLOW
             self._words[OVERFLOW * ROW_WORDS] = 0.0
@@ -77,34 +90,45 @@ class InFlightTable:
         elif self._words[OVERFLOW * ROW_WORDS] == request.started:
             self._words[OVERFLOW * ROW_WORDS] = 0.0
 
-    def complete(self, everything: Iterable[Request]) -> None:
-        """Fill in what `begin` had no time for. everything: all requests under way, also those without a row."""
-        if self._figures[IN_FLIGHT] > ROWS:
-            self._prefer_the_oldest(list(everything))
+    def complete(self, count: int, everything: Iterable[Request]) -> None:
+        """Fill in what `begin` had no time for. everything: all requests under way, also those without a row; count:
+        so many."""
+        if count > ROWS - len(self._free):
+            youngest = self._youngest()
+            # Whoever comes later is younger: as long as no row was given back, there is nothing to sort by age.
+            if self._free or youngest != self._settled:
+                self._prefer_the_oldest(list(everything))
+                self._settled = self._youngest()
         for row, owner in enumerate(self._owners):
             if owner is not None and (found := request_id_of(owner.scope)):
                 at = row * ROW_BYTES + REQUEST_ID_AT
                 self._table[at : at + REQUEST_ID_BYTES] = found[:REQUEST_ID_BYTES].ljust(REQUEST_ID_BYTES, b"\0")
 
+    def _youngest(self) -> float:
+        return max((owner.started for owner in self._owners if owner is not None), default=0.0)
+
     def _prefer_the_oldest(self, everything: list[Request]) -> None:
-        """Give rows of young requests to older ones that found none free."""
+        """Give free rows, and those of young requests, to older ones that found none free."""
         everything.sort(key=lambda request: request.started)
         without = [request for request in everything[:ROWS] if request.row == OVERFLOW]
         young = [request for request in everything[ROWS:] if request.row != OVERFLOW]
-        for old, other in zip(without, young, strict=False):
-            row = other.row
-            self._words[row * ROW_WORDS] = 0.0
+        for old in without:
+            if not self._free:
+                if not young:
+                    break
+                other = young.pop()
+                self.end(other)
+                other.row = OVERFLOW
             self.end(old)  # the overflow row, if it has it
-            old.row, other.row = row, OVERFLOW
-            self._owners[row] = old
-            _fill(self._table, row * ROW_BYTES + 8, getattr(old, "stage", 0.0), *described(old.scope), b"", old.started)
-            self._words[row * ROW_WORDS] = old.started
+            stage = getattr(old, "stage", HANDLING)
+            self.begin(old, stage, *described(old.scope))
 
 
 def described(scope: dict[str, Any]) -> tuple[bytes, bytes, bytes]:
     """Return method, path and client of an ASGI scope as the table has them."""
     path = scope.get("raw_path") or scope["path"].encode()
-    return scope.get("method", "GET").encode(), path.partition(b"?")[0], client_label(scope.get("client"))
+    method = b"WS" if scope.get("type") == "websocket" else scope.get("method", "GET").encode()
+    return method, path.partition(b"?")[0], client_label(scope.get("client"))
 
 
 def client_label(client: Any) -> bytes:
@@ -124,7 +148,7 @@ def request_id_of(scope: dict[str, Any]) -> bytes:
 
 
 def describe(request: Request) -> str:
-    """Return a request as a line in a log has it: GET /path (1.2 s, from 127.0.0.1:4000, id abc)."""
+    """Return a request or WebSocket as a line in a log has it: GET /path (1.2 s, from 127.0.0.1:4000, id abc)."""
     method, path, client = (part.decode("utf-8", "replace") for part in described(request.scope))
     known = [f"{perf_counter() - request.started:.1f} s"]
     known += [f"from {client}"] if client else []

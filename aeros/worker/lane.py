@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..compat import knows_quart
+from ..core.inflight import CONNECTING
 from .access import Access, access_logger
 from .hpack_encoder import CommonFields
 from .http1_response import CommonHeaders
+from .inflight import Request, described
 from .limits import Limits
 
 if TYPE_CHECKING:
@@ -96,11 +98,18 @@ class Connection(Protocol):
         """Return the requests the app is busy with."""
 
 
+class WebSocket(Request, Protocol):
+    """One WebSocket, whoever serves it."""
+
+    def begin_close(self, delay: float) -> None:
+        """Close with the lane's reason after `delay` seconds."""
+
+
 class Lane:
     """One worker's connections and what they all need. Made after the fork, on the worker's loop.
 
     app: the ASGI app. config: Hypercorn's, complete. state: the lifespan state, filled by lifespan startup.
-    table: where the requests under way are shown, None for nowhere.
+    table, websocket_table: where the requests and the WebSockets under way are shown, None for nowhere.
     hand_over(transport, protocol, data): takes a connection that is not plain HTTP/1.x over from `protocol`, with all
     bytes read so far; by default aeros.worker.handover.hand_over.
     request_ids: give each request an X-Request-ID, and send it back.
@@ -139,6 +148,7 @@ class Lane:
         "server_names",
         "state",
         "table",
+        "websocket_table",
         "websockets",
     )
 
@@ -151,6 +161,7 @@ class Lane:
         state: dict[str, Any] | None = None,
         counters: Counters | None = None,
         table: InFlightTable | None = None,
+        websocket_table: InFlightTable | None = None,
         limits: Limits | None = None,
         hand_over: Callable[[asyncio.Transport, asyncio.Protocol, bytes], None] | None = None,
         forwarded: Forwarded | None = None,
@@ -162,6 +173,7 @@ class Lane:
         self.state: dict[str, Any] = {} if state is None else state
         self.counters: Counters = NullCounters() if counters is None else counters
         self.table = table
+        self.websocket_table = websocket_table
         self.forwarded = forwarded
         self.request_ids = request_ids
         self.draining = False
@@ -169,7 +181,7 @@ class Lane:
         self.closing = False
         self.reason: DrainReason = "stop"
         self.connections: set[Connection] = set()
-        self.websockets: set[Any] = set()
+        self.websockets: set[WebSocket] = set()
         self.running = 0  # apps at work, some of them maybe for connections that are gone
         self._drained: list[asyncio.Future[None]] = []
         self._grace: asyncio.TimerHandle | None = None
@@ -216,6 +228,24 @@ class Lane:
         """Return every request the app is busy with."""
         for connection in list(self.connections):
             yield from connection.under_way()
+
+    def websocket_begun(self, websocket: WebSocket) -> None:
+        """The app is asked whether it takes it."""
+        self.websockets.add(websocket)
+        if self.websocket_table is not None:
+            self.websocket_table.begin(websocket, CONNECTING, *described(websocket.scope))
+
+    def websocket_stage(self, websocket: WebSocket, stage: float) -> None:
+        """It is open, or is being closed."""
+        if self.websocket_table is not None and websocket in self.websockets:
+            self.websocket_table.stage(websocket, stage)
+
+    def websocket_ended(self, websocket: WebSocket) -> None:
+        """The app has returned. Harmless when called twice."""
+        if websocket in self.websockets:
+            self.websockets.discard(websocket)
+            if self.websocket_table is not None:
+                self.websocket_table.end(websocket)
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)

@@ -88,13 +88,14 @@ def run_worker(
         loop.set_default_executor(ThreadPoolExecutor(options.threads, thread_name_prefix="aeros"))
         lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation)
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
-        table = InFlightTable(cell)
+        table, websocket_table = InFlightTable(cell), InFlightTable(cell, websockets=True)
         lane = Lane(
             app,
             config,
             loop=loop,
             counters=figures,
             table=table,
+            websocket_table=websocket_table,
             forwarded=_forwarded(options),
             limits=Limits.of(options),
             request_ids=options.request_id,
@@ -106,7 +107,8 @@ def run_worker(
             SlowRequests(loop, lane, options.slow_request_s, log).start()
 
         def on_beat() -> None:
-            table.complete(lane.under_way())
+            table.complete(figures.in_flight, lane.under_way())
+            websocket_table.complete(len(lane.websockets), lane.websockets)
             title.show(f"worker slot={seed.slot} gen={seed.generation} {serving.state} {figures.describe()}")
 
         factory = http1_protocol_factory if options.http == "lane" else hypercorn_protocol_factory

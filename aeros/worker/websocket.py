@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import random
 from enum import Enum
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from ..core.inflight import CLOSING, OPEN
 from .lane import CLOSE_CODES
 
 if TYPE_CHECKING:
@@ -50,9 +52,31 @@ class State(Enum):
 class WebSocketSession:
     """One WebSocket as the app sees it, with a close from our side put in at a drain."""
 
-    __slots__ = ("_closing", "_code", "_lane", "_receive", "_send", "_sending", "drop", "opened", "state")
+    __slots__ = (
+        "_closing",
+        "_code",
+        "_lane",
+        "_receive",
+        "_send",
+        "_sending",
+        "drop",
+        "opened",
+        "row",
+        "scope",
+        "stage",
+        "started",
+        "state",
+        "task",
+    )
+    row: int  # of the in-flight table
+    stage: float
 
-    def __init__(self, lane: Lane, receive: Receive, send: Send, drop: Callable[[], None] | None) -> None:
+    def __init__(
+        self, lane: Lane, scope: dict[str, Any], receive: Receive, send: Send, drop: Callable[[], None] | None
+    ) -> None:
+        self.scope = scope
+        self.started = perf_counter()
+        self.task = asyncio.current_task()
         self._lane = lane
         self._receive = receive
         self._send = send
@@ -66,7 +90,7 @@ class WebSocketSession:
     async def receive(self) -> dict[str, Any]:
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
-            self.state = State.CLOSED
+            self._closed()
             if self._code is not None:
                 return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
         return message
@@ -86,10 +110,15 @@ class WebSocketSession:
                 self.state = State.OPEN
                 self.opened = True
                 self._lane.counters.websocket_opened()
+                self._lane.websocket_stage(self, OPEN)
                 return
             if kind != "websocket.send":
-                self.state = State.CLOSED
+                self._closed()
             await self._send(message)
+
+    def _closed(self) -> None:
+        self.state = State.CLOSED
+        self._lane.websocket_stage(self, CLOSING)
 
     def begin_close(self, delay: float) -> None:
         """Close with the lane's reason after `delay` seconds."""
@@ -118,6 +147,7 @@ class WebSocketSession:
                 self._wake(code)
                 return
             self._code = code
+            self._lane.websocket_stage(self, CLOSING)
             await self._send({"type": "websocket.close", "code": code, "reason": ""})
         # The client's answer makes Hypercorn tell the app; only a client that does not answer is dropped.
         await asyncio.sleep(CLOSE_WAIT_S)
@@ -149,8 +179,8 @@ async def serve_websocket(
     drop: Callable[[], None] | None = None,
 ) -> None:
     """Run the lane's app for one WebSocket. drop: ends its connection, where it has one of its own."""
-    session = WebSocketSession(lane, receive, send, drop)
-    lane.websockets.add(session)
+    session = WebSocketSession(lane, scope, receive, send, drop)
+    lane.websocket_begun(session)
     if lane.draining:
         # Accepted by the kernel or begun before the drain: an upgrade that is refused looks like a failure, one that is
         # closed with a reason looks like what it is.
@@ -158,7 +188,7 @@ async def serve_websocket(
     try:
         await lane.app(scope, session.receive, session.send)
     finally:
-        lane.websockets.discard(session)
+        lane.websocket_ended(session)
         if session.opened:
             lane.counters.websocket_closed()
         session.done()

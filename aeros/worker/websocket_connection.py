@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from hypercorn.utils import UnexpectedMessageError
 
+from ..core import inflight as shown
 from ..core.request_id import enter_request
 from . import websocket as draining
 from .http1_response import CHUNKED, ResponseError, error_response, has_no_body, response_head
@@ -95,16 +96,21 @@ class WebSocketConnection(asyncio.Protocol):
         "_response",
         "_resuming",
         "_slow",
-        "_started",
-        "_task",
         "_writers",
         "cancel_at_end",
         "lane",
+        "row",
         "scope",
+        "stage",
+        "started",
         "state",
+        "task",
         "transport",
         "write_paused",
     )
+
+    row: int  # of the in-flight table
+    stage: float
 
     def __init__(self, connection: HTTP1Connection, head: Head) -> None:
         lane = self.lane = connection.lane
@@ -113,8 +119,8 @@ class WebSocketConnection(asyncio.Protocol):
         self.write_paused = connection.write_paused
         self.cancel_at_end = False  # the app wants to be cancelled, not told
         self._handshake = Handshake(head)
-        self._started = perf_counter()
-        self._task: asyncio.Task[None] | None = None
+        self.started = perf_counter()
+        self.task: asyncio.Task[None] | None = None
         self._entered = self._app_gone = self._connected = self._opened = self._lost = False
         self._deaf = False  # what the app sends is of no interest any more
         self._reader: FrameReader | None = None
@@ -178,12 +184,12 @@ class WebSocketConnection(asyncio.Protocol):
         self._last_read = lane.loop.time()
         if lane.read_timeout is not None:
             self._read_timer = lane.loop.call_later(lane.read_timeout, self._read_check)
-        lane.websockets.add(self)
+        lane.websocket_begun(self)
         if lane.draining:
             # Accepted by the kernel or begun before the drain: see websocket.serve_websocket.
             self.begin_close(0.0)
         lane.running += 1
-        self._task = lane.loop.create_task(self._run())
+        self.task = lane.loop.create_task(self._run())
         if early:
             self.data_received(early)
 
@@ -210,7 +216,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._queue.clear()
         if self._opened:
             lane.counters.websocket_closed()
-        lane.websockets.discard(self)
+        lane.websocket_ended(self)
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         if self.state is CONNECTING:
@@ -298,8 +304,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _cancel(self) -> None:
         # A task that never ran could not clean up behind itself.
-        if self._task is not None and self._entered:
-            self._task.cancel()
+        if self.task is not None and self._entered:
+            self.task.cancel()
 
     # What the client sends
 
@@ -424,6 +430,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._over = self._cause or (code, reason)
         if self.state is OPEN:
             self.state = CLOSING
+        self.lane.websocket_stage(self, shown.CLOSING)
         if self.cancel_at_end:
             self._cancel()
         wake(self._readers)
@@ -485,6 +492,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.state = OPEN
         self._opened = True
         lane.counters.websocket_opened()
+        lane.websocket_stage(self, shown.OPEN)
         self._write(response)
         self._log(101)
         if lane.config.websocket_ping_interval is not None:
@@ -553,6 +561,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _send_close(self, code: int, reason: str = "") -> None:
         """Send a close frame and wait for the client's, but not for ever."""
         self.state = CLOSING
+        self.lane.websocket_stage(self, shown.CLOSING)
         payload = close_payload(code, reason)
         self._write(frame_head(CLOSE, len(payload)) + payload)
         self._close_timer = self.lane.loop.call_later(draining.CLOSE_WAIT_S, self._not_answered)
@@ -570,7 +579,7 @@ class WebSocketConnection(asyncio.Protocol):
         access = self.lane.access
         if access is not None:
             response = response or {"status": status, "headers": []}
-            logging = self.lane.loop.create_task(access(self.scope, response, perf_counter() - self._started))
+            logging = self.lane.loop.create_task(access(self.scope, response, perf_counter() - self.started))
             _LOGGING.add(logging)
             logging.add_done_callback(_LOGGING.discard)
 

@@ -115,6 +115,12 @@ async def echo() -> None:
         await websocket.send(await websocket.receive())
 
 
+@app.websocket("/ws-block")
+async def echo_and_block() -> None:
+    await websocket.accept()
+    time.sleep(float(websocket.args.get("s", "60")))
+
+
 @app.get("/block")
 async def block() -> dict[str, object]:
     time.sleep(float(request.args.get("s", "60")))

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from aeros.core.inflight import ROWS
-from aeros.core.scoreboard import IN_FLIGHT, REQUESTS, Scoreboard
+from aeros.core.scoreboard import REQUESTS, Scoreboard
 from aeros.worker.inflight import InFlightTable
 
-HANDLING, STREAMING = 0.0, 2.0
+HANDLING, STREAMING, OPEN = 0.0, 2.0, 5.0
 
 
 def request(path: str = "/", client: tuple[str, int] | None = ("127.0.0.1", 1), **headers: str) -> Any:
@@ -40,7 +40,7 @@ def test_a_row_says_what_the_request_is() -> None:
     assert (row.method, row.path, row.cut, row.client, row.stage) == ("GET", "/a", False, "127.0.0.1:5", "handling")
     assert row.began == one.started
     table.stage(one, STREAMING)
-    table.complete([one])
+    table.complete(1, [one])
     (row,) = cell.read_requests()
     assert (row.stage, row.request_id) == ("streaming", "abc")
     table.end(one)
@@ -66,7 +66,6 @@ def test_of_too_many_the_oldest_and_the_newest_are_shown() -> None:
     everything = []
     for number in range(ROWS + 10):
         everything.append(request(f"/{number}"))
-        cell.words[IN_FLIGHT] += 1
         table.begin(everything[-1], HANDLING, b"GET", b"/%d" % number, b"")
     shown = [int(row.path[1:]) for row in cell.read_requests()]
     assert shown == [*range(ROWS), ROWS + 9]
@@ -75,17 +74,48 @@ def test_of_too_many_the_oldest_and_the_newest_are_shown() -> None:
     for number in range(100, 105):  # five younger ones come in their places
         everything.append(request(f"/{number}"))
         table.begin(everything[-1], HANDLING, b"GET", b"/%d" % number, b"")
-    table.complete(everything[5:])
+    table.complete(len(everything) - 5, everything[5:])
     shown = [int(row.path[1:]) for row in cell.read_requests()]
     assert shown[:ROWS] == list(range(5, ROWS + 5)), "the oldest have the rows"
-    for gone in everything[5:]:
+    for gone in everything[5:55]:
+        table.end(gone)
+    table.complete(len(everything) - 55, everything[55:])
+    shown = [int(row.path[1:]) for row in cell.read_requests()]
+    assert shown == [*range(55, ROWS + 10), *range(100, 105)], "who found no row free gets one that is"
+    for gone in everything[55:]:
         table.end(gone)
     assert cell.read_requests() == []
-    cell.words[IN_FLIGHT] = 0
     again = [request() for _ in range(ROWS)]
     for one in again:
         table.begin(one, HANDLING, b"GET", b"/again", b"")
     assert len({one.row for one in again}) == ROWS, "no row was lost or given back twice"
+
+
+def test_websockets_have_a_table_of_their_own() -> None:
+    cell = Scoreboard.create(1).cell(0)
+    table, websockets = InFlightTable(cell), InFlightTable(cell, websockets=True)
+    everything = [request(f"/{number}") for number in range(ROWS + 20)]
+    for one in everything:
+        websockets.begin(one, OPEN, b"WS", one.scope["raw_path"], b"")
+    table.begin(request(), HANDLING, b"GET", b"/", b"")
+    assert [row.path for row in cell.read_requests()] == ["/"], "however many WebSockets there are"
+    shown = [int(row.path[1:]) for row in cell.read_websockets()]
+    assert shown == [*range(ROWS), ROWS + 19]
+    assert {row.stage for row in cell.read_websockets()} == {"open"}
+    websockets.complete(len(everything), everything)
+    for gone in everything[10:15]:
+        websockets.end(gone)
+    left = [*everything[:10], *everything[15:]]
+    websockets.complete(len(left), left)
+    shown = [int(row.path[1:]) for row in cell.read_websockets()]
+    assert shown[:ROWS] == [*range(10), *range(15, ROWS + 5)], "the oldest have the rows that were given back"
+    websockets.complete(len(left), iter(()))  # nothing changed: nobody has to be looked at
+    for gone in left:
+        websockets.end(gone)
+    assert cell.read_websockets() == []
+    websockets.begin(request(), OPEN, b"WS", b"/last", b"")
+    cell.clear()
+    assert cell.read_websockets() == cell.read_requests() == []
 
 
 @pytest.mark.parametrize("rounds", [20])

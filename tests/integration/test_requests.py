@@ -10,12 +10,14 @@ import sys
 import time
 from contextlib import ExitStack
 
+import hpack
 import pytest
 
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection
 from tests.helpers.serverproc import ServerProcess, environment
+from tests.helpers.wsclient import open_websocket
 
 
 def command(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -98,6 +100,90 @@ def test_more_requests_than_the_table_holds(serve: Serve) -> None:
         eventually(lambda: server.workers()[0].in_flight == 60, 5)
         assert len(server.handle().requests()) == 51
         assert len(server.workers()[0].requests_in_flight) == 8
-        assert command(server, "requests", str(server.pid)).stdout.endswith("and 9 more\n")
+        assert command(server, "requests", str(server.pid)).stdout.endswith("and 9 more requests\n")
+    server.send_signal(signal.SIGQUIT)
+    server.wait_exit(10)
+
+
+def _websocket_over_h2() -> bytes:
+    """A client's preface, its settings, and an extended CONNECT (RFC 8441)."""
+    block = hpack.Encoder().encode(
+        {
+            ":method": "CONNECT",
+            ":protocol": "websocket",
+            ":scheme": "http",
+            ":path": "/ws?token=secret",
+            ":authority": "localhost",
+            "sec-websocket-version": "13",
+            "x-request-id": "over-h2",
+        }
+    )
+    settings, headers = b"\0\0\0\x04\0\0\0\0\0", len(block).to_bytes(3, "big") + b"\x01\x04\0\0\0\x01"
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + headers + block
+
+
+@pytest.mark.parametrize("http", ["lane", "hypercorn"])
+def test_websockets_are_shown_and_are_no_requests(serve: Serve, http: str) -> None:
+    server = serve("full", "-w", "1", "--http", http, "--slow-request", "0.3").ready(1)
+    server.expect("slow request")
+    with ExitStack() as stack:
+        headers = {"X-Request-ID": "one-two"}
+        websocket = stack.enter_context(open_websocket(server.address, "/ws?token=secret", headers=headers))
+        websocket.recv(timeout=10)
+        two = stack.enter_context(Connection(server.address))
+        two.send(_websocket_over_h2())
+
+        def found() -> list[tuple[str, str, str, str, bool]]:
+            every = server.handle().requests()
+            return [(one.method, one.path, one.stage, one.request_id, one.websocket) for one in every]
+
+        wanted = [("WS", "/ws", "open", "one-two", True), ("WS", "/ws", "open", "over-h2", True)]
+        eventually(lambda: found() == wanted, 5, f"{wanted}, not {found()}")
+        first, second = server.handle().requests()
+        assert first.client == "{}:{}".format(*websocket.local_address[:2])
+        assert second.client == "{}:{}".format(*two.socket.getsockname()[:2])
+        (worker,) = server.workers()
+        assert (worker.in_flight, worker.websockets) == (0, 2)
+        assert [one.method for one in worker.requests_in_flight] == ["WS", "WS"]
+        with Connection(server.address) as slow:
+            slow.send(slow.head("GET", "/slow?s=1"))
+            eventually(lambda: [one.path for one in server.handle().requests()] == ["/slow", "/ws", "/ws"], 5)
+            assert server.workers()[0].in_flight == 1
+            assert slow.read_answer().status == 200
+        listed = json.loads(command(server, "requests", str(server.pid), "--json").stdout)
+        assert [(one["method"], one["websocket"]) for one in listed] == [("WS", True), ("WS", True)]
+        page = command(server, "requests", str(server.pid)).stdout
+        assert page.count("WS /ws") == 2
+        assert "secret" not in page
+        websocket.close()
+        eventually(lambda: found() == wanted[1:], 5, f"the second alone, not {found()}")
+    eventually(lambda: server.handle().requests() == (), 5, "no WebSocket is left")
+    slow_ones = [line for line in server.log.splitlines() if "slow request" in line]
+    assert len(slow_ones) == 1, slow_ones
+    assert "GET /slow" in slow_ones[0]
+    assert server.stop() == 0
+
+
+def test_more_websockets_than_the_table_holds(serve: Serve) -> None:
+    server = serve("full", "-w", "1").ready(1)
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(open_websocket(server.address))
+        for _ in range(3):
+            connection = stack.enter_context(Connection(server.address))
+            connection.send(connection.head("GET", "/slow?s=4"))
+        eventually(lambda: server.workers()[0].in_flight == 3, 5)
+        shown = server.handle().requests()
+        assert [one.websocket for one in shown] == [False] * 3 + [True] * 51
+        assert [one.method for one in server.workers()[0].requests_in_flight] == ["GET"] * 3 + ["WS"] * 5
+        assert command(server, "requests", str(server.pid)).stdout.endswith("and 9 more WebSockets\n")
+    server.send_signal(signal.SIGQUIT)
+    server.wait_exit(10)
+
+
+def test_a_websocket_that_blocks_the_loop_is_named(serve: Serve) -> None:
+    server = serve("full", "-w", "1", "--worker-timeout", "60").ready(1)
+    with open_websocket(server.address, "/ws-block?s=4"):
+        assert server.handle().stack(0).running.startswith("WS /ws-block (")
     server.send_signal(signal.SIGQUIT)
     server.wait_exit(10)
