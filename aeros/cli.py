@@ -18,6 +18,7 @@ from .core.scoreboard import MAX_WORKERS
 from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed, UpgradeFailed
 from .options import argument_parser, arguments_of
 from .options.parse import OptionsParser
+from .options.table import BY_FLAG
 from .server import Server, connect, running_servers
 from .version import __version__
 
@@ -56,7 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     parser = _parser()
+    others = None
+    if arguments[:1] == ["upgrade"] and "--" in arguments:
+        at = arguments.index("--")
+        arguments, others = arguments[:at], arguments[at + 1 :]
     options, left = parser.parse_known_args(arguments)
+    options.others = others
+    if left and options.command == "upgrade" and left[0].split("=")[0] in BY_FLAG:
+        raise OptionsError(
+            f"aeros upgrade has no {left[0]}; arguments for the new server come after --: aeros upgrade -- {left[0]} …"
+        )
     if left:
         raise (_commands(parser).get(options.command) or parser).left_over(left)
     if options.command is None:
@@ -140,7 +150,9 @@ def _parser() -> OptionsParser:
         _upgrade,
         "The program is run again by the same command line, with a supervisor of its own: new Python, new Aeros, new "
         "options. It inherits the sockets, and takes over when all its workers are ready; if anything fails before, "
-        "the old server goes on.",
+        "the old server goes on. Arguments after -- take the place of all those the program was started with; of "
+        "aeros run APP the APP stays.",
+        "%(prog)s [-h] [--server PID|PATH] [--timeout SECONDS] [SERVER] [-- ARGUMENT ...]",
     )
     upgrade.add_argument(
         "--timeout", type=_some_seconds, metavar="SECONDS", help="refuse the upgrade if it takes longer"
@@ -194,11 +206,16 @@ def _parser() -> OptionsParser:
 
 
 def _steering(
-    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], more: str = ""
+    commands: Any,
+    name: str,
+    text: str,
+    run: Callable[[argparse.Namespace], int],
+    more: str = "",
+    usage: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a command about a running server. more: for its own --help."""
+    """Add a command about a running server. more, usage: for its own --help."""
     description = " ".join(filter(None, (text[0].upper() + text[1:] + ".", more)))
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description)
+    parser: argparse.ArgumentParser = commands.add_parser(name, usage=usage, help=text, description=description)
     parser.add_argument("server", nargs="?", metavar="SERVER", help=_SERVER_HELP)
     _server_option(parser)
     parser.set_defaults(run=run)
@@ -325,7 +342,7 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _upgrade(options: argparse.Namespace) -> int:
-    done = _find(options, options.server).upgrade(timeout=options.timeout)
+    done = _find(options, options.server).upgrade(timeout=options.timeout, arguments=options.others)
     print(
         f"upgraded: pid {done.pid} serves after {show_duration(done.seconds)} (Aeros {done.aeros_version}, Python "
         f"{done.python_version}); pid {done.replaced} ends with its last connection"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shlex
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,7 @@ from .core.clock import monotonic
 from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
 from .core.record import replace
 from .core.scoreboard import Scoreboard
-from .errors import AerosError, ControlError, NotAServerError, ServerStopped
+from .errors import AerosError, ControlError, NotAServerError, OptionsError, ServerStopped, StateError, UpgradeFailed
 from .inflight import RequestInFlight
 from .stacks import WorkerStacks
 from .status import Reloaded, ServerStatus, StatusReader, Upgraded
@@ -53,8 +54,17 @@ class Server:
         self._answers: dict[int, Answer] = {}
         greeting, fds = self._greet()
         self.pid = greeting.pid
-        self._scoreboard = Scoreboard(fds[0], writable=False)
-        self._reader = StatusReader(self._scoreboard)
+        self._unreadable = ""
+        try:
+            self._scoreboard = Scoreboard(fds[0], writable=False)
+            self._reader = StatusReader(self._scoreboard)
+        except ValueError:
+            # Commands are understood across versions: the upgrade that brings this one must be among them.
+            os.close(fds[0])
+            self._unreadable = (
+                f"the server (pid {self.pid}) is of another Aeros ({greeting.aeros_version}), whose figures this one "
+                f"({__version__}) cannot read; aeros upgrade makes it one of this version"
+            )
         self._last_status: ServerStatus | None = None
 
     # --- facts ---
@@ -65,6 +75,7 @@ class Server:
         with self._lock:
             if self._last_status is not None:
                 return self._last_status.addresses
+            self._check_readable()
             return tuple(self._scoreboard.read_summary().get("addresses", ()))
 
     @property
@@ -80,10 +91,14 @@ class Server:
         return self._poll() is None
 
     def status(self) -> ServerStatus:
-        """Return how the server and each worker are doing now. Of a stopped one: its last figures, "stopped"."""
+        """Return how the server and each worker are doing now. Of a stopped one: its last figures, "stopped".
+
+        Raises ControlError if the server is of another version of Aeros, whose figures this one cannot read.
+        """
         if not self.running:
             self.close()
         with self._lock:
+            self._check_readable()
             return self._last_status if self._last_status is not None else self._reader.read()
 
     def requests(self) -> tuple[RequestInFlight, ...]:
@@ -94,7 +109,12 @@ class Server:
         if not self.running:
             self.close()
         with self._lock:
+            self._check_readable()
             return () if self._last_status is not None else self._reader.requests()
+
+    def _check_readable(self) -> None:
+        if self._unreadable:
+            raise ControlError(self._unreadable)
 
     # --- commands ---
 
@@ -107,15 +127,28 @@ class Server:
         answer = self._ask("reload", {"timeout_s": timeout}, None)
         return Reloaded(**answer)
 
-    def upgrade(self, timeout: float | None = None) -> Upgraded:
+    def upgrade(self, timeout: float | None = None, arguments: str | Sequence[str] | None = None) -> Upgraded:
         """Run the program again as a whole, with a supervisor of its own (new Python, new Aeros, new options), which
         inherits the sockets and takes over when its workers are ready; return when it has.
 
         This handle is then on the old server, which ends with its last connection; `connect` to the new one by the pid
-        of the result. timeout: seconds; after that the upgrade is refused. Raises UpgradeFailed when it was: the server
-        goes on as it was.
+        of the result. timeout: seconds; after that the upgrade is refused. arguments: for the program, instead of all
+        those it was started with: "-w 6" or ["-w", "6"]; of `aeros run APP` the APP stays. None: the same as before.
+        Raises UpgradeFailed when it was refused: the server goes on as it was. Raises OptionsError if arguments are no
+        texts.
         """
-        return Upgraded.from_message(self._ask("upgrade", {"timeout_s": timeout}, None))
+        if arguments is None:
+            return Upgraded.from_message(self._ask("upgrade", {"timeout_s": timeout}, None))
+        asked = {"timeout_s": timeout, "arguments": _words(arguments)}
+        try:
+            return Upgraded.from_message(self._ask("upgrade_with", asked, None))
+        except StateError as error:
+            if "no command" not in str(error):
+                raise
+            raise UpgradeFailed(
+                "the running server is of an older Aeros, which cannot give its program other arguments; upgrade it "
+                "without any first"
+            ) from None
 
     def scale(self, workers: int, timeout: float | None = 60.0) -> None:
         """Change the number of workers, and wait until they are ready. Raises OptionsError, ControlError."""
@@ -216,7 +249,9 @@ class Server:
         """Let go of the handle. A server started with block=False stops when its handle is gone."""
         self._gone = True
         with self._lock:
-            if self._last_status is None:
+            if self._unreadable:
+                self._channel.close()
+            elif self._last_status is None:
                 # How a stopped server was doing is a fair question; its shared memory need not be kept for it.
                 self._last_status = replace(
                     self._reader.read(), state="stopped", workers=(), ready_workers=0, rss_bytes=None, pss_bytes=None
@@ -385,6 +420,17 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return True
+
+
+def _words(arguments: str | Sequence[str]) -> list[str]:
+    if not isinstance(arguments, str):
+        if not all(isinstance(word, str) for word in arguments):
+            raise OptionsError(f"arguments must be text or a list of texts, not {str(arguments)[:80]}")
+        return list(arguments)
+    try:
+        return shlex.split(arguments)
+    except ValueError as error:  # a quote without its end
+        raise OptionsError(f"cannot split arguments {arguments[:80]!r}: {error}") from None
 
 
 def _result(answer: Answer) -> dict[str, Any]:

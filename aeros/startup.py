@@ -74,7 +74,9 @@ def start(
     block: bool = True,
     program: str = "",
 ) -> int | Server:
-    """Serve `app`; see `WebServer.start`. program: what to call it in process titles, if not by its file."""
+    """Serve `app`; see `WebServer.start`. program: what `aeros run` was told to serve, if it was: its
+    name in process titles, and what stays of the command line when an upgrade gives it other arguments.
+    """
     _check_moment()
 
     def resolved() -> Options:
@@ -90,12 +92,12 @@ def start(
         with _explaining(channel):
             options = resolved()
             check_app(app)
-            return _supervise_next(channel, app, options, block)
+            return _supervise_next(channel, app, options, block, program)
     try:
         options = resolved()
         check_app(app)
         if block and _can_supervise():
-            return _supervise_here(app, options)
+            return _supervise_here(app, options, program)
         server = _supervise_beside(app, options)
     except AerosError as error:
         if not block:
@@ -280,18 +282,18 @@ def _app_name(app: Any) -> str:
     return getattr(app, "name", "") or type(app).__name__
 
 
-def _supervise_here(app: Any, options: Options) -> int:
+def _supervise_here(app: Any, options: Options, program: str) -> int:
     """This process becomes the supervisor; the way a program on a command line is served."""
     preparation = _Preparation(app, options)
     # Only here is this process the service itself, and not a part of it that started a server of its own.
     preparation.notifier = Notifier.take(os.environ, preparation.log)
-    code = preparation.found(CommandLine.of_this_process())
+    code = preparation.found(CommandLine.of_this_process(program))
     if code is not ExitCode.OK:
         sys.exit(int(code))
     return 0
 
 
-def _supervise_next(channel: Channel, app: Any, options: Options, block: bool) -> int:
+def _supervise_next(channel: Channel, app: Any, options: Options, block: bool, program: str) -> int:
     """This process succeeds the supervisor that ran it, if all goes well."""
     if not block or not _can_supervise():
         raise StateError(
@@ -308,7 +310,7 @@ def _supervise_next(channel: Channel, app: Any, options: Options, block: bool) -
         app_metrics.adopt(inheritance.metrics_directory or app_metrics.made())
 
     succession = Succession(channel, inheritance, settle, same_pid_file=preparation.same_pid_file)
-    code = preparation.found(CommandLine.of_this_process(), succession=succession)
+    code = preparation.found(CommandLine.of_this_process(program), succession=succession)
     if code is not ExitCode.OK:
         sys.exit(int(code))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.privileges import Account
@@ -46,18 +46,25 @@ os.execv(sys.argv[4], sys.argv[4:])
 @record
 class CommandLine:
     """How the program was started. arguments: argv with the interpreter first. why_not: "" if it can be run
-    again, else the reason it cannot."""
+    again, else the reason it cannot.
+
+    own: so many of the arguments, the last ones, are the program's own. kept: those of them that say what is served,
+    and stay in front of others that take their place. why_no_others: why others cannot, "" if they can.
+    """
 
     executable: str
     arguments: tuple[str, ...]
     directory: str
     why_not: str = ""
+    own: int = 0
+    kept: tuple[str, ...] = ()
+    why_no_others: str = ""
     #: Whom it runs as when it is run again; None: as the supervisor.
     account: Account | None = None
 
     @classmethod
-    def of_this_process(cls) -> CommandLine:
-        """Return the command line that started this process."""
+    def of_this_process(cls, app: str = "") -> CommandLine:
+        """Return the command line that started this process. app: what `aeros run` was told to serve, if it was."""
         frozen = bool(getattr(sys, "frozen", False))
         arguments = tuple(sys.argv) if frozen else (sys.executable, *sys.orig_argv[1:])
         why_not = ""
@@ -65,7 +72,20 @@ class CommandLine:
             why_not = "the program was read from standard input"
         elif not frozen and not sys.executable:
             why_not = "the path of the Python interpreter is not known"
-        return cls(sys.executable, arguments, _logical_directory(), why_not)
+        own = max(0, len(sys.argv) - 1)
+        no_others = ""
+        if tuple(sys.argv[1:]) != arguments[len(arguments) - own :]:
+            no_others = "the program has changed its sys.argv, so nobody knows which arguments are its own"
+        elif app and (sys.argv[1:2] != ["run"] or app not in sys.argv[2:]):
+            no_others = "the server was not started by the command line"
+        kept = ("run", app) if app else ()
+        return cls(sys.executable, arguments, _logical_directory(), why_not, own, kept, no_others)
+
+    def with_others(self, others: Sequence[str]) -> CommandLine:
+        """Return the same command line with other arguments for the program; what `aeros run` serves stays."""
+        own = len(self.kept) + len(others)
+        before = self.arguments[: len(self.arguments) - self.own]
+        return replace(self, arguments=(*before, *self.kept, *others), own=own)
 
 
 def _logical_directory() -> str:

@@ -246,6 +246,9 @@ class Supervisor:
                     self.reload(self._reload_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
                 case "upgrade":
                     self.begin_upgrade(_upgrade_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
+                case "upgrade_with":  # not a new argument of the above: an older supervisor would not see it
+                    others, timeout_s = _texts(arguments, "arguments"), _seconds(arguments, "timeout_s")
+                    self.begin_upgrade(_upgrade_waiter(reply), timeout_s, "by command", others)
                 case "scale":
                     self.scale(_whole(arguments, "workers"))
                     self._when_ready(lambda error: reply(error or {"workers": self.office.target.workers}))
@@ -313,10 +316,13 @@ class Supervisor:
         self._refuse_when_stopping()
         self.generations.request(waiter, timeout_s, why)
 
-    def begin_upgrade(self, waiter: UpgradeWaiter | None, timeout_s: float | None, why: str) -> None:
-        """Start the supervisor that is to succeed this one. Raises UpgradeFailed, StateError."""
+    def begin_upgrade(
+        self, waiter: UpgradeWaiter | None, timeout_s: float | None, why: str, others: list[str] | None = None
+    ) -> None:
+        """Start the supervisor that is to succeed this one. others: arguments for its program, instead of those this
+        one was started with. Raises UpgradeFailed, StateError."""
         self._refuse_when_stopping()
-        self.upgrade.request(waiter, timeout_s, why, reloading=not self.generations.reload.idle)
+        self.upgrade.request(waiter, timeout_s, why, not self.generations.reload.idle, others)
 
     def scale(self, workers: int) -> None:
         """Change the number of workers. Raises OptionsError when it is not sensible."""
@@ -648,6 +654,13 @@ def _whole(arguments: dict[str, Any], name: str) -> int:
 
 def _maybe_whole(arguments: dict[str, Any], name: str) -> int | None:
     return None if arguments.get(name) is None else _whole(arguments, name)
+
+
+def _texts(arguments: dict[str, Any], name: str) -> list[str]:
+    value = arguments.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
+        raise OptionsError(f"{name} must be a list of texts without null bytes, not {str(value)[:80]}")
+    return value
 
 
 def _seconds(arguments: dict[str, Any], name: str) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -98,6 +98,7 @@ class Upgrade:
         self._last_call = False
         self._concluded = False
         self._heir: dict[str, Any] = {}
+        self._others: Sequence[str] | None = None
         self._next_legacy = 0.0
         self.state = UpgradeState.IDLE
         self.deadline = 0.0
@@ -118,9 +119,19 @@ class Upgrade:
 
     # --- life ------------------------------------------------------------------------------------------------
 
-    def request(self, waiter: Waiter | None, timeout_s: float | None, why: str, reloading: bool) -> None:
-        """Begin. reloading: whether a reload is under way. Raises UpgradeFailed if that cannot be now, or ever."""
+    def request(
+        self,
+        waiter: Waiter | None,
+        timeout_s: float | None,
+        why: str,
+        reloading: bool,
+        others: Sequence[str] | None = None,
+    ) -> None:
+        """Begin. reloading: whether a reload is under way. others: for the program instead of the arguments it was
+        started with. Raises UpgradeFailed if that cannot be now, or ever."""
         self._refuse(reloading)
+        if others is not None and self._office.command.why_no_others:
+            raise UpgradeFailed(f"it cannot be given other arguments: {self._office.command.why_no_others}")
         office, now = self._office, monotonic()
         self._on("request")
         office.upgrading = True
@@ -128,9 +139,13 @@ class Upgrade:
         self._started_at, self._last_call, self._heir = now, False, {}
         self._limit = now + (timeout_s or float("inf"))
         self.deadline = min(self._limit, now + office.policy.boot_timeout_s)
-        self._log.info(f"upgrade requested: {why}; running the program again as the next supervisor")
+        self._others = others
+        # Not which ones: there may be a token among them.
+        how = "" if others is None else ", with other arguments"
+        self._log.info(f"upgrade requested: {why}; running the program again as the next supervisor{how}")
         # As whoever this process is: a new supervisor binds and reads keys, and gives root up where this one did.
-        command = replace(office.command, account=None)
+        command = office.command if others is None else office.command.with_others(others)
+        command = replace(command, account=None)
         try:
             self._loader, self._line = run_again(office, 0, command, UPGRADE_VARIABLE, self._notifier.environment)
         except OSError as error:
@@ -298,13 +313,16 @@ class Upgrade:
             fds.append(self._admin.listener.sock.fileno())
         if pid_file is not None:
             fds.append(pid_file.fd)
+        policy, target = self._office.policy, self._office.target
+        # How it was scaled by hand lasts for as long as nobody says something else.
+        asked = policy.workers if self._others is None else 0
         facts = {
             "pid": os.getpid(),
             "listeners": [listener.bequest() for listener in listeners],
             "admin": self._admin.listener.bequest() if self._admin is not None else None,
             "pid_file": pid_file.path if pid_file is not None else "",
             "metrics_directory": self._estate.metrics_directory,
-            "workers": {"asked": self._office.policy.workers, "now": self._office.target.workers},
+            "workers": {"asked": asked, "now": target.workers},
         }
         try:
             self._tell(Inherit(len(fds), facts), fds)

@@ -34,7 +34,7 @@ ALLOWED = {
     "logs": {"core", "worker"},
     "loading": {"errors"},
     "rates": {"core", "latency", "status"},
-    "top_view": {"core", "rates", "status"},
+    "top_view": {"core", "inflight", "rates", "status"},
     "top": {"core", "errors", "rates", "server", "status", "top_view"},
     "completion": {"core"},
     "doctor": {"compat", "core", "errors", "options", "server", "status", "supervisor"},
