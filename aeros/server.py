@@ -179,6 +179,11 @@ class Server:
         """Wait until all workers are ready. Raises AppLoadError when they cannot be, ControlError after timeout."""
         self._ask("wait_ready", {}, timeout)
 
+    def wait_settled(self) -> None:
+        """Wait until the supervisor is the server; at once, unless it is to succeed another. For its dashboard."""
+        with contextlib.suppress(StateError):  # of an older supervisor, which starts its dashboard only then
+            self._ask("wait_settled", {}, None)
+
     def ping(self, timeout: float = 2.0) -> None:
         """Have the supervisor itself answer. Raises ControlError when it has not after `timeout` seconds."""
         self._ask("ping", {}, timeout)

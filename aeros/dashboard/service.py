@@ -1,8 +1,13 @@
-"""The dashboard's process: Hypercorn's serve loop around the site, for as long as the supervisor lives."""
+"""The dashboard's process: the site in Hypercorn's frame and the fast lane, for as long as the supervisor lives.
+
+Around an upgrade there are two, with one listening socket. The new supervisor's is started with it and accepts once
+that one is the server; the old one's is told by SIGTERM to accept no more, and ends when it has answered.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -18,12 +23,17 @@ from ..core.channel import Channel
 from ..errors import AerosError
 from ..server import Server
 from ..titles import Title
+from ..worker.accept import Acceptor
+from ..worker.http1 import http1_protocol_factory
+from ..worker.lane import Lane
 from .history import History
 from .site import make_site
 from .source import Source
 
 #: How often the figures are taken for the plots, and the supervisor is looked for.
 _SAMPLE_EVERY_S = 1.0
+#: When told to end: for kept-alive connections to ask once more and be told so, then for what is still under way.
+_FAREWELL_S, _LAST_S = 1.0, 1.0
 
 
 def main() -> None:
@@ -38,7 +48,7 @@ def main() -> None:
     Title(settings.proctitle).show("dashboard")
     for end in (listener, line):
         end.set_inheritable(False)
-    # Only the supervisor decides; it kills.
+    # Only the supervisor decides, by SIGTERM or SIGKILL.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -56,22 +66,50 @@ async def _serve(source: Source, settings: AdminSettings, listener: socket.socke
     config.accesslog = None
     config.errorlog = None
     config.include_server_header = False
-    config.graceful_timeout = 0.1
     # Requests with a token in them are nobody's to read, and a page that left early is no news.
     logging.getLogger("hypercorn").setLevel(logging.CRITICAL)
     # Nor is each write to a client that has gone, of which asyncio warns.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     listener.setblocking(False)
 
-    async def until_orphaned() -> None:
+    async def sample() -> None:
         while source.supervised:
             history.add(await source.status())
             await asyncio.sleep(_SAMPLE_EVERY_S)
         os._exit(0)
 
+    async def serve() -> None:
+        sampling = loop.create_task(sample())
+        await source.settled()
+        lane = Lane(site, config, loop=loop)
+        acceptor = Acceptor(
+            loop,
+            [(listener, False)],
+            http1_protocol_factory(lane),
+            None,
+            lambda change: None,
+            handshake_timeout_s=0.0,
+            on_pause=lambda why: None,
+        )
+        acceptor.start()
+        await told_to_end.wait()
+        source.retiring = True
+        acceptor.stop()
+        await acceptor.settled()
+        lane.begin_drain("reload")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(lane.drained(), _FAREWELL_S)
+        lane.begin_drain("stop")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(lane.drained(), _LAST_S)
+        sampling.cancel()
+        os._exit(0)
+
+    loop, told_to_end = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, told_to_end.set)
     await worker_serve(
         wrap_app(site, config.wsgi_max_body_size, "asgi"),
         config,
-        sockets=Sockets([], [listener], []),
-        shutdown_trigger=until_orphaned,
+        sockets=Sockets([], [], []),
+        shutdown_trigger=serve,
     )

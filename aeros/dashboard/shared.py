@@ -8,6 +8,7 @@ one rename: the new sums and the list of the files in them become true together,
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import threading
@@ -27,11 +28,11 @@ _SUMS = "ended"
 
 
 class SharedMetrics(Collector):
-    """Reads a directory of prometheus-client's multiprocess mode; the only process that removes files there."""
+    """Reads a directory of prometheus-client's multiprocess mode; nobody else removes files there."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
-        # Two scrapes at a time must not add the same files up.
+        # Two scrapes at a time must not add the same files up; nor two dashboards, which there are around an upgrade.
         self._lock = threading.Lock()
 
     def describe(self) -> list[Metric]:
@@ -40,7 +41,7 @@ class SharedMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            with self._lock:
+            with self._lock, _locked(self._directory):
                 self.tidy()
                 files = [str(path) for path in self._directory.glob("*.db")]
                 merged = list(MultiProcessCollector.merge(files, accumulate=True))  # type: ignore[no-untyped-call]
@@ -96,6 +97,17 @@ class SharedMetrics(Collector):
         draft = self._directory / f"{_LEDGER}.new"
         draft.write_text(json.dumps(ledger))
         draft.replace(self._directory / _LEDGER)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same out. Raises FileNotFoundError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _joined(kind: str, one: tuple[float, float] | None, other: tuple[float, float]) -> tuple[float, float]:

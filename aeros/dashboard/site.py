@@ -97,7 +97,7 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
             try:
                 about = {"name": settings.name, "version": __version__, "write": settings.write}
                 yield _event("hello", about | {"points": list(history.points)})
-                while True:
+                while not source.retiring:
                     yield _event("now", _now(await source.status(), history))
                     await asyncio.sleep(1.0)
             finally:
@@ -156,6 +156,9 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
 
 def not_ready(status: ServerStatus, ready_min: int) -> str:
     """Return why new requests should go elsewhere, "" if they should not."""
+    upgrade = status.last_upgrade
+    if upgrade is not None and upgrade.ok and upgrade.replaced == status.pid:
+        return ""  # it ends because another serves already, at the same addresses
     if status.state in ("draining", "stopping", "stopped"):
         return f"the server is {status.state}"
     if status.ready_workers < ready_min:

@@ -24,6 +24,8 @@ class Source:
         self._parent = os.getppid()
         self._read_at = 0.0
         self._status: ServerStatus | None = None
+        #: Another dashboard has taken over; what is under way is finished.
+        self.retiring = False
 
     @property
     def supervised(self) -> bool:
@@ -43,6 +45,10 @@ class Source:
     def latest(self) -> ServerStatus | None:
         """Return the last reading, whatever its age."""
         return self._status
+
+    async def settled(self) -> None:
+        """Return when the supervisor is the server: at once, unless it is to succeed another."""
+        await asyncio.to_thread(self._server.wait_settled)
 
     async def ping(self) -> None:
         """Raises ControlError when the supervisor does not answer."""

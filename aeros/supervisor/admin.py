@@ -24,6 +24,10 @@ _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
 #: One that lived this long is not in a crash loop.
 _WELL_S = 30.0
+#: How long an upgrade waits for one to be up, so that clients do not have to.
+_UP_S = 4.0
+#: How long one that has been succeeded may take to answer what it was asked; it ends by itself a second before that.
+_RETIRE_S = 3.0
 
 
 class AdminChild:
@@ -40,12 +44,21 @@ class AdminChild:
         self._delay_s = 0.0
         self._timer: TimerHandle | None = None
         self._closed = False
+        self._kill_at = 0.0
+        self._awaited_until = 0.0
+        #: Whether it has been ready to accept.
+        self.up = False
 
     def open(self, office: Office, adopt: Callable[[Channel], None]) -> None:
         """Start it, from inside the loop. adopt: serves its channel as a control client's."""
         self._office = office
         self._adopt = adopt
+        self._awaited_until = monotonic() + _UP_S
         self._start()
+
+    def awaited(self, now: float) -> bool:
+        """Whether an upgrade is to wait for it a little longer. now: monotonic seconds."""
+        return not self.up and now < self._awaited_until
 
     def _start(self) -> None:
         self._timer = None
@@ -89,8 +102,23 @@ class AdminChild:
         self._office.log.warning(f"{why}; started again in {show_duration(self._delay_s)}")
         self._timer = self._office.loop.call_later(self._delay_s, self._start)
 
+    def retire(self) -> None:
+        """Have it accept no more, and end when it has answered: another one serves the same socket from now on."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.listener.sock.close()
+        if self._pid:
+            self._kill_at = monotonic() + _RETIRE_S
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGTERM)
+
+    def retiring(self, now: float) -> float:
+        """Return until when its end is to be waited for, 0.0 when it is not. now: monotonic seconds."""
+        return self._kill_at if self._pid and now < self._kill_at else 0.0
+
     def close(self) -> None:
-        """End it at once: it holds nothing that could be lost."""
+        """End it at once."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

@@ -107,6 +107,9 @@ class Supervisor:
         self._start_failure: tuple[str, str] | None = None
         self._ready_waiters: list[Callable[[AerosError | None], None]] = []
         self._stop_waiters: list[Reply] = []
+        #: Whether this supervisor is the server, or still to succeed another.
+        self._settled = succession is None
+        self._settle_waiters: list[Reply] = []
         self._foreign_children: frozenset[int] = frozenset()
 
     # --- life ------------------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ class Supervisor:
             office.take_certificates(office.target.committed, office.policy)
         except CertificateError as error:
             self._fail_start(str(error))
-        if self.admin is not None and self._succession is None:
+        if self.admin is not None:
             self.admin.open(office, self.control.adopt)
         office.fleet.set_slots(office.target)
         office.target.pilot_until = monotonic() + PILOT_S
@@ -153,7 +156,7 @@ class Supervisor:
         wake_at = now + (tick_s if office.fleet.workers else _IDLE_TICK_S)
         next_at = next_wake(office.fleet, office.target, office.policy, now)
         wakes = (next_at, self.generations.deadline, self.upgrade.deadline, office.target.last_call_until)
-        for at in (*wakes, self._notifier.wake_at):
+        for at in (*wakes, self._notifier.wake_at, self._admin_retires_until()):
             if at and at > now:
                 wake_at = min(wake_at, at)
         # A millisecond more, or a timer that fires a hair early makes an extra round.
@@ -214,7 +217,12 @@ class Supervisor:
 
     def _finished(self) -> bool:
         over = not self.office.fleet.workers and self.generations.gone and self.upgrade.gone
+        if self.office.target.stopping != "now" and self._admin_retires_until():
+            over = False
         return bool(self.office.target.stopping) and over
+
+    def _admin_retires_until(self) -> float:
+        return self.admin.retiring(monotonic()) if self.admin is not None else 0.0
 
     def _close(self) -> None:
         self.upgrade.conclude()
@@ -262,6 +270,14 @@ class Supervisor:
                     self.stop("now" if arguments.get("now") else "graceful", "asked to stop", delayed=True)
                 case "wait_ready":
                     self._when_ready(lambda error: reply(error or {}))
+                case "wait_settled":
+                    if self.admin is not None:
+                        self.admin.up = True
+                        office.poke()
+                    if self._settled:
+                        reply({})
+                    else:
+                        self._settle_waiters.append(reply)
                 case "debug":
                     self.debug(_whole(arguments, "slot"), str(arguments.get("how")), _seconds(arguments, "seconds"))
                     reply({})
@@ -439,7 +455,8 @@ class Supervisor:
         wanted = office.target.workers
         if self._succession is not None and office.target.hold:
             ready = {worker.slot for worker in office.fleet.workers.values() if worker.state is WorkerState.READY}
-            if len(ready) >= wanted and not office.target.stopping:
+            awaited = self.admin is not None and self.admin.awaited(monotonic())
+            if len(ready) >= wanted and not awaited and not office.target.stopping:
                 self._succession.ready()
             return
         if len({worker.slot for worker in office.fleet.serving() if worker.slot < wanted}) < wanted:
@@ -510,8 +527,10 @@ class Supervisor:
         self._notifier.muted = False
         self._inherited = accounts
         self.upgrade.last = record
-        if self.admin is not None:
-            self.admin.open(self.office, self.control.adopt)
+        self._settled = True
+        for reply in self._settle_waiters:
+            reply({})
+        self._settle_waiters = []
         if reload:
             self.generations.request(None, None, "asked for during the upgrade")
         self.office.poke()

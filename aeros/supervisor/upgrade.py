@@ -346,7 +346,7 @@ class Upgrade:
         if self._estate.pid_file is not None and message.facts.get("pid_file"):
             self._estate.pid_file.bequeath(pid)
         if self._admin is not None:
-            self._admin.close()
+            self._admin.retire()
         # In this order: systemd listens to the main process alone.
         self._notifier.hand_over(pid)
         self._estate.let_go()

@@ -50,7 +50,7 @@ class Acceptor:
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[tuple[socket.socket, bool]],
         factory: Callable[[], asyncio.Protocol],
-        turn: Turn,
+        turn: Turn | None,
         pending: Callable[[int], None],
         *,
         handshake_timeout_s: float,
@@ -61,9 +61,10 @@ class Acceptor:
         at_once: int = 1,
     ) -> None:
         """listeners: each with whether it speaks TLS; `context` may be changed at any time, for connections to come.
-        turn: asked before each accept. pending: told of connections that are being set up. on_pause: told why
-        accepting stops for a moment. proxy_headers: read before anything else where it expects one. has_room: whether
-        one connection more may be held; None: always. at_once: how many to take in one turn of the loop."""
+        turn: asked before each accept; None: it always is ours. pending: told of connections that are being set up.
+        on_pause: told why accepting stops for a moment. proxy_headers: read before anything else where it expects one.
+        has_room: whether one connection more may be held; None: always. at_once: how many to take in one turn of the
+        loop."""
         self._loop = loop
         self.context = context
         self._listeners = list(listeners)
@@ -116,7 +117,7 @@ class Acceptor:
             self._loop.remove_reader(sock.fileno())
             self._loop.call_later(_FULL_S, self._look_again, sock, secure)
             return
-        if not self._turn.is_mine():
+        if self._turn is not None and not self._turn.is_mine():
             # Still readable, so watching it would spin until somebody takes the connection.
             self._loop.remove_reader(sock.fileno())
             self._loop.call_later(_STEP_BACK_S, self._look_again, sock, secure)
@@ -126,7 +127,9 @@ class Acceptor:
         while connection is not None:
             self._adopt(connection, secure)
             left -= 1
-            if not left or not self._turn.is_mine() or not (self._has_room is None or self._has_room()):
+            if not left or not (self._turn is None or self._turn.is_mine()):
+                return
+            if not (self._has_room is None or self._has_room()):
                 return
             connection = self._accept(sock)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from tests.apps import HANGING, deploy, replace, source_of
 from tests.conftest import Serve
 from tests.helpers import proc
 from tests.helpers.conditions import Watch, eventually
-from tests.helpers.http import Connection, get
+from tests.helpers.http import Connection, ExchangeError, address_of, get
 from tests.helpers.load import MIXED, Load, ask_until
 from tests.helpers.notifysocket import NotifySocket
 from tests.helpers.programs import program
@@ -283,7 +285,7 @@ def test_sockets_control_dashboard_and_systemd_follow(serve: Serve, tmp_path: Pa
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         admin = ("127.0.0.1", free.getsockname()[1])
-    options = ("-w", "1", "--control", "control.sock", "--admin", f"127.0.0.1:{admin[1]}")
+    options = ("-w", "1", "--control", "control.sock", "--admin", f"127.0.0.1:{admin[1]}", "--keep-alive", "60")
     with NotifySocket(notify) as systemd:
         server = serve("full", *options, bind=f"unix:{path}", env={"NOTIFY_SOCKET": notify})
         systemd.wait("READY", "1")
@@ -312,6 +314,84 @@ def test_sockets_control_dashboard_and_systemd_follow(serve: Serve, tmp_path: Pa
         systemd.wait("STOPPING", "1")
     assert not Path(path).exists()
     assert not control.exists()
+
+
+class Prober(threading.Thread):
+    """Asks for one path of the dashboard in a tight loop, as a balancer's probe: 200 within a time, or it is noted."""
+
+    def __init__(self, address: tuple[str, int], path: str, *, keep: bool) -> None:
+        super().__init__(daemon=True, name=f"{path} {'kept alive' if keep else 'anew'}")
+        self.address, self.path, self.keep = address, path, keep
+        self.over = threading.Event()
+        self.answers, self.slowest_s = 0, 0.0
+        self.faults: list[str] = []
+
+    def __enter__(self) -> Prober:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.join(15)
+
+    def run(self) -> None:
+        connection: Connection | None = None
+        while not self.over.is_set():
+            begun = time.monotonic()
+            try:
+                connection = connection or Connection(self.address, 5)
+                answer = connection.request("GET", self.path)
+                if answer.status != 200:
+                    self.faults.append(f"{answer.status} {answer.body!r}")
+                self.answers += 1
+                if not self.keep or answer.says_close:
+                    connection.close()
+                    connection = None
+            except ExchangeError as error:
+                self.faults.append(repr(error))
+                connection = None
+            self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+        if connection is not None:
+            connection.close()
+
+
+@pytest.mark.limit_s(150)
+def test_no_probe_of_the_dashboard_fails_at_an_upgrade(serve: Serve) -> None:
+    server = serve("full", "-w", "2", "--admin", "127.0.0.1:0", "--ready-min", "2").ready(2)
+    admin = address_of(server.status().admin)
+    assert not isinstance(admin, str)
+    eventually(lambda: get(admin, "/readyz").status == 200, 20, "the dashboard")
+    with ExitStack() as stack:
+        probes = [
+            stack.enter_context(Prober(admin, path, keep=keep))
+            for path in ("/healthz", "/readyz")
+            for keep in (False, True)
+        ]
+        with Connection(admin) as page:  # one that watches is let go, and comes back
+            page.send(page.head("GET", "/events"))
+            old = server.pid
+            upgrade(server)
+            begun = time.monotonic()
+            assert page.read_answer().body.endswith(b"\n\n"), "the stream ends between two events"
+            assert time.monotonic() - begun < 4
+            eventually(lambda: not proc.alive(old), 10, "the end of the old one, and of its dashboard")
+        for _ in range(4):
+            old = server.pid
+            upgrade(server)
+            answers = [probe.answers for probe in probes]
+            eventually(
+                lambda before=answers: all(
+                    probe.answers > last + 5 for probe, last in zip(probes, before, strict=True)
+                ),
+                20,
+                "probes that are answered after the upgrade",
+            )
+            assert json.loads(get(admin, "/status.json").body)["pid"] == server.pid
+            eventually(lambda old=old: not proc.alive(old), 10, "the end of the old one, and of its dashboard")
+    for probe in probes:
+        print(f"{probe.name}: {probe.answers} answers, slowest {probe.slowest_s:.3f} s, {probe.faults}")
+    assert not [fault for probe in probes for fault in probe.faults]
+    assert server.stop() == 0
 
 
 def test_sockets_of_systemd_are_inherited_by_name(serve: Serve, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ ALLOWED = {
     "warmup": {"compat", "core", "options", "worker"},
     "program": {"core", "hooks", "options", "status", "warmup", "worker"},
     "app_metrics": {"errors"},
-    "dashboard": {"core", "errors", "inflight", "latency", "server", "status", "titles", "version"},
+    "dashboard": {"core", "errors", "inflight", "latency", "server", "status", "titles", "version", "worker"},
     "startup": {
         "app_metrics",
         "core",
