@@ -79,8 +79,13 @@ def clients(authority: Authority) -> list[type[Client]]:
     return kinds
 
 
-@pytest.mark.limit_s(240)
-@pytest.mark.parametrize("upgrades", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.limit_s(900)])])
+@pytest.mark.parametrize(
+    "upgrades",
+    [
+        pytest.param(3, marks=pytest.mark.limit_s(240)),
+        pytest.param(20, marks=[pytest.mark.slow, pytest.mark.limit_s(900)]),
+    ],
+)
 def test_upgrades_over_tls_lose_nothing(serve: Serve, tmp_path: Path, upgrades: int) -> None:
     authority = Authority(tmp_path)
     pair = authority.pair("live", *HOSTS)
