@@ -179,7 +179,7 @@ class Server:
         """Wait until all workers are ready. Raises AppLoadError when they cannot be, ControlError after timeout."""
         self._ask("wait_ready", {}, timeout)
 
-    def wait_settled(self) -> None:
+    def _wait_settled(self) -> None:
         """Wait until the supervisor is the server; at once, unless it is to succeed another. For its dashboard."""
         with contextlib.suppress(StateError):  # of an older supervisor, which starts its dashboard only then
             self._ask("wait_settled", {}, None)

@@ -48,7 +48,7 @@ class Source:
 
     async def settled(self) -> None:
         """Return when the supervisor is the server: at once, unless it is to succeed another."""
-        await asyncio.to_thread(self._server.wait_settled)
+        await asyncio.to_thread(self._server._wait_settled)
 
     async def ping(self) -> None:
         """Raises ControlError when the supervisor does not answer."""
