@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.privileges import Account
-from ..core.record import record
+from ..core.record import record, replace
 
 #: Tells the program that, when it reaches start(), it is to become the zygote on this descriptor.
 CHANNEL_VARIABLE = "AEROS_INTERNAL_CHANNEL"
