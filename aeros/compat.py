@@ -7,10 +7,20 @@ from importlib.metadata import version
 
 #: Beginnings of the Quart versions that the lean request path and the direct path were compared with
 #: (scripts/quart_suite proves it). With any other, Quart's own code runs, through public interfaces alone.
-COMPARED_WITH = ("0.22.",)
+COMPARED_WITH = ("0.22.", "0.23.")
 
 
 @cache
+def quart_line() -> str | None:
+    """Return "0.22" for 0.22.1 and so on, or None for a Quart nobody compared with.
+
+    What differs between the lines stands in modules named after them (`lean_quart_022`). Each is chosen in one place,
+    by a comparison with this, and follows that line's Quart only. Found out once, before the fork: it is dear.
+    """
+    installed = version("quart")
+    return next((known.rstrip(".") for known in COMPARED_WITH if installed.startswith(known)), None)
+
+
 def knows_quart() -> bool:
-    """Return whether the installed Quart is one of those versions. Found out once, before the fork: it is dear."""
-    return version("quart").startswith(COMPARED_WITH)
+    """Return whether the installed Quart is one of those versions."""
+    return quart_line() is not None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from .compat import quart_line
 
-from .compat import knows_quart
+# What is behind these reaches into Quart, so with a version other than its own it must not even be imported, or looked
+# at by the type checker, which scripts/check tells what is true.
+QUART_022 = quart_line() == "0.22"
+QUART_023 = quart_line() == "0.23"
 
-# The modules behind this reach into Quart, so with a version they do not know they must not even be imported.
-if TYPE_CHECKING or knows_quart():
-    from .lean_quart import LeanQuart
+if QUART_022:
+    from .lean_quart_022 import LeanQuart
+    from .lean_response import LeanJSONProvider
+elif QUART_023:
+    from .lean_quart_023 import LeanQuart
     from .lean_response import LeanJSONProvider
 else:
     from quart.json.provider import DefaultJSONProvider as LeanJSONProvider

@@ -26,7 +26,7 @@ AHEAD = 8
 class Room:
     """Room for what is left of a body whose length is known."""
 
-    __slots__ = ("_filled", "_left", "_made", "_room", "_view")
+    __slots__ = ("_filled", "_left", "_made", "_room")
 
     def __init__(self, begun: Iterable[bytes], left: int) -> None:
         """begun: what came before. left: bytes that are to come."""
@@ -40,17 +40,15 @@ class Room:
         self._room = BytesIO(bytes(size))
         self._room.writelines(begun)
         self._filled, self._made = filled, size
-        self._view = self._room.getbuffer()
 
     def free(self) -> memoryview:
         """Return where to read to. It must be let go before anything else is asked here."""
         if self._filled == self._made and self._left:
             self._made += min(self._left, max(self._made * (AHEAD - 1), LANDING_MIN))
-            self._view.release()
             self._room.seek(self._made - 1)
             self._room.write(b"\0")
-            self._view = self._room.getbuffer()
-        return self._view[self._filled :]
+        # A view that were kept would have the collector complain, should it find both in a cycle.
+        return self._room.getbuffer()[self._filled :]
 
     def fill(self, count: int) -> None:
         """So many bytes were read."""
@@ -59,11 +57,9 @@ class Room:
 
     def take(self) -> bytes:
         """Return all that has come, and go on without it."""
-        self._view.release()
         self._room.truncate(self._filled)
         data = self._room.getvalue()
         self._room, self._filled, self._made = BytesIO(), 0, 0
-        self._view = self._room.getbuffer()
         return data
 
 

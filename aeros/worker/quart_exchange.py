@@ -26,9 +26,9 @@ from ..core.inflight import SENDING, STREAMING
 from .exchange import Carrier, Exchange
 from .http1_exchange import HTTP1Exchange, no_push
 from .http2_exchange import HTTP2Exchange
-from .quart_body import LaneBody
 from .quart_file import FileReader, files_are_known
-from .websocket_quart import QuartWebSocket, is_known
+from .quart_line import BODY_STATE, CLIENT_GONE, COUNTED, LaneBody, QuartWebSocket, feeder, tell_gone
+from .websocket_quart import is_known
 
 if TYPE_CHECKING:
     from .http1 import HTTP1Connection
@@ -162,8 +162,9 @@ class QuartDelivery(Exchange):
             scope=cast(Any, self.scope),
         )
         if type(request.body) is Body:
-            request.body = LaneBody(carrier, request.content_length, maximum)
-        self._body = request.body
+            self._body = request.body = LaneBody(carrier, request.content_length, maximum)
+        else:
+            self._body = feeder(request.body, self)
         return request
 
     def _build(self, path: str, headers: Headers, root_path: str, maximum: int | None) -> Request:
@@ -205,8 +206,8 @@ class QuartDelivery(Exchange):
             self._body.set_complete()
 
     def buffered(self) -> int:
-        # A body class of the app's own may keep what it gets wherever it likes; it is fed without limit, as by Quart.
-        return self._body.buffered() if type(self._body) is LaneBody else 0
+        # A body class of the app's own may keep what it gets wherever it likes.
+        return self._body.buffered() if isinstance(self._body, COUNTED) else 0
 
     def room(self, left: int) -> Room | None:
         return self._body.room(left) if type(self._body) is LaneBody else None
@@ -218,6 +219,8 @@ class QuartDelivery(Exchange):
     def disconnect(self) -> None:
         if not self.disconnected:
             self.disconnected = True
+            if self._body is not None:
+                tell_gone(self._body)
             self.cancel()
 
     # The response
@@ -232,8 +235,12 @@ class QuartDelivery(Exchange):
             request.body.set_complete()
         try:
             response: Any = await app.handle_request(request)
+        except CLIENT_GONE:
+            return
         except Exception as error:
             response = await quart.asgi._handle_exception(app, error)
+        if CLIENT_GONE and self.disconnected:
+            return  # the handler went on although it was cancelled; Quart then does not even begin with the body
         if isinstance(response, Response) and response.timeout != Ellipsis:
             timeout = cast("float | None", response.timeout)
         else:
@@ -355,7 +362,7 @@ def _request_can_be_built(app: Quart) -> bool:
         and all(built[key] == made[key] for key in made.keys() - loose)
         and type(made["body"]) is Body
         and type(made["_parsing_lock"]) is asyncio.Lock
-        and vars(made["body"]).keys() == {"_data", "_complete", "_has_data", "_max_content_length", "_must_raise"}
+        and vars(made["body"]).keys() == BODY_STATE
         and made["body"]._max_content_length == built["body"]._max_content_length
     )
 

@@ -397,12 +397,23 @@ class WebSocketConnection(asyncio.Protocol):
             return {"type": "websocket.receive", "bytes": None, "text": payload}
         return {"type": "websocket.receive", "bytes": payload, "text": None}
 
-    async def get(self) -> str | bytes:
-        """Return the next message; for an app that is cancelled at the end instead of being told."""
+    async def get(self, gone: type[Exception] | None = None) -> str | bytes:
+        """Return the next message; for an app that is cancelled at the end instead of being told.
+
+        gone: what to raise when this is over and nothing is left to take; None waits on. Meant for what the app has
+        in tasks of its own, which the cancelling does not reach.
+        """
         self._ahead = READ_AHEAD  # it does take messages
         while not self._queue:
+            if gone is not None and self._over is not None:
+                raise gone
             await wait_among(self._readers, self.lane.loop)
         return self._take()
+
+    @property
+    def over(self) -> bool:
+        """Whether the app has been, or will be when it has taken what came before, told that this is over."""
+        return self._over is not None
 
     def keep_ahead(self, size: int) -> None:
         """Let this many bytes of messages wait for an app that has not asked for one yet.

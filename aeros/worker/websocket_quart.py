@@ -1,13 +1,13 @@
 """The direct path from the lane's WebSockets into a Quart app: no ASGI messages, no second task, no second queue.
 
 Quart's own ASGIWebsocketConnection makes the Websocket object and sees to the handler's outcome; replaced is only how
-messages get in and out. As there, the handler is cancelled when the WebSocket ends. What waits for the
-handler is bounded, where Quart's queue has no bound.
+messages get in and out (QuartWebSocket, in quart_line). As there, the handler is cancelled when the WebSocket ends.
+What waits for the handler is bounded, where Quart's queue has no bound.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import quart.asgi
 from quart import Quart
@@ -30,45 +30,22 @@ _METHODS = (
 )
 
 
-class _Messages:
-    """What Quart takes for its queue."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: WebSocketConnection) -> None:
-        self._session = session
-
-    async def get(self) -> str | bytes:
-        message = await self._session.get()
-        if websocket_received.receivers:
-            await websocket_received.send_async(message)
-        return message
+async def next_message(session: WebSocketConnection, gone: type[Exception] | None) -> str | bytes:
+    """Return the next message. gone: what to raise when there will be none; None waits until cancelled."""
+    message = await session.get(gone)
+    if websocket_received.receivers:
+        await websocket_received.send_async(message)
+    return message
 
 
-class QuartWebSocket(ASGIWebsocketConnection):
-    """One WebSocket of the lane, as Quart serves it."""
-
-    def __init__(self, app: Quart, session: WebSocketConnection) -> None:
-        super().__init__(app, cast(Any, session.scope))
-        self._session = session
-        self.queue = cast(Any, _Messages(session))
-
-    async def run(self) -> None:
-        session = self._session
-        session.cancel_at_end = True
-        session.keep_ahead(session.lane.config.websocket_max_message_size)
-        send = cast(Any, session.send)
-        await self.handle_websocket(self._create_websocket_from_scope(send), send)
-
-    async def send_data(self, send: Any, data: str | bytes) -> None:
-        session = self._session
-        if session.state is OPEN and type(data) in (str, bytes):
-            await session.send_message(data)
-        else:
-            await super().send_data(send, data)
-            return
-        if websocket_sent.receivers:
-            await websocket_sent.send_async(data)
+async def send_message(session: WebSocketConnection, data: str | bytes) -> bool:
+    """Send one message and return True; False when that is Quart's to do, or to refuse."""
+    if session.state is not OPEN or type(data) not in (str, bytes):
+        return False
+    await session.send_message(data)
+    if websocket_sent.receivers:
+        await websocket_sent.send_async(data)
+    return True
 
 
 def is_known(kind: type[Quart]) -> bool:

@@ -8,12 +8,17 @@ from datetime import date
 from typing import Any
 
 import pytest
+import quart.ctx
+import quart.globals
 from apps import LeanApp
 from lane_server import run, served
 from quart import Quart, Request, abort, g, redirect, request, session, signals, url_for
-from quart.ctx import RequestContext
 from quart.json.provider import DefaultJSONProvider
 from werkzeug.routing import MapAdapter
+
+# Of a request: in Quart 0.22 a context of its own, later on the one there is.
+CONTEXT = getattr(quart.ctx, "RequestContext", quart.ctx.AppContext)
+CONTEXT_PROXY = getattr(quart.globals, "request_ctx", quart.globals.app_ctx)
 
 KINDS = pytest.mark.parametrize("kind", [Quart, LeanApp])
 
@@ -306,8 +311,12 @@ def test_overrides_are_called(where: str, name: str) -> None:
         if where == "instance":
             setattr(app, name, method.__get__(app))
 
+        async def nothing() -> None:
+            pass
+
         @app.get("/")
         async def view() -> str:
+            app.add_background_task(nothing)  # in an app context, which not every Quart makes for a request
             return "ok"
 
         @app.get("/missing")
@@ -366,10 +375,8 @@ def test_contexts_are_quarts() -> None:
 
         @app.get("/")
         async def view() -> Any:
-            from quart.globals import request_ctx
-
-            context = request_ctx._get_current_object()
-            assert isinstance(context, RequestContext)
+            context = CONTEXT_PROXY._get_current_object()
+            assert isinstance(context, CONTEXT)
             assert isinstance(context.url_adapter, MapAdapter)
             assert type(request._get_current_object()) is Request
             copied = context.copy()

@@ -123,11 +123,11 @@ def test_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_quart_nobody_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat, "COMPARED_WITH", ("0.1.",))
-    compat.knows_quart.cache_clear()
+    compat.quart_line.cache_clear()
     try:
         assert only(doctor.quart(resolve(""))).level == "warning"
     finally:
-        compat.knows_quart.cache_clear()
+        compat.quart_line.cache_clear()
 
 
 def test_a_kernel_without_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,18 @@ import pytest
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from aeros.worker.landing import AHEAD, LANDING_MIN, Room
-from aeros.worker.quart_body import LaneBody
+from aeros.worker.quart_line import LaneBody
+
+
+class Lane:
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
 
 
 class Carrier:
+    lane = Lane()
+
     def __init__(self) -> None:
         self.resumed = 0
 
@@ -87,7 +95,9 @@ def test_iterating_waits_for_each_piece() -> None:
         body.append(b"c")
         body.append(b"d")
         body.set_complete()
-        assert await collecting == [b"a", b"b", b"cd"]
+        pieces = await collecting
+        assert pieces[:2] == [b"a", b"b"]
+        assert b"".join(pieces[2:]) == b"cd"  # Quart 0.22 joins what has come meanwhile, 0.23 does not
         assert await collect(body) == []
 
     asyncio.run(check())

@@ -1,16 +1,28 @@
-"""The request body of a Quart app in the lane."""
+"""What the direct path needs for Quart 0.22; see quart_line."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+from quart import Quart
+from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from .exchange import Carrier
 from .landing import Room
+from .websocket_quart import next_message, send_message
+
+if TYPE_CHECKING:
+    from .exchange import Carrier, Exchange
+    from .websocket_connection import WebSocketConnection
+
+CLIENT_GONE: tuple[type[Exception], ...] = ()
+"""What Quart raises where a handler goes on although the client is gone: here nothing."""
+
+BODY_STATE = {"_data", "_complete", "_has_data", "_max_content_length", "_must_raise"}
+"""What Body.__init__ makes, of which LaneBody.__init__ has its own version."""
 
 
 class _LazyEvent:
@@ -141,3 +153,48 @@ class LaneBody(Body):
         """So many bytes were read into the room."""
         self._size += count
         self._wake_iteration()
+
+
+def feeder(body: Any, exchange: Exchange) -> Any:
+    """Return what takes the client's bytes for a body class of the app's own: itself, without limit, as by Quart."""
+    return body
+
+
+COUNTED: tuple[type[Any], ...] = (LaneBody,)
+"""What can tell how many bytes wait in it for the app."""
+
+
+def tell_gone(body: Any) -> None:
+    """Tell the body that the client is gone: it has no use for that."""
+
+
+class _Messages:
+    """What Quart takes for its queue."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: WebSocketConnection) -> None:
+        self._session = session
+
+    async def get(self) -> str | bytes:
+        return await next_message(self._session, None)
+
+
+class QuartWebSocket(ASGIWebsocketConnection):
+    """One WebSocket of the lane, as Quart serves it."""
+
+    def __init__(self, app: Quart, session: WebSocketConnection) -> None:
+        super().__init__(app, cast(Any, session.scope))
+        self._session = session
+        self.queue = cast(Any, _Messages(session))
+
+    async def run(self) -> None:
+        session = self._session
+        session.cancel_at_end = True
+        session.keep_ahead(session.lane.config.websocket_max_message_size)
+        send = cast(Any, session.send)
+        await self.handle_websocket(self._create_websocket_from_scope(send), send)
+
+    async def send_data(self, send: Any, data: str | bytes) -> None:
+        if not await send_message(self._session, data):
+            await super().send_data(send, data)
