@@ -6,8 +6,8 @@ worker has for itself was that. CPython 3.12 and later have a reference count th
 never changed, and the object is never freed. None has it, and each object here is given the count of None.
 
 Given it are only kinds of objects that a program is made of, and that end with the process anyway: functions, code with
-its names and constants, classes, modules, descriptors, members of enumerations. Never an instance of another class, a
-list or a dictionary: those may be let go of for the sake of what is behind them.
+its names and constants, classes and modules with their namespaces, descriptors, members of enumerations. Never an
+instance of another class, a list or another dictionary: those may be let go of for the sake of what is behind them.
 """
 
 from __future__ import annotations
@@ -70,9 +70,15 @@ def immortalise_program() -> int:
     # By type and not isinstance(), which asks a proxy for what it stands for.
     wanted = {kind for kind in kinds if kind in _PROGRAM or issubclass(kind, type) or isinstance(kind, EnumMeta)}
     things = [thing for thing in known if type(thing) in wanted]
+    functions = [thing for thing in things if type(thing) is types.FunctionType]
+    places = [thing for thing in things if type(thing) is types.ModuleType or issubclass(type(thing), type)]
     done = _immortalise(things)
+    # What a call looks at, and what a look-up goes through: the namespaces of modules and classes, the order of bases.
+    done += _immortalise([f.__qualname__ for f in functions])
+    done += _immortalise([part for f in functions for part in (f.__closure__, f.__defaults__) if part])
+    done += _immortalise([part for part in gc.get_referents(*places) if type(part) in (dict, tuple)])
     # The collector does not know code, and so not what is in it.
-    codes = [thing.__code__ for thing in things if type(thing) is types.FunctionType]
+    codes = [function.__code__ for function in functions]
     names: set[str] = set()
     while codes:
         constants = [code.co_consts for code in codes]
