@@ -15,6 +15,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .core.collector import paused
 from .version import __version__
 
 if sys.platform == "win32":
@@ -122,7 +123,8 @@ def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'aeros' has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    with paused():
+        value: object = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

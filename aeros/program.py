@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from .core.collector import paused
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.memory import merge_memory
@@ -40,13 +41,14 @@ class AppProgram:
 
         if self._options.memory_merge and (obstacle := merge_memory()) is not None:
             self._log.warning(f"--memory-merge: {obstacle}")
-        importlib.import_module("aeros.worker.main")
-        if self._options.worker_class == "uvloop":
-            importlib.import_module("uvloop")
-        from .warmup import rehearse
+        with paused():
+            importlib.import_module("aeros.worker.main")
+            if self._options.worker_class == "uvloop":
+                importlib.import_module("uvloop")
+            from .warmup import rehearse
 
-        self._config = self._options.hypercorn_config()
-        rehearse(self._app, self._options, self._log)
+            self._config = self._options.hypercorn_config()
+            rehearse(self._app, self._options, self._log)
 
     def warm_up(self) -> None:
         """Send the app the requests of `warmup`."""
