@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import termios
 import threading
 from collections.abc import Callable
@@ -43,6 +44,8 @@ class Terminal:
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
             for fd in (0, 1, 2):
                 os.dup2(slave, fd)
+            # Tests that run in the background of a shell have it ignored, and children inherit that.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         return take
 

@@ -24,7 +24,7 @@ from tests.helpers.conditions import eventually
 from tests.helpers.desync import VECTORS, Vector
 from tests.helpers.figures import Report
 from tests.helpers.http import Address, get
-from tests.helpers.serverproc import ServerProcess
+from tests.helpers.serverproc import EVERY_SERVER, ServerProcess
 
 APP = """
 import itertools, sys
@@ -98,6 +98,10 @@ def start(serve: Serve, *args: str, bind: str = "127.0.0.1:0") -> ServerProcess:
     return serve(APP, "-w", "1", *args, bind=bind).ready()
 
 
+@pytest.mark.skipif(
+    EVERY_SERVER.get("AEROS_HTTP") == "hypercorn",
+    reason="h11 takes much of what the lane refuses, and answers 400 instead of what is under way (docs/http.md)",
+)
 def test_each_vector_straight_to_the_lane(serve: Serve, report: Report) -> None:
     server = start(serve)
     with ThreadPoolExecutor(16) as pool:
