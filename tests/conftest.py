@@ -30,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="an option for every server the tests start that do not say it themselves, such as http=hypercorn",
     )
+    parser.addoption(
+        "--dev-mode", action="store_true", help="start every server in Python's development mode, warnings being errors"
+    )
 
 
 @pytest.hookimpl(trylast=True)
@@ -61,6 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for given in config.getoption("--every-server"):
         name, _, value = given.partition("=")
         serverproc.EVERY_SERVER[f"AEROS_{name.upper()}"] = value
+    if config.getoption("--dev-mode"):
+        serverproc.EVERY_SERVER |= {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
     os.environ.update(serverproc.EVERY_SERVER)  # for those started by the tests' own process
 
 

@@ -27,8 +27,9 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 
-def run(coroutine: Coroutine[Any, Any, T], loop: str = "uvloop") -> T:
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+def run(coroutine: Coroutine[Any, Any, T], loop: str = "uvloop", *, debug: bool | None = None) -> T:
+    """debug: the loop's debug mode; None for that of the interpreter."""
+    with asyncio.Runner(loop_factory=LOOPS[loop], debug=debug) as runner:
         return runner.run(coroutine)
 
 

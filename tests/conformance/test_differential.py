@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from apps import LeanApp, asgi_app, make_quart
 from exchanges import EXCHANGES, SPLIT, Sent
-from lane_server import Served, normal, run, served
+from lane_server import Served, normal, served
+from lane_server import run as run_loop
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "http.md"
 AT_ONCE = 24
+
+#: Whoever answers late is taken to have nothing to say. In the loop's debug mode Hypercorn is, of two dozen at once.
+run = partial(run_loop, debug=False)
 
 Answer = tuple[bytes, bool]
 
@@ -38,6 +43,10 @@ async def both(
         return list(zip(exchanges, ours, theirs, strict=True))
 
 
+def same(sent: Sent, ours: Answer, theirs: Answer) -> bool:
+    return ours[0].startswith(b"HTTP/1.1 400 ") if sent.races else ours == theirs
+
+
 def told(sent: Sent, ours: Answer, theirs: Answer) -> str:
     return f"{sent.name}: lane {ours[0][:600]!r} closed={ours[1]}, Hypercorn {theirs[0][:600]!r} closed={theirs[1]}"
 
@@ -54,10 +63,10 @@ APPS = {
 def test_every_difference_is_documented(kind: str, loop: str) -> None:
     ours, theirs = APPS[kind]
     results = run(both(ours(), theirs(), list(EXCHANGES)), loop)
-    unexpected = [sent for sent, one, other in results if not sent.differs and one != other]
+    unexpected = [sent for sent, one, other in results if not sent.differs and not same(sent, one, other)]
     if unexpected:  # a busy machine may have been quiet for too long; a difference is there with patience as well
         results = run(both(ours(), theirs(), unexpected, quiet=2.0), loop)
-    really = [told(*result) for result in results if not result[0].differs and result[1] != result[2]]
+    really = [told(*result) for result in results if not result[0].differs and not same(*result)]
     assert not really, "\n" + "\n".join(really)
 
 

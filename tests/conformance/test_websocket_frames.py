@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import zlib
 from collections import deque
@@ -126,7 +127,8 @@ def test_no_flood_holds_the_loop() -> None:
             reader.read(b"" if reader.more else parts.popleft())
             held.append(time.thread_time() - begun)
         longest[what] = round(max(held), 3)
-    assert max(longest.values()) < 0.05, longest
+    # Development mode looks at every block of memory that is given and taken.
+    assert max(longest.values()) < (0.1 if sys.flags.dev_mode else 0.05), longest
 
 
 def test_empty_fragments_are_bounded() -> None:
