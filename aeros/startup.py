@@ -587,9 +587,11 @@ def _changed_binds(options: Options, listeners: list[Listener]) -> list[str]:
     have = [listener.bind for listener in listeners]
     if options.sources.get("bind") == "default" and all(bind.startswith("fd://") for bind in have):
         return []  # sockets of systemd's, which the first run took for want of a bind
-    if wanted == list(dict.fromkeys(have)):
+    # Once each: TCP and QUIC may have the same address, and one bind several listeners.
+    wanted, have = list(dict.fromkeys(wanted)), list(dict.fromkeys(have))
+    if wanted == have:
         return []
-    return [f"the new program binds {', '.join(wanted)}; a reload keeps {', '.join(have)} (restart to change)"]
+    return [f"the new program binds {', '.join(wanted)}; a reload keeps {', '.join(have)} (upgrade to change)"]
 
 
 # --- seen from a worker ------------------------------------------------------------------------------------------

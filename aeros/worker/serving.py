@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from ..core.listener import Listener
     from .proxy_protocol import ProxyHeaders
+    from .quic import QuicServers
 
 #: When the drain time is over, what is still open is cancelled and gets this long to take note.
 _CANCEL_GRACE_S = 0.5
@@ -110,6 +111,7 @@ class Serving:
         self._loop = asyncio.get_running_loop()
         self._asked_to_retire = False
         self._acceptor: Acceptor | None = None
+        self._quic: QuicServers | None = None
         self._context: ssl.SSLContext | None = None
         self._certified = asyncio.Event()
 
@@ -117,11 +119,15 @@ class Serving:
         """Serve until told to end. Returns the exit code; what went wrong has been reported by then."""
         self._loop.add_reader(self._channel.fileno(), self._on_message)
         self._heartbeat.start()
-        sockets = Sockets([], [], [item.sock for item in self._listeners if item.kind == "quic"])
+        wrapped = wrap_app(self._app, self._config.wsgi_max_body_size, "asgi")
+        if any(item.kind == "quic" for item in self._listeners):
+            from .quic import QuicServers
+
+            self._quic = QuicServers(self._loop, wrapped, self._config, self._quic_failed)
         frame = worker_serve(
-            self._with_state(wrap_app(self._app, self._config.wsgi_max_body_size, "asgi")),
+            self._with_state(wrapped),
             self._frame_config(),
-            sockets=sockets,
+            sockets=Sockets([], [], []),
             shutdown_trigger=self._serve,
         )
         self._frame = self._loop.create_task(frame)
@@ -175,6 +181,8 @@ class Serving:
             return
         acceptor = self._acceptor = self._make_acceptor()
         acceptor.start()
+        if self._quic is not None:
+            await self._quic.start([item.sock for item in self._listeners if item.kind == "quic"], self._lane.state)
         self._send(Accepting())
         await self._end.wait()
         await self._drain(acceptor)
@@ -195,6 +203,10 @@ class Serving:
             # One per turn would leave clients in the backlog while turns are long, where nobody can turn them away.
             at_once=1 if self._lane.limits.queue_timeout_s is None else _ACCEPTS_AT_ONCE,
         )
+
+    def _quic_failed(self, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        self._log.error(f"HTTP/3 is not served: {type(error).__name__}: {error}", traceback=text)
 
     def _pending(self, change: int) -> None:
         self._figures.connection_pending(change)
@@ -239,9 +251,12 @@ class Serving:
         self._send(Draining())
         self._lane.begin_drain("stop" if stopping else "reload")
         deadline = self._loop.time() + bound_s
+        quic = self._loop.create_task(self._quic.drain(deadline)) if self._quic is not None else None
         try:
             async with asyncio.timeout_at(deadline):
                 await acceptor.settled()
+                if quic is not None:
+                    await quic
                 await self._lane.drained()
         except TimeoutError:
             self._cut = self._lane.abort()
