@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from . import startup
@@ -20,6 +21,7 @@ from .options import argument_parser, arguments_of
 from .options.parse import OptionsParser
 from .options.table import BY_FLAG
 from .server import Server, connect, running_servers
+from .status import Reloaded, Upgraded
 from .version import __version__
 
 _SERVER_HELP = "the supervisor's pid, or the path of its control socket; may be left out when only one server runs"
@@ -142,6 +144,7 @@ def _parser() -> OptionsParser:
 
     reload = _steering(commands, "reload", "load the code anew and replace the workers; wait for the outcome", _reload)
     reload.add_argument("--timeout", type=_some_seconds, metavar="SECONDS", help="refuse the reload if it takes longer")
+    reload.add_argument("--json", action="store_true", help="the outcome as JSON, also of one that was refused")
 
     upgrade = _steering(
         commands,
@@ -152,11 +155,12 @@ def _parser() -> OptionsParser:
         "options. It inherits the sockets, and takes over when all its workers are ready; if anything fails before, "
         "the old server goes on. Arguments after -- take the place of all those the program was started with; of "
         "aeros run APP the APP stays.",
-        "%(prog)s [-h] [--server PID|PATH] [--timeout SECONDS] [SERVER] [-- ARGUMENT ...]",
+        "%(prog)s [-h] [--server PID|PATH] [--timeout SECONDS] [--json] [SERVER] [-- ARGUMENT ...]",
     )
     upgrade.add_argument(
         "--timeout", type=_some_seconds, metavar="SECONDS", help="refuse the upgrade if it takes longer"
     )
+    upgrade.add_argument("--json", action="store_true", help="the outcome as JSON, also of one that was refused")
 
     scale = commands.add_parser(
         "scale",
@@ -335,19 +339,35 @@ def _stack(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    done = _find(options, options.server).reload(timeout=options.timeout)
+    server = _find(options, options.server)
+    if options.json:
+        return _as_json(lambda: server.reload(timeout=options.timeout))
+    done = server.reload(timeout=options.timeout)
     same = "" if done.how == "rerun" else f" (the same code: {done.reason})"
     print(f"reloaded: generation {done.generation} serves after {show_duration(done.seconds)}{same}")
     return int(ExitCode.OK)
 
 
 def _upgrade(options: argparse.Namespace) -> int:
-    done = _find(options, options.server).upgrade(timeout=options.timeout, arguments=options.others)
+    server = _find(options, options.server)
+    if options.json:
+        return _as_json(lambda: server.upgrade(timeout=options.timeout, arguments=options.others))
+    done = server.upgrade(timeout=options.timeout, arguments=options.others)
     print(
         f"upgraded: pid {done.pid} serves after {show_duration(done.seconds)} (Aeros {done.aeros_version}, Python "
         f"{done.python_version}); pid {done.replaced} ends with its last connection"
     )
     return int(ExitCode.OK)
+
+
+def _as_json(act: Callable[[], Reloaded | Upgraded]) -> int:
+    """Print what came of it, good or refused, as one JSON object; return the exit code."""
+    try:
+        record, code = asdict(act()), ExitCode.OK
+    except (ReloadFailed, UpgradeFailed) as error:
+        record, code = {"ok": False, "reason": str(error), "traceback": error.traceback}, error.exit_code
+    print(json.dumps(record, indent=2))
+    return int(code)
 
 
 def _scale(options: argparse.Namespace) -> int:

@@ -39,8 +39,11 @@ class History:
         if before is not None and now > self._last_at:
             self.points.append(self._point(before, status, now - self._last_at))
             self._note(before, status)
-        elif before is None and status.last_reload is not None:
-            self._note_reload(status)
+        elif before is None:
+            if status.last_upgrade is not None:
+                self._note_upgrade(status)
+            if status.last_reload is not None:
+                self._note_reload(status)
         self._last, self._last_at = status, now
 
     def _point(self, before: ServerStatus, after: ServerStatus, seconds: float) -> dict[str, Any]:
@@ -69,6 +72,8 @@ class History:
     def _note(self, before: ServerStatus, after: ServerStatus) -> None:
         if after.last_reload is not None and after.last_reload != before.last_reload:
             self._note_reload(after)
+        if after.last_upgrade is not None and after.last_upgrade != before.last_upgrade:
+            self._note_upgrade(after)
         exits = {slot.slot: slot.last_exit for slot in before.slots}
         for slot in sorted(after.slots, key=lambda slot: slot.last_exit.at if slot.last_exit is not None else 0.0):
             ended = slot.last_exit
@@ -89,6 +94,15 @@ class History:
             self._event(last.at, "reloaded", f"generation {last.generation} serves after {last.seconds:.2f} s")
         else:
             self._event(last.at, "refused", f"generation {last.generation} refused: {last.reason}")
+
+    def _note_upgrade(self, status: ServerStatus) -> None:
+        last = status.last_upgrade
+        assert last is not None
+        if last.ok:
+            text = f"pid {last.pid} serves in the place of pid {last.replaced} after {last.seconds:.2f} s"
+            self._event(last.at, "upgraded", text)
+        else:
+            self._event(last.at, "refused", f"upgrade refused: {last.reason}")
 
     def _event(self, at: float, kind: str, text: str) -> None:
         self.events.append({"at": round(at, 2), "kind": kind, "text": text[:300]})

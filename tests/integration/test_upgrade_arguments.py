@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import aeros
 from aeros.core.scoreboard import _MAGIC
+from aeros.dashboard.history import History
 from tests.apps import source_of
 from tests.conftest import Serve
 from tests.helpers import proc
@@ -71,6 +73,16 @@ def test_arguments_that_are_refused(serve: Serve) -> None:
     done = server.command("upgrade", "--", *BIND, "--wokers", "2")
     assert done.returncode == 1
     assert "unknown option --wokers: did you mean --workers?" in done.stderr
+    done = server.command("upgrade", "--json", "--", *BIND, "--wokers", "2")
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["ok"]) == (1, False)
+    assert said["reason"].startswith("unknown option --wokers")
+    history = History()
+    history.add(server.status())
+    assert [(event["kind"], event["text"]) for event in history.events] == [
+        ("refused", "upgrade refused: unknown option --wokers: did you mean --workers?")
+    ]
+    assert json.loads(server.command("reload", "--json").stdout)["generation"] == 2
     done = server.command("upgrade", str(server.pid), "-w", "6")
     assert done.returncode == 2
     assert done.stderr == (

@@ -49,7 +49,7 @@ const setText = (node, text) => { if (node.textContent !== text) node.textConten
 // --- header and tiles -----------------------------------------------------------------------------------------
 
 const TONE = {
-  ready: "good", filled: "good", reloaded: "good", starting: "warn", reloading: "warn", degraded: "warn", draining: "warn",
+  ready: "good", filled: "good", reloaded: "good", upgraded: "good", starting: "warn", reloading: "warn", degraded: "warn", draining: "warn",
   backoff: "bad", failed: "bad", killing: "bad", died: "bad", refused: "bad", stuck: "bad",
 };
 const pill = (word) => el("span", { class: "pill " + (TONE[word] || "") }, word);
