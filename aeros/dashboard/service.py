@@ -79,8 +79,9 @@ async def _serve(source: Source, settings: AdminSettings, listener: socket.socke
         os._exit(0)
 
     async def serve() -> None:
-        sampling = loop.create_task(sample())
         await source.settled()
+        # Not before: what the supervisor before counted is added at that moment, and would look like a burst.
+        sampling = loop.create_task(sample())
         lane = Lane(site, config, loop=loop)
         acceptor = Acceptor(
             loop,

@@ -22,7 +22,7 @@ from tests.apps import HANGING, deploy, replace, source_of
 from tests.conftest import Serve
 from tests.helpers import proc
 from tests.helpers.conditions import Watch, eventually
-from tests.helpers.http import Connection, ExchangeError, address_of, get
+from tests.helpers.http import Address, Connection, ExchangeError, address_of, get
 from tests.helpers.load import MIXED, Load, ask_until
 from tests.helpers.notifysocket import NotifySocket
 from tests.helpers.programs import program
@@ -355,12 +355,23 @@ class Prober(threading.Thread):
             connection.close()
 
 
+def plotted(admin: Address) -> list[float]:
+    """Requests a second as the dashboard's page plots them."""
+    with Connection(admin) as page:
+        page.send(page.head("GET", "/events"))
+        with page.socket.makefile("rb") as lines:
+            hello = next(line for line in lines if line.startswith(b"data: "))
+    return [point["rate"] for point in json.loads(hello[6:])["points"]]
+
+
 @pytest.mark.limit_s(150)
 def test_no_probe_of_the_dashboard_fails_at_an_upgrade(serve: Serve) -> None:
     server = serve("full", "-w", "2", "--admin", "127.0.0.1:0", "--ready-min", "2").ready(2)
     admin = address_of(server.status().admin)
     assert not isinstance(admin, str)
     eventually(lambda: get(admin, "/readyz").status == 200, 20, "the dashboard")
+    for _ in range(100):
+        assert server.get().status == 200
     with ExitStack() as stack:
         probes = [
             stack.enter_context(Prober(admin, path, keep=keep))
@@ -388,6 +399,9 @@ def test_no_probe_of_the_dashboard_fails_at_an_upgrade(serve: Serve) -> None:
             )
             assert json.loads(get(admin, "/status.json").body)["pid"] == server.pid
             eventually(lambda old=old: not proc.alive(old), 10, "the end of the old one, and of its dashboard")
+    rates = eventually(lambda: plotted(admin), 10, "plots")
+    assert rates
+    assert max(rates) < 50, "what was counted before the upgrade is no burst after it"
     for probe in probes:
         print(f"{probe.name}: {probe.answers} answers, slowest {probe.slowest_s:.3f} s, {probe.faults}")
     assert not [fault for probe in probes for fault in probe.faults]
