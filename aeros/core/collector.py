@@ -11,8 +11,8 @@ from collections.abc import Iterator
 def paused() -> Iterator[None]:
     """Have nothing collected meanwhile.
 
-    For imports: what they make is there to stay, and looking through it for garbage again and again while it comes to be
-    is up to a tenth of the time they take.
+    For imports: what they make is there to stay, and looking through it for garbage again and again while it comes to
+    be is up to a tenth of the time they take.
     """
     collecting = gc.isenabled()
     gc.disable()
