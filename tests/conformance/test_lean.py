@@ -12,7 +12,7 @@ import quart.ctx
 import quart.globals
 from apps import LeanApp
 from lane_server import run, served
-from quart import Quart, Request, abort, g, redirect, request, session, signals, url_for
+from quart import Quart, Request, abort, g, has_app_context, redirect, request, session, signals, url_for
 from quart.json.provider import DefaultJSONProvider
 from werkzeug.routing import MapAdapter
 
@@ -442,3 +442,128 @@ def test_redirects_blueprints_and_errors() -> None:
 
     quart, lean = both(build)
     assert quart == lean
+
+
+def test_teardown_that_fails() -> None:
+    async def build(app: Quart) -> list[Any]:
+        seen: list[Any] = []
+
+        def failing(name: str) -> Any:
+            async def teardown(error: BaseException | None) -> None:
+                seen.append((name, type(error).__name__))
+                raise ValueError(name)
+
+            return teardown
+
+        async def popped(sender: Any, **kwargs: Any) -> None:
+            seen.append(("popped", sorted(kwargs)))
+            raise ValueError("popped")
+
+        app.teardown_request(failing("one"))
+        app.teardown_request(failing("two"))
+        app.teardown_appcontext(failing("three"))
+        signals.appcontext_popped.connect(popped, app)
+
+        @app.get("/<name>")
+        async def view(name: str) -> Any:
+            if name == "cancelled":
+                raise asyncio.CancelledError
+            return name
+
+        for name in ("ok", "cancelled"):
+            context = app.test_request_context(f"/{name}")
+            try:
+                await app.handle_request(context.request)
+            except BaseException as error:
+                seen.append(shape(error))
+        return seen
+
+    quart, lean = both(build)
+    assert quart == lean
+    assert len(lean) >= 4
+
+
+def shape(error: BaseException | None) -> Any:
+    """Return all that matters of an exception: its kind, words, parts and what it came on top of."""
+    if error is None:
+        return None
+    parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return type(error).__name__, str(error), [shape(part) for part in parts], shape(error.__context__)
+
+
+def test_contexts_that_are_pushed_and_popped_by_hand() -> None:
+    async def build(app: Quart) -> list[Any]:
+        seen: list[Any] = []
+
+        @app.get("/")
+        async def view() -> str:
+            return ""
+
+        @app.teardown_request
+        async def teardown(error: BaseException | None) -> None:
+            seen.append(("request", type(error).__name__))
+
+        @app.teardown_appcontext
+        async def teardown_app(error: BaseException | None) -> None:
+            seen.append(("app", type(error).__name__))
+
+        def make(kind: str) -> Any:
+            return app.app_context() if kind == "app" else app.test_request_context("/none" if kind == "none" else "/")
+
+        async def attempt(name: str, awaitable: Any) -> None:
+            try:
+                await awaitable
+                seen.append((name, bool(request), has_app_context(), request.url_rule and request.url_rule.rule))
+            except BaseException as error:
+                seen.append((name, type(error).__name__, str(error).replace(str(id(context)), "ID").split("(")[0]))
+
+        for kind in ("app", "request", "none"):
+            context = make(kind)
+            other = make("app")
+            await attempt("pop of none", context.pop())
+            await attempt("push", context.push())
+            await attempt("push again", context.push())
+            await attempt("pop", context.pop())
+            await attempt("other", other.push())
+            await attempt("wrong pop", context.pop())
+            await attempt("other's pop", other.pop(ValueError("x")))
+            await attempt("copy", context.copy().push())
+        return seen
+
+    async def in_a_task(app: Quart) -> list[Any]:
+        return await asyncio.create_task(build(app))  # whose contexts are its own
+
+    quart, lean = both(in_a_task)
+    assert quart == lean
+
+
+def test_a_response_streamed_with_its_context() -> None:
+    from quart import stream_with_context
+
+    async def build(app: Quart) -> list[Any]:
+        seen: list[Any] = []
+
+        @app.teardown_request
+        async def teardown(error: BaseException | None) -> None:
+            seen.append(("teardown", type(error).__name__))
+
+        @app.get("/<int:number>")
+        async def view(number: int) -> Any:
+            session["n"] = number
+
+            @stream_with_context
+            async def pieces() -> Any:
+                yield f"{request.path} {request.view_args}"
+                yield f"{session['n']}"
+
+            return pieces()
+
+        app.secret_key = "secret"
+        for _ in range(2):
+            response = await app.test_client().get("/5")
+            seen.append((await response.get_data(), response.status_code, response.headers.get("Vary")))
+        return seen
+
+    quart, lean = both(build)
+    assert quart == lean
+    assert lean[-1][:2] == ("/5 {'number': 5}5", 200) or lean[-1][:2] == (b"/5 {'number': 5}5", 200)
