@@ -314,6 +314,7 @@ def test_rule_byte_by_byte(name: str) -> None:
         # Here the app may have answered between two frames.
         if not name.startswith(("half closed", "smaller", "bad block")):
             assert (codes or ["open"])[0] == expected
+        lane.begin_drain("stop")
         lane.abort()
         await asyncio.wait_for(lane.drained(), 2)
 
