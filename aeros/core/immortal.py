@@ -48,6 +48,9 @@ _PROGRAM = frozenset(
 )
 
 
+_PLAIN = frozenset({bytes, float, int, str, tuple})
+
+
 def can_immortalise() -> bool:
     """Whether this interpreter is one that was tried: CPython 3.12 or 3.13 with a GIL, on a 64-bit system."""
     return (
@@ -76,7 +79,9 @@ def immortalise_program() -> int:
     # What a call looks at, and what a look-up goes through: the namespaces of modules and classes, the order of bases.
     done += _immortalise([f.__qualname__ for f in functions])
     done += _immortalise([part for f in functions for part in (f.__closure__, f.__defaults__) if part])
-    done += _immortalise([part for part in gc.get_referents(*places) if type(part) in (dict, tuple)])
+    parts = [part for part in gc.get_referents(*places) if type(part) in (dict, tuple)]
+    done += _immortalise(parts)
+    done += _immortalise([part for part in gc.get_referents(*parts) if type(part) in _PLAIN])
     # The collector does not know code, and so not what is in it.
     codes = [function.__code__ for function in functions]
     names: set[str] = set()
