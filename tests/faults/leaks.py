@@ -3,7 +3,8 @@
 Each phase does one thing again and again. In between, descriptors, threads, zombies and memory of the supervisor, of
 the zygotes and of the workers are counted; the slope is that of the straight line nearest to them (least squares),
 over the second half: the first fills caches and free lists. (So 2,500 starts are the fewest that say something of
-memory: each of the first 1,024 touches a cell of the scoreboard for the first time, 4 to 8 KiB.)
+memory: each of the first 1,024 touches a cell of the scoreboard for the first time, 4 to 8 KiB. Reloads start workers
+too: with two of them it takes 1,200 reloads; in the first 512 the supervisor's shared memory grows with each.)
 """
 
 from __future__ import annotations
