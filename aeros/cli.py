@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from . import startup
@@ -15,6 +14,7 @@ from .console import render, render_requests
 from .core.clock import show_duration
 from .core.exitcodes import ExitCode
 from .core.messages import MISBEHAVIOURS
+from .core.record import as_dict
 from .core.scoreboard import MAX_WORKERS
 from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed, UpgradeFailed
 from .options import argument_parser, arguments_of
@@ -363,7 +363,7 @@ def _upgrade(options: argparse.Namespace) -> int:
 def _as_json(act: Callable[[], Reloaded | Upgraded]) -> int:
     """Print what came of it, good or refused, as one JSON object; return the exit code."""
     try:
-        record, code = asdict(act()), ExitCode.OK
+        record, code = as_dict(act()), ExitCode.OK
     except (ReloadFailed, UpgradeFailed) as error:
         record, code = {"ok": False, "reason": str(error), "traceback": error.traceback}, error.exit_code
     print(json.dumps(record, indent=2))

@@ -24,3 +24,11 @@ def quart_line() -> str | None:
 def knows_quart() -> bool:
     """Return whether the installed Quart is one of those versions."""
     return quart_line() is not None
+
+
+def own_code() -> str | None:
+    """Return a sentence saying that Quart's own code serves, and which versions are served faster; None with those."""
+    if knows_quart():
+        return None
+    known = " or ".join(f"{beginning}*" for beginning in COMPARED_WITH)
+    return f"Quart {version('quart')} is served by its own, slower code: the lean path knows {known}"

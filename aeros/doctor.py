@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from .compat import COMPARED_WITH, knows_quart
+from .compat import own_code
 from .core.certificates import CertificateError, TLSFiles, expiry, explain
 from .core.process import open_pidfd
 from .core.record import as_dict, record, replace
@@ -167,12 +167,10 @@ def parser(options: Options) -> Findings:
 
 def quart(options: Options) -> Findings:
     """Whether the installed Quart is one that the lean path knows."""
-    installed = version("quart")
-    if knows_quart():
-        yield Finding("Quart", "ok", f"Quart {installed} is served on the lean path.")
+    text = own_code()
+    if text is None:
+        yield Finding("Quart", "ok", f"Quart {version('quart')} is served on the lean path.")
     else:
-        known = " or ".join(f"{beginning}*" for beginning in COMPARED_WITH)
-        text = f"Quart {installed} is served by its own, slower code: the lean path knows {known}"
         yield Finding("Quart", "warning", f"{text}; install one of these for speed.")
 
 

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ..compat import own_code
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic
 from ..core.logs import LineLog
@@ -101,6 +102,8 @@ def run_worker(
             request_ids=options.request_id,
         )
         answer_by_signal(loop, lane, seed.dump_fd)
+        if seed.ident == 1 and _is_quart(app) and (text := own_code()) is not None:
+            log.info(text)  # once: the first worker of all says it
         if options.slow_request_s:
             from .slow import SlowRequests
 
@@ -159,6 +162,11 @@ def _forwarded(options: Options) -> Forwarded | None:
     from .forwarded import Forwarded
 
     return Forwarded(options.forwarded_allow, options.forwarded_header)
+
+
+def _is_quart(app: Any) -> bool:
+    """Tell whether it is a Quart app, without importing Quart for one that is not."""
+    return "quart" in sys.modules and isinstance(app, sys.modules["quart"].Quart)
 
 
 def _proxy_headers(loop: asyncio.AbstractEventLoop, options: Options, log: LineLog) -> ProxyHeaders | None:
