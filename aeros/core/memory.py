@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from .holes import fill_holes
 from .immortal import immortalise_program
 
 _PR_SET_MEMORY_MERGE = 67
@@ -17,7 +18,9 @@ _KSM = Path("/sys/kernel/mm/ksm/run")
 def settle_memory() -> None:
     """Free what is free, give it back, and have the collector never look at the rest again: that would unshare it."""
     gc.collect()
-    immortalise_program()
+    if immortalise_program():
+        # Where reference counts are written all over the pages it would gain nothing.
+        fill_holes()
     _give_back()
     gc.freeze()
 
