@@ -248,6 +248,7 @@ class Exchange:
                 self._give_up()
             if lane.overload is not None:
                 lane.overload.ended(self)
+            self.task = None  # cancelled, it keeps the exception, whose traceback leads back to this object
             lane.running -= 1
             if lane.draining:
                 lane.look_if_drained()

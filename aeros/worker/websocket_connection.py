@@ -214,6 +214,7 @@ class WebSocketConnection(asyncio.Protocol):
         lane = self.lane
         self._app_gone = True
         self._queue.clear()
+        self.task = None  # cancelled, it keeps the exception, whose traceback leads back to this object
         if self._opened:
             lane.counters.websocket_closed()
         lane.websocket_ended(self)
