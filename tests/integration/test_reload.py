@@ -72,7 +72,7 @@ def test_reload_with_the_plain_asyncio_loop(serve: Serve, tmp_path: Path) -> Non
 
 
 def test_a_draining_worker_answers_keep_alive_connections_and_says_close(serve: Serve, tmp_path: Path) -> None:
-    server = serve("full", "-w", "1", "--drain-timeout", "20").ready(1)
+    server = serve("full", "-w", "1", "--drain-timeout", "20", "--keep-alive", "30").ready(1)
     with Connection(server.address) as connection:
         old = connection.request("GET", "/").json()["pid"]
         deploy(tmp_path / "app.py", version="v2")
