@@ -12,6 +12,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """Writes what it signs into `folder`."""
@@ -22,6 +34,7 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test Authority")])
         certificate = self._builder(self._name, self._key, 30)
         certificate = certificate.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        certificate = certificate.add_extension(_SIGNS_CERTIFICATES, critical=True)
         self.certificate = folder / "ca.pem"
         self.certificate.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
 
@@ -59,7 +72,7 @@ class Authority:
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
-        return x509.CertificateBuilder(
+        builder = x509.CertificateBuilder(
             issuer_name=self._name,
             subject_name=subject,
             public_key=key.public_key(),
@@ -67,6 +80,10 @@ class Authority:
             not_valid_before=now - datetime.timedelta(days=60),
             not_valid_after=now + datetime.timedelta(days=days),
         )
+        # Python 3.13 has OpenSSL verify strictly (RFC 5280): each certificate names the keys it has and is signed with.
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return builder.add_extension(signer, critical=False)
 
 
 def replace(path: Path, data: bytes) -> None:
