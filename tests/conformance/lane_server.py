@@ -71,7 +71,7 @@ class Served:
                         received += await asyncio.wait_for(reader.read(1 << 20), 0.05)
                 writer.write(part)
             if half_close:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(quiet / 6)  # longer with more patience: to Hypercorn it is a client that went
                 writer.write_eof()
             while True:
                 data = await asyncio.wait_for(reader.read(1 << 20), quiet)
