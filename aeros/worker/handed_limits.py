@@ -77,7 +77,7 @@ class BoundedRequest:
                 timer.cancel()
             if expired.done():
                 await self._end(504)
-        except BodyTooLarge:
+        except* BodyTooLarge:  # Quart 0.23 receives in a task group
             await self._end(413)
 
     async def _receive_counted(self) -> Message:

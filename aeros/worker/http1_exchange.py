@@ -118,7 +118,11 @@ class HTTP1Exchange(Exchange):
                 data = held + data
             elif not self.disconnected:
                 self.bytes_out += len(held) + len(data)
-                self.carrier.transport.writelines((held, data))
+                if self.carrier.lane.gathers:
+                    self.carrier.transport.writelines((held, data))
+                else:
+                    self.carrier.transport.write(held)
+                    self.carrier.transport.write(data)
                 data = b""
         if data and not self.disconnected:
             self.bytes_out += len(data)

@@ -133,6 +133,7 @@ class Lane:
         "farewell",
         "first_heads",
         "forwarded",
+        "gathers",
         "hand_over",
         "incomplete_size",
         "keep_alive_max_requests",
@@ -170,6 +171,8 @@ class Lane:
         self.app = app
         self.config = config
         self.loop = loop
+        #: Whether `writelines` may be used: that of asyncio in CPython 3.12.0 to 3.13.1 forgets to pause who writes.
+        self.gathers = type(loop).__module__.startswith("uvloop")
         self.state: dict[str, Any] = {} if state is None else state
         self.counters: Counters = NullCounters() if counters is None else counters
         self.table = table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from lane_server import Served, eventually, normal, quiet_config, run, served
 from quart import Quart, abort, websocket
 from websocket_cases import BINARY, KEY, PING, TEXT, close, frame, frames_until_end, handshake
 
-from aeros.compat import knows_quart
+from aeros.compat import knows_quart, quart_line
 from aeros.worker.websocket_connection import READ_AHEAD
 
 PATHS = ["lane", "hypercorn"]
@@ -421,7 +422,10 @@ async def quart_end(server: Served, path: str, extra: str = "") -> Any:
         await asyncio.wait_for(reader.read(), 3)
         rest: Any = frames_until_end(data)
     else:
-        rest = await asyncio.wait_for(reader.read(), 3)
+        try:
+            rest = await asyncio.wait_for(reader.read(), 3)
+        except TimeoutError:
+            rest = None
     writer.close()
     return normal(head).lower().replace(b"connection: close\r\n", b""), rest
 
@@ -436,7 +440,14 @@ def test_quart_handlers_end_as_under_hypercorn(path: str) -> None:
         return ended, told
 
     lane, hypercorn = both(check)
-    assert lane == hypercorn
+    (head, rest), told = hypercorn
+    if rest is None:
+        # The body of a refusal by Quart 0.23 never comes under Hypercorn; the lane has what the head announced.
+        assert quart_line() == "0.23" and b" 101 " not in head
+        length = re.search(rb"content-length: (\d+)", head)
+        rest = lane[0][1]
+        assert length is not None and len(rest) == int(length[1])
+    assert lane == ((head, rest), told)
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
