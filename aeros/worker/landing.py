@@ -28,12 +28,12 @@ class Room:
 
     __slots__ = ("_filled", "_left", "_made", "_room")
 
-    def __init__(self, begun: Iterable[bytes], left: int) -> None:
+    def __init__(self, begun: Iterable[bytes | bytearray], left: int) -> None:
         """begun: what came before. left: bytes that are to come."""
         self._left = left
         self._make(list(begun))
 
-    def _make(self, begun: list[bytes]) -> None:
+    def _make(self, begun: list[bytes | bytearray]) -> None:
         filled = sum(map(len, begun))
         size = min(filled + self._left, max(filled * AHEAD, LANDING_MIN))
         # A BytesIO hands out the bytes object it has written to, without a copy, if nobody else has it: neither do we.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +12,7 @@ from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from .body_parts import Parts, add_part
 from .landing import Room
 from .websocket_quart import next_message, send_message
 
@@ -55,7 +57,7 @@ class LaneBody(Body):
     _has_data: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
 
     def __init__(self, carrier: Carrier, expected: int | None, maximum: int | None) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: Parts = deque()
         self._size = 0  # of what waits for the app, in pieces or in the room
         self._room: Room | None = None
         self._max_content_length = maximum
@@ -109,7 +111,7 @@ class LaneBody(Body):
                 self._room = None
             return data
         pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         return data
 
@@ -118,7 +120,7 @@ class LaneBody(Body):
     def append(self, data: bytes) -> None:
         if not data or self._must_raise is not None:
             return
-        self._pieces.append(data)
+        add_part(self._pieces, data)
         self._size += len(data)
         self._wake_iteration()
         if self._max_content_length is not None and self._size > self._max_content_length:

@@ -18,6 +18,7 @@ from quart.wrappers.request import Body
 from quart.wrappers.websocket import Buffer
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from .body_parts import Parts, add_part
 from .landing import Room
 from .websocket_quart import next_message, send_message
 
@@ -49,7 +50,7 @@ class LaneBody(Body):
         if expected is not None and maximum is not None and expected > maximum:
             self._must_raise = RequestEntityTooLarge()
         self._carrier = carrier
-        self._chunks: deque[bytes] = deque()
+        self._chunks: Parts = deque()
         self._size = 0  # of what waits for the app, in chunks or in the room
         self._room: Room | None = None
         self._readers: list[asyncio.Future[None]] | None = None
@@ -61,7 +62,7 @@ class LaneBody(Body):
 
     def append(self, data: bytes) -> None:
         if data and self._must_raise is None:
-            self._chunks.append(data)
+            add_part(self._chunks, data)
             self._size += len(data)
             if self._wanted_whole:
                 self._compare_size()
@@ -117,7 +118,7 @@ class LaneBody(Body):
         data = self._chunks.popleft() if self._room is None else self._room.take()
         self._size -= len(data)
         self._carrier.resume_reading()
-        return data
+        return bytes(data)
 
     def __await__(self) -> Generator[Any, None, Any]:
         if self._data is None:
@@ -171,19 +172,17 @@ class LaneBody(Body):
 class _Feeder:
     """Feeds a body class of the app's own, whose `put` may wait; what waits for it meanwhile is the read-ahead."""
 
-    __slots__ = ("_body", "_ended", "_exchange", "_size", "_task", "_waiting")
+    __slots__ = ("_body", "_ended", "_exchange", "_task", "_waiting")
 
     def __init__(self, body: Any, exchange: Exchange) -> None:
         self._body = body
         self._exchange = exchange
-        self._waiting: deque[bytes] = deque()
-        self._size = 0
+        self._waiting = bytearray()
         self._ended = False
         self._task: asyncio.Task[None] | None = None
 
     def append(self, data: bytes) -> None:
-        self._waiting.append(data)
-        self._size += len(data)
+        self._waiting += data
         self._go_on()
 
     def set_complete(self) -> None:
@@ -196,7 +195,7 @@ class _Feeder:
         self._body.disconnect()
 
     def buffered(self) -> int:
-        return self._size
+        return len(self._waiting)
 
     def _go_on(self) -> None:
         if self._task is None:
@@ -206,9 +205,9 @@ class _Feeder:
         exchange = self._exchange
         try:
             while self._waiting:
-                data = self._waiting.popleft()
+                data = bytes(self._waiting)
+                self._waiting.clear()
                 await self._body.put(data)
-                self._size -= len(data)
                 exchange.carrier.resume_reading()
             if self._ended:
                 self._body.set_complete()

@@ -88,6 +88,33 @@ def test_a_body_beyond_the_limit_is_refused_before_it_ends() -> None:
     run(check())
 
 
+def test_a_body_in_tiny_parts_takes_no_more_memory_than_its_bytes() -> None:
+    count = 20_000
+    lengths: list[int] = []
+
+    async def check() -> None:
+        app = Quart("tiny")
+        go = asyncio.Event()
+
+        @app.post("/")
+        async def handler() -> Any:
+            await go.wait()
+            async for part in request.body:
+                lengths.append(len(part))
+            return "ok"
+
+        async with served(app) as server:
+            reader, writer = await server.connect()
+            writer.write(CHUNKED % b"" + chunk(b"x") * count + b"0\r\n\r\n")
+            await asyncio.sleep(0.3)
+            go.set()
+            assert b" 200 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+
+    run(check())
+    assert sum(lengths) == count
+    assert len(lengths) < 100
+
+
 @ONLY_0_23
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_who_reads_on_is_told_that_the_client_is_gone(wrapped: bool) -> None:
