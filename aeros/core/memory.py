@@ -15,10 +15,14 @@ _PR_SET_MEMORY_MERGE = 67
 _KSM = Path("/sys/kernel/mm/ksm/run")
 
 
-def settle_memory() -> None:
-    """Free what is free, give it back, and have the collector never look at the rest again: that would unshare it."""
+def settle_memory(*, own_program: bool = True) -> None:
+    """Free what is free, give it back, and have the collector never look at the rest again: that would unshare it.
+
+    own_program: whether this process runs the program, and is not the copy of a bigger one that goes on beside it. A
+    copy would write to, and so unshare, all of what it has from that.
+    """
     gc.collect()
-    if immortalise_program():
+    if own_program and immortalise_program():
         # Where reference counts are written all over the pages it would gain nothing.
         fill_holes()
     _give_back()

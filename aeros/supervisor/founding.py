@@ -91,7 +91,7 @@ def found(
     program.preload()
     program.warm_up()
     become_subreaper()
-    settle_memory()
+    settle_memory(own_program=owner is None)
     try:
         pid = fork()
     except OSError as error:
