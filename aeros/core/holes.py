@@ -31,7 +31,7 @@ def _maker(size: int) -> Callable[[], object]:
         return object
     if size == 32:
         return map(float, itertools.count(1 << 40)).__next__
-    length = size - bytes.__basicsize__ - 1
+    length = size - bytes.__basicsize__
     return lambda: bytes(length)
 
 

@@ -46,8 +46,6 @@ _PROGRAM = frozenset(
         types.WrapperDescriptorType,
     }
 )
-
-
 _PLAIN = frozenset({bytes, float, int, str, tuple})
 
 

@@ -59,7 +59,7 @@ def as_dict(of: Any) -> dict[str, Any]:
 def replace(of: T, **changes: Any) -> T:
     """Return a copy with other values for some fields. TypeError for a name that is none of its fields."""
     plan: _Plan = of.__plan__  # type: ignore[attr-defined]
-    kept = {name: getattr(of, name) for name in plan.names if name in plan.arguments and name not in changes}
+    kept = {name: getattr(of, name) for name in plan.arguments if name not in changes}
     return type(of)(**kept, **changes)
 
 
@@ -76,8 +76,7 @@ def _plain(value: Any) -> Any:
 class _Plan:
     """What the methods need to know of a class."""
 
-    def __init__(self, cls: type, *, frozen: bool, kw_only: bool) -> None:
-        self.frozen = frozen
+    def __init__(self, cls: type, *, kw_only: bool) -> None:
         self.kw_only = kw_only
         self.types: dict[str, Any] = {}
         self.defaults: dict[str, Any] = {}
@@ -118,7 +117,7 @@ class _Plan:
 def _define(cls: type | None, *, frozen: bool, eq: bool, kw_only: bool) -> Any:
     if cls is None:
         return lambda cls: _define(cls, frozen=frozen, eq=eq, kw_only=kw_only)
-    plan = _Plan(cls, frozen=frozen, kw_only=kw_only)
+    plan = _Plan(cls, kw_only=kw_only)
     methods: dict[str, Any] = {"__init__": _init, "__repr__": _repr, "__replace__": replace}
     if frozen:
         methods |= {"__setattr__": _refuse_to_set, "__delattr__": _refuse_to_delete}
@@ -176,12 +175,10 @@ def _repr(self: Any) -> str:
 
 
 def _eq(self: Any, other: Any) -> Any:
-    compared: tuple[str, ...] = self.__plan__.compared
-    mine = self.__dict__
     if type(other) is not type(self):
         return NotImplemented
-    its = other.__dict__
-    return all(mine[name] == its[name] for name in compared)
+    mine, its = self.__dict__, other.__dict__
+    return all(mine[name] == its[name] for name in self.__plan__.compared)
 
 
 def _hash(self: Any) -> int:

@@ -104,10 +104,7 @@ class AdminChild:
 
     def retire(self) -> None:
         """Have it accept no more, and end when it has answered: another one serves the same socket from now on."""
-        self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self.listener.sock.close()
+        self._let_go()
         if self._pid:
             self._kill_at = monotonic() + _RETIRE_S
             with contextlib.suppress(ProcessLookupError):
@@ -117,12 +114,16 @@ class AdminChild:
         """Return until when its end is to be waited for, 0.0 when it is not. now: monotonic seconds."""
         return self._kill_at if self._pid and now < self._kill_at else 0.0
 
-    def close(self) -> None:
-        """End it at once."""
+    def _let_go(self) -> None:
+        """Start it no more."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         self.listener.sock.close()
+
+    def close(self) -> None:
+        """End it at once."""
+        self._let_go()
         if self._pid:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self._pid, signal.SIGKILL)

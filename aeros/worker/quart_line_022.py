@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, cast
 
 from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
-from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from .body_parts import Parts, add_part
-from .landing import Room
+from .quart_body import PartedBody
 from .websocket_quart import next_message, send_message
 
 if TYPE_CHECKING:
-    from .exchange import Carrier, Exchange
+    from .exchange import Exchange
     from .websocket_connection import WebSocketConnection
 
 CLIENT_GONE: tuple[type[Exception], ...] = ()
@@ -42,7 +39,7 @@ class _LazyEvent:
         return event
 
 
-class LaneBody(Body):
+class LaneBody(PartedBody):
     """Quart's request body, which also tells the connection when the handler wants more of it.
 
     While nobody reads, or somebody iterates slower than the client sends, reading from the client stops at
@@ -55,18 +52,6 @@ class LaneBody(Body):
     # Body.__init__ makes these two; here they are made when somebody waits, which for most requests is never.
     _complete: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
     _has_data: asyncio.Event = _LazyEvent()  # type: ignore[assignment]
-
-    def __init__(self, carrier: Carrier, expected: int | None, maximum: int | None) -> None:
-        self._pieces: Parts = deque()
-        self._size = 0  # of what waits for the app, in pieces or in the room
-        self._room: Room | None = None
-        self._max_content_length = maximum
-        self._must_raise = None
-        if expected is not None and maximum is not None and expected > maximum:
-            self._must_raise = RequestEntityTooLarge()
-        self._carrier = carrier
-        self._wanted_whole = False
-        self._ended = False
 
     # The app's side
 
@@ -95,7 +80,7 @@ class LaneBody(Body):
             if self._must_raise is not None:  # by now
                 raise self._must_raise
         data = self._take()
-        self._pieces.append(data)  # it may be awaited again
+        self._parts.append(data)  # it may be awaited again
         self._size = len(data)
         return data
 
@@ -110,9 +95,9 @@ class LaneBody(Body):
             if self._ended:
                 self._room = None
             return data
-        pieces = self._pieces
-        data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        parts = self._parts
+        data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        parts.clear()
         return data
 
     # The connection's side
@@ -120,9 +105,8 @@ class LaneBody(Body):
     def append(self, data: bytes) -> None:
         if not data or self._must_raise is not None:
             return
-        add_part(self._pieces, data)
-        self._size += len(data)
-        self._wake_iteration()
+        self._add(data)
+        self._wake()
         if self._max_content_length is not None and self._size > self._max_content_length:
             self._must_raise = RequestEntityTooLarge()
             self.set_complete()
@@ -131,30 +115,11 @@ class LaneBody(Body):
         self._ended = True
         if "_complete" in self.__dict__:
             self._complete.set()
-        self._wake_iteration()
+        self._wake()
 
-    def _wake_iteration(self) -> None:
+    def _wake(self) -> None:
         if "_has_data" in self.__dict__:
             self._has_data.set()
-
-    def buffered(self) -> int:
-        # After an error Quart's Body drops what comes; the client may go on sending it.
-        return 0 if self._wanted_whole or self._must_raise is not None else self._size
-
-    def room(self, left: int) -> Room | None:
-        """Return where the `left` bytes to come are best read to, None for `append`. From then on see `landed`."""
-        if not self._wanted_whole or self._ended or self._must_raise is not None or self._room is not None:
-            return None
-        if self._max_content_length is not None and self._size + left > self._max_content_length:
-            return None
-        self._room = Room(self._pieces, left)
-        self._pieces.clear()
-        return self._room
-
-    def landed(self, count: int) -> None:
-        """So many bytes were read into the room."""
-        self._size += count
-        self._wake_iteration()
 
 
 def feeder(body: Any, exchange: Exchange) -> Any:

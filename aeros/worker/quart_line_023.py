@@ -7,19 +7,17 @@ whoever still reads from them, in a task of its own perhaps, gets a ClientDiscon
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any, cast
 
 from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import ClientDisconnectedError
-from quart.wrappers.request import Body
 from quart.wrappers.websocket import Buffer
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from .body_parts import Parts, add_part
-from .landing import Room
+from .quart_body import PartedBody
+from .waiters import Waiters, wait_among, wake
 from .websocket_quart import next_message, send_message
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ BODY_STATE = {"_data", "_complete", "_queue", "_max_content_length", "_must_rais
 """What Body.__init__ makes, of which LaneBody.__init__ has its own version."""
 
 
-class LaneBody(Body):
+class LaneBody(PartedBody):
     """Quart's request body, which also tells the connection when the handler wants more of it.
 
     While nobody reads, or somebody iterates slower than the client sends, reading from the client stops at
@@ -44,26 +42,16 @@ class LaneBody(Body):
     # Quart's own makes an asyncio.Queue and an asyncio.Event, for which in most requests nobody ever waits.
 
     def __init__(self, carrier: Carrier, expected: int | None, maximum: int | None) -> None:
+        super().__init__(carrier, expected, maximum)
         self._data = None
-        self._max_content_length = maximum
-        self._must_raise = None
-        if expected is not None and maximum is not None and expected > maximum:
-            self._must_raise = RequestEntityTooLarge()
-        self._carrier = carrier
-        self._chunks: Parts = deque()
-        self._size = 0  # of what waits for the app, in chunks or in the room
-        self._room: Room | None = None
-        self._readers: list[asyncio.Future[None]] | None = None
-        self._wanted_whole = False
-        self._ended = False
+        self._readers: Waiters = []
         self._gone = False
 
     # The connection's side
 
     def append(self, data: bytes) -> None:
         if data and self._must_raise is None:
-            add_part(self._chunks, data)
-            self._size += len(data)
+            self._add(data)
             if self._wanted_whole:
                 self._compare_size()
             self._wake()
@@ -74,25 +62,6 @@ class LaneBody(Body):
 
     def disconnect(self) -> None:
         self._gone = True
-        self._wake()
-
-    def buffered(self) -> int:
-        # The client may go on sending what nobody will get to see after an error.
-        return 0 if self._wanted_whole or self._must_raise is not None else self._size
-
-    def room(self, left: int) -> Room | None:
-        """Return where the `left` bytes to come are best read to, None for `append`. From then on see `landed`."""
-        if not self._wanted_whole or self._ended or self._must_raise is not None or self._room is not None:
-            return None
-        if self._max_content_length is not None and self._size + left > self._max_content_length:
-            return None
-        self._room = Room(self._chunks, left)
-        self._chunks.clear()
-        return self._room
-
-    def landed(self, count: int) -> None:
-        """So many bytes were read into the room."""
-        self._size += count
         self._wake()
 
     # The handler's side
@@ -115,7 +84,7 @@ class LaneBody(Body):
                 raise self._must_raise
             self._carrier.resume_reading()
             await self._news()
-        data = self._chunks.popleft() if self._room is None else self._room.take()
+        data = self._parts.popleft() if self._room is None else self._room.take()
         self._size -= len(data)
         self._carrier.resume_reading()
         return bytes(data)
@@ -132,8 +101,8 @@ class LaneBody(Body):
         if self._must_raise is not None:
             raise self._must_raise
         if self._data is None:
-            self._data = b"".join(self._chunks) if self._room is None else self._room.take()
-            self._chunks.clear()
+            self._data = b"".join(self._parts) if self._room is None else self._room.take()
+            self._parts.clear()
             self._room = None
             self._size = 0
         return self._data
@@ -151,22 +120,14 @@ class LaneBody(Body):
         maximum = self._max_content_length
         if maximum is not None and self._size > maximum:
             self._must_raise = RequestEntityTooLarge()
-            self._chunks.clear()
+            self._parts.clear()
             self._size = 0
 
-    def _news(self) -> asyncio.Future[None]:
-        reader = self._carrier.lane.loop.create_future()
-        if self._readers is None:
-            self._readers = []
-        self._readers.append(reader)
-        return reader
+    def _news(self) -> Coroutine[Any, Any, None]:
+        return wait_among(self._readers, self._carrier.lane.loop)
 
     def _wake(self) -> None:
-        if self._readers is not None:
-            for reader in self._readers:
-                if not reader.done():
-                    reader.set_result(None)
-            self._readers = None
+        wake(self._readers)
 
 
 class _Feeder:
