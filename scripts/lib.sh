@@ -49,6 +49,8 @@ prepare() {
             ${constraints:+--constraint "$constraints"} -e ".${extras:+[$extras]}"
         printf '%s' "$want" >"$stamp"
     fi
+    # Where PYTHONDONTWRITEBYTECODE is set, every server started would compile all of it again: 0.2 s each.
+    "$venv/bin/python" -m compileall -q aeros
 }
 
 # Debian's packages of the programs some tests run a server behind or beside (tests/helpers/programs.py looks for them).

@@ -17,11 +17,12 @@ import gc
 import sys
 import types
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from enum import EnumMeta
-from itertools import chain, repeat
-from operator import rshift
+from itertools import chain, compress, repeat
+from operator import attrgetter, is_, rshift, setitem
 from re import Pattern
+from typing import Any
 
 #: What says "immortal" is among the lowest 32 bits of a reference count in every version that has it.
 _COUNT = ctypes.c_uint32
@@ -46,7 +47,9 @@ _PROGRAM = frozenset(
         types.WrapperDescriptorType,
     }
 )
+_NAMESPACES = frozenset({dict, tuple})
 _PLAIN = frozenset({bytes, float, int, str, tuple})
+_BEHIND = attrgetter("__closure__", "__defaults__")
 
 
 def can_immortalise() -> bool:
@@ -67,36 +70,39 @@ def immortalise_program() -> int:
     if not can_immortalise():
         return 0
     known = gc.get_objects()
-    kinds = set(map(type, known))
-    # By type and not isinstance(), which asks a proxy for what it stands for.
-    wanted = {kind for kind in kinds if kind in _PROGRAM or issubclass(kind, type) or isinstance(kind, EnumMeta)}
-    things = [thing for thing in known if type(thing) in wanted]
-    functions = [thing for thing in things if type(thing) is types.FunctionType]
-    places = [thing for thing in things if type(thing) is types.ModuleType or issubclass(type(thing), type)]
-    done = _immortalise(things)
+    # All without a loop of bytecode, which would take twice as long: a start waits for this. By type and not by
+    # isinstance(), which asks a proxy for what it stands for.
+    kinds = list(map(type, known))
+    present = set(kinds)
+    classes = {kind for kind in present if issubclass(kind, type)}
+    wanted = _PROGRAM | classes | {kind for kind in present if isinstance(kind, EnumMeta)}
+    functions = list(compress(known, map(is_, kinds, repeat(types.FunctionType))))
+    places = list(compress(known, map({types.ModuleType, *classes}.__contains__, kinds)))
+    done = _immortalise(list(compress(known, map(wanted.__contains__, kinds))))
     # What a call looks at, and what a look-up goes through: the namespaces of modules and classes, the order of bases.
-    done += _immortalise([f.__qualname__ for f in functions])
-    done += _immortalise([part for f in functions for part in (f.__closure__, f.__defaults__) if part])
-    parts = [part for part in gc.get_referents(*places) if type(part) in (dict, tuple)]
-    done += _immortalise(parts)
-    done += _immortalise([part for part in gc.get_referents(*parts) if type(part) in _PLAIN])
-    # The collector does not know code, and so not what is in it.
-    codes = [function.__code__ for function in functions]
-    names: set[str] = set()
+    done += _immortalise(list(filter(None, chain.from_iterable(map(_BEHIND, functions)))))
+    parts = _of(gc.get_referents(*places), _NAMESPACES)
+    done += _immortalise(parts) + _immortalise(_of(gc.get_referents(*parts), _PLAIN))
+    # The collector does not know code, and so not what is in it. The names in it CPython has made immortal already.
+    codes = list(map(attrgetter("__code__"), functions))
     while codes:
-        constants = [code.co_consts for code in codes]
-        values = list(chain.from_iterable(constants))
-        values += chain.from_iterable([value for value in values if type(value) is tuple])
-        names.update(chain.from_iterable([code.co_names for code in codes]))
+        constants = list(map(attrgetter("co_consts"), codes))
+        values = list(filter(None, chain.from_iterable(constants)))
+        values += chain.from_iterable(_of(values, {tuple}))
         done += _immortalise(codes) + _immortalise(constants) + _immortalise(values)
         # Code in code is what a function that makes functions makes them of; those that it has made had it already.
-        codes = list({id(value): value for value in values if type(value) is types.CodeType}.values())
-    return done + _immortalise(names)
+        codes = _of(values, {types.CodeType})
+    return done
+
+
+def _of(things: list[object], kinds: Set[type]) -> list[Any]:
+    """Return those of these types."""
+    return list(compress(things, map(kinds.__contains__, map(type, things))))
 
 
 def _immortalise(things: Collection[object]) -> int:
     counts = memoryview((_COUNT * _ADDRESSES).from_address(0)).cast("B").cast("I")
     immortal = _COUNT.from_address(id(None)).value
-    # Without a loop of bytecode: it would take twice as long.
-    deque(map(counts.__setitem__, map(rshift, map(id, things), repeat(2)), repeat(immortal)), maxlen=0)
+    places = map(rshift, map(id, things), repeat(2))
+    deque(map(setitem, repeat(counts), places, repeat(immortal)), maxlen=0)
     return len(things)
