@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -233,17 +234,26 @@ def free_port() -> int:
 
 
 def get(server: Running, path: str, timeout_s: float = 5.0) -> bytes:
-    """Return what a fresh connection gets for GET `path`: status line, headers and body. Raises OSError."""
+    """Return what a fresh connection gets for GET `path`: status line, headers and body. Raises OSError.
+
+    It does not wait for the server to close: gunicorn's answers with Quart 0.23 say so, and it does not.
+    """
     with socket.create_connection((HOST, server.port), timeout_s) as plain:
         line: socket.socket = plain
         if server.plan.tls:
             line = _CLIENT_TLS().wrap_socket(plain, server_hostname="localhost")
         with line:
             line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-            parts = []
-            while part := line.recv(65536):
-                parts.append(part)
-    return b"".join(parts)
+            answer = b""
+            while not _is_whole(answer) and (part := line.recv(65536)):
+                answer += part
+    return answer
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return bool(end) and length is not None and len(body) >= int(length[1])
 
 
 @lru_cache
