@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.accept_queue import accept_queue, tells_accept_queue
 from .fairness import Turn
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: A worker whose turn it is not looks again after this long.
 _STEP_BACK_S = 0.001
+#: The most connections to take in one turn of the loop: what is under way must go on too.
+_AT_ONCE = 32
 #: When descriptors or memory run out, accepting pauses this long instead of spinning.
 _PAUSE_S = 0.25
 #: A worker that holds as many connections as it may looks again after this long.
@@ -39,10 +42,10 @@ class Accepted(socket.socket):
 
 
 class Acceptor:
-    """Takes connections one at a time and hands each to a protocol made by `factory`.
+    """Takes this worker's share of the connections that wait, and hands each to a protocol made by `factory`.
 
-    One at a time: the event loops' own servers accept up to `backlog` connections in one go, which gives a burst
-    to whichever worker wakes first. They would also call listen() again and so change the shared backlog.
+    The event loops' own servers accept up to `backlog` connections in one go, which gives a burst to whichever worker
+    wakes first. They would also call listen() again and so change the shared backlog.
     """
 
     def __init__(
@@ -58,17 +61,17 @@ class Acceptor:
         context: ssl.SSLContext | None = None,
         proxy_headers: ProxyHeaders | None = None,
         has_room: Callable[[], bool] | None = None,
-        at_once: int = 1,
     ) -> None:
         """listeners: each with whether it speaks TLS; `context` may be changed at any time, for connections to come.
-        turn: asked before each accept; None: it always is ours. pending: told of connections that are being set up.
+        turn: asked how many to accept; None: all that wait. pending: told of connections that are being set up.
         on_pause: told why accepting stops for a moment. proxy_headers: read before anything else where it expects one.
-        has_room: whether one connection more may be held; None: always. at_once: how many to take in one turn of the
-        loop."""
+        has_room: whether one connection more may be held; None: always."""
         self._loop = loop
         self.context = context
         self._listeners = list(listeners)
         self._kinds = {sock: (int(sock.family), int(sock.type), sock.proto) for sock, _ in listeners}
+        # How many wait at these is only found out by accepting them.
+        self._blind = {sock for sock, _ in listeners if not tells_accept_queue(sock)}
         self._factory = factory
         self._turn = turn
         self._pending = pending
@@ -79,7 +82,6 @@ class Acceptor:
         self._open = False
         self._paused = False
         self._has_room = has_room
-        self._at_once = at_once
         self._warned_at = -_WARN_EVERY_S
 
     def start(self) -> None:
@@ -117,21 +119,28 @@ class Acceptor:
             self._loop.remove_reader(sock.fileno())
             self._loop.call_later(_FULL_S, self._look_again, sock, secure)
             return
-        if self._turn is not None and not self._turn.is_mine():
+        allowed = self._allowance(sock)
+        if not allowed:
             # Still readable, so watching it would spin until somebody takes the connection.
             self._loop.remove_reader(sock.fileno())
             self._loop.call_later(_STEP_BACK_S, self._look_again, sock, secure)
             return
-        connection = self._accept(sock)
-        left = self._at_once
-        while connection is not None:
+        for _ in range(_AT_ONCE):
+            if not allowed and sock in self._blind:
+                allowed = self._allowance(sock)
+            if not allowed or (connection := self._accept(sock)) is None:
+                return
             self._adopt(connection, secure)
-            left -= 1
-            if not left or not (self._turn is None or self._turn.is_mine()):
+            allowed -= 1
+            if self._has_room is not None and not self._has_room():
                 return
-            if not (self._has_room is None or self._has_room()):
-                return
-            connection = self._accept(sock)
+
+    def _allowance(self, sock: socket.socket) -> int:
+        def queue() -> int:
+            # The loop says that there is one.
+            return (accept_queue(sock) or (1, 0))[0] or 1
+
+        return queue() if self._turn is None else self._turn.allowance(queue)
 
     def _look_again(self, sock: socket.socket, secure: bool) -> None:
         if self._open and not self._paused:

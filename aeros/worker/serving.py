@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
 #: When the drain time is over, what is still open is cancelled and gets this long to take note.
 _CANCEL_GRACE_S = 0.5
-#: With --queue-timeout, connections to take in one turn of the loop.
-_ACCEPTS_AT_ONCE = 32
 
 
 class Serving:
@@ -200,8 +198,6 @@ class Serving:
             context=self._context,
             proxy_headers=self._proxy_headers,
             has_room=None if limit is None else lambda: figures.connections < limit,
-            # One per turn would leave clients in the backlog while turns are long, where nobody can turn them away.
-            at_once=1 if self._lane.limits.queue_timeout_s is None else _ACCEPTS_AT_ONCE,
         )
 
     def _quic_failed(self, error: BaseException) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from aeros.core.listener import Listener
 from aeros.core.scoreboard import MAX_QUEUES, Scoreboard
-from aeros.supervisor.queues import accept_queue, publish_queues
+from aeros.core.accept_queue import accept_queue
+from aeros.supervisor.queues import publish_queues
 from tests.helpers.conditions import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO of a listener is Linux's")

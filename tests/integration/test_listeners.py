@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import socket
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -242,6 +244,30 @@ def test_connections_are_spread_over_the_workers(serve: Serve) -> None:
     finally:
         for connection in held:
             connection.close()
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+def test_nobody_is_left_in_the_backlog_of_a_busy_worker(serve: Serve, tmp_path: Path, unix: bool) -> None:
+    """Turns of its loop are long, as each answers all that have been accepted: who comes last waits for few of them."""
+    bind = {"bind": f"unix:{tmp_path}/app.sock"} if unix else {}
+    server = serve("full", "-w", "1", **bind).ready(1)
+    busy = [Connection(server.address) for _ in range(24)]
+    answers = dict.fromkeys(busy, 0)
+    with selectors.DefaultSelector() as selector:
+        for connection in busy:
+            connection.send(connection.head("GET", "/block?s=0.005"))
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+        deadline = time.monotonic() + 20
+        while not all(answers.values()):
+            assert time.monotonic() < deadline, answers
+            for key, _ in selector.select(1):
+                key.data.read_answer()
+                answers[key.data] += 1
+                key.data.send(key.data.head("GET", "/block?s=0.005"))
+    for connection in busy:
+        connection.close()
+    assert max(answers.values()) <= 6, sorted(answers.values())
     assert server.stop() == 0
 
 
