@@ -198,9 +198,11 @@ class Acceptor:
             self._pending(-1)
             return
 
+        # Right behind `connection_made`, which counts it: a turn later it would have counted twice for all that time.
+        self._loop.call_soon(self._pending, -1)
+
         def finish(made: asyncio.Future[None]) -> None:
             self._settling.discard(made)
-            self._pending(-1)
             try:
                 steps.send(None)
             except StopIteration:
