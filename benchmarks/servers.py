@@ -236,7 +236,7 @@ def free_port() -> int:
 def get(server: Running, path: str, timeout_s: float = 5.0) -> bytes:
     """Return what a fresh connection gets for GET `path`: status line, headers and body. Raises OSError.
 
-    It does not wait for the server to close: gunicorn's answers with Quart 0.23 say so, and it does not.
+    It does not wait for the server to close: gunicorn with Quart 0.23 says it will, and does not.
     """
     with socket.create_connection((HOST, server.port), timeout_s) as plain:
         line: socket.socket = plain

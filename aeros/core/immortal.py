@@ -49,7 +49,6 @@ _PROGRAM = frozenset(
 )
 _NAMESPACES = frozenset({dict, tuple})
 _PLAIN = frozenset({bytes, float, int, str, tuple})
-_BEHIND = attrgetter("__closure__", "__defaults__")
 
 
 def can_immortalise() -> bool:
@@ -79,17 +78,15 @@ def immortalise_program() -> int:
     functions = list(compress(known, map(is_, kinds, repeat(types.FunctionType))))
     places = list(compress(known, map({types.ModuleType, *classes}.__contains__, kinds)))
     done = _immortalise(list(compress(known, map(wanted.__contains__, kinds))))
-    # What a call looks at, and what a look-up goes through: the namespaces of modules and classes, the order of bases.
-    done += _immortalise(list(filter(None, chain.from_iterable(map(_BEHIND, functions)))))
+    # What a look-up goes through: the namespaces of modules and classes, the order of bases.
     parts = _of(gc.get_referents(*places), _NAMESPACES)
     done += _immortalise(parts) + _immortalise(_of(gc.get_referents(*parts), _PLAIN))
     # The collector does not know code, and so not what is in it. The names in it CPython has made immortal already.
     codes = list(map(attrgetter("__code__"), functions))
     while codes:
-        constants = list(map(attrgetter("co_consts"), codes))
-        values = list(filter(None, chain.from_iterable(constants)))
+        values = list(filter(None, chain.from_iterable(map(attrgetter("co_consts"), codes))))
         values += chain.from_iterable(_of(values, {tuple}))
-        done += _immortalise(codes) + _immortalise(constants) + _immortalise(values)
+        done += _immortalise(codes) + _immortalise(values)
         # Code in code is what a function that makes functions makes them of; those that it has made had it already.
         codes = _of(values, {types.CodeType})
     return done
