@@ -5,6 +5,7 @@ One server at a time, so that none helps to pay for another's shared pages.
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,14 @@ REQUESTS = 10_000
 
 
 def measure(kinds: Sequence[str], counts: Sequence[int], requests: int) -> dict[str, Any]:
-    """Return {"requests": …, "rows": [{server, workers, pss_kb, anonymous_kb, …}]}."""
-    rows = [_one(kind, count, requests) for count in counts for kind in kinds]
+    """Return {"requests": …, "rows": [{server, workers, pss_kb, anonymous_kb, …}]}, without those that did not answer."""
+    rows = []
+    for count in counts:
+        for kind in kinds:
+            try:
+                rows.append(_one(kind, count, requests))
+            except (OSError, http.client.HTTPException) as error:
+                say(f"{kind:20} {count:3} workers  it did not answer: {error}")
     return {"requests": requests, "rows": rows}
 
 
