@@ -133,6 +133,13 @@ class Fleet:
         """Return the workers of a slot, oldest first."""
         return [worker for worker in self.workers.values() if worker.slot == index]
 
+    def by_slot(self) -> dict[int, list[Worker]]:
+        """Return the workers of each slot that has any, oldest first."""
+        found: dict[int, list[Worker]] = {}
+        for worker in self.workers.values():
+            found.setdefault(worker.slot, []).append(worker)
+        return found
+
     def serving(self) -> list[Worker]:
         return [worker for worker in self.workers.values() if worker.serving]
 

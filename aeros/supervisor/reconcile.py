@@ -90,12 +90,16 @@ def reconcile(fleet: Fleet, target: Target, now: float) -> list[Action]:
     changing = {action.slot for action in actions if isinstance(action, ChangeOver)}
     recycling = _recycling_slot(fleet, target)
     surplus = sum(worker.state is not WorkerState.EXITED for worker in fleet.workers.values()) - target.workers
+    by_slot = fleet.by_slot()
     for slot in fleet.slots.values():
+        workers = by_slot.get(slot.index, [])
         if slot.index >= target.workers:
-            actions += _empty(fleet, slot)
+            actions += _empty(workers, slot)
             continue
         generation = target.candidate if slot.index in changing and target.candidate else slot.generation
-        for action in _fill(fleet, slot, generation, target, recycling, surplus, now):
+        if target.candidate is None and len(workers) == 1 and _is_settled(workers[0], generation):
+            continue  # as _fill would find, for five times as much; this runs once a second for every worker
+        for action in _fill(fleet, workers, slot, generation, target, recycling, surplus, now):
             surplus += isinstance(action, Spawn)
             actions.append(action)
     return actions
@@ -183,11 +187,27 @@ def _ready(fleet: Fleet, slot: Slot, generation: int) -> bool:
     )
 
 
+def _is_settled(worker: Worker, generation: int) -> bool:
+    """Whether there is nothing to be done for it, nor beside it."""
+    return (
+        worker.state is WorkerState.READY
+        and worker.told_to_accept
+        and worker.generation == generation
+        and not worker.recycle
+    )
+
+
 def _fill(
-    fleet: Fleet, slot: Slot, generation: int, target: Target, recycling: int | None, surplus: int, now: float
+    fleet: Fleet,
+    workers: list[Worker],
+    slot: Slot,
+    generation: int,
+    target: Target,
+    recycling: int | None,
+    surplus: int,
+    now: float,
 ) -> Iterator[Action]:
-    """Rules 2, 3, 5 and 6 for one slot that serves `generation`."""
-    workers = fleet.in_slot(slot.index)
+    """Rules 2, 3, 5 and 6 for one slot, with its workers, that serves `generation`."""
     own = [worker for worker in workers if worker.fresh and worker.generation == generation]
     old_ones = [worker for worker in workers if worker.alive and worker.recycle and worker.generation == generation]
     if not own and generation in target.forkable:
@@ -230,8 +250,7 @@ def _waits_for_pilot(fleet: Fleet, slot: Slot, target: Target, now: float, gener
     )
 
 
-def _empty(fleet: Fleet, slot: Slot) -> Iterator[Action]:
-    workers = fleet.in_slot(slot.index)
+def _empty(workers: list[Worker], slot: Slot) -> Iterator[Action]:
     for worker in workers:
         if worker.alive:
             yield RetireWorker(worker.ident, "scale")
