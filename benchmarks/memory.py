@@ -19,7 +19,7 @@ REQUESTS = 10_000
 
 
 def measure(kinds: Sequence[str], counts: Sequence[int], requests: int) -> dict[str, Any]:
-    """Return {"requests": …, "rows": [{server, workers, pss_kb, anonymous_kb, …}]}, without those that did not answer."""
+    """Return {"requests": …, "rows": [{server, workers, pss_kb, anonymous_kb, …}]} of those that answered."""
     rows = []
     for count in counts:
         for kind in kinds:

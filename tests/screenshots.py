@@ -1,4 +1,4 @@
-"""scripts/screenshots: bring about what an operator meets, photograph the dashboard, and hold what it says against the clients' counts.
+"""scripts/screenshots: bring about what an operator meets, photograph the dashboard, compare it with clients' counts.
 
 Load, a reload of an app that starts slowly, a stuck worker, a crash loop. Writes docs/dashboard-*.png and prints what
 `aeros top` shows at the same moments.
@@ -86,7 +86,8 @@ class Scene:
         eventually(lambda: self.shown("#fleet .worker h3"), 20, "the fleet on the page")
 
     def shown(self, selector: str) -> str:
-        return str(self.page.value(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText).join('\\n')"))
+        texts = f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText)"
+        return str(self.page.value(f"{texts}.join('\\n')"))
 
     def take(self, name: str) -> None:
         path = REPOSITORY / "docs" / f"dashboard-{name}.png"
@@ -167,7 +168,9 @@ def looping(scene: Scene) -> None:
 def totals(scene: Scene, tally: Tally) -> None:
     """What was counted on both sides."""
     status: dict[str, Any] = scene.server.status().to_dict()
-    print(f"\nclients: {tally.ok} answers, {len(tally.failures)} failures; server: {status['totals']['requests']} requests")
+    print(
+        f"\nclients: {tally.ok} answers, {len(tally.failures)} failures; server: {status['totals']['requests']} requests"
+    )
 
 
 def main() -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from aeros.core.accept_queue import accept_queue
 from aeros.core.listener import Listener
 from aeros.core.scoreboard import MAX_QUEUES, Scoreboard
-from aeros.core.accept_queue import accept_queue
 from aeros.supervisor.queues import publish_queues
 from tests.helpers.conditions import eventually
 

@@ -11,6 +11,7 @@ import pytest
 from aeros.core.scoreboard import CONNECTIONS, CONNECTIONS_TOTAL, HEARTBEAT, PENDING, Scoreboard
 from aeros.worker.fairness import DISTRUST_S, PATIENCE_S, SLACK_PER, STUCK_S, Turn
 
+
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -65,7 +66,7 @@ def test_a_burst_ends_even_in_whatever_order_they_ask(clock: Clock, workers: int
         asked += 1
         # The first asks twice as often as each of the others.
         number = asked % (workers + 1) % workers
-        taken = min(left, 32, turns[number].allowance(lambda: left))
+        taken = min(left, 32, turns[number].allowance(lambda left=left: left))
         cells[number][CONNECTIONS] += taken
         left -= taken
         assert asked < 100 * workers
