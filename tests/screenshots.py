@@ -168,9 +168,8 @@ def looping(scene: Scene) -> None:
 def totals(scene: Scene, tally: Tally) -> None:
     """What was counted on both sides."""
     status: dict[str, Any] = scene.server.status().to_dict()
-    print(
-        f"\nclients: {tally.ok} answers, {len(tally.failures)} failures; server: {status['totals']['requests']} requests"
-    )
+    counted = status["totals"]["requests"]
+    print(f"\nclients: {tally.ok} answers, {len(tally.failures)} failures; server: {counted} requests")
 
 
 def main() -> int:
