@@ -17,7 +17,7 @@ import gc
 import sys
 import types
 from collections import deque
-from collections.abc import Collection, Set
+from collections.abc import Callable, Collection, Set
 from enum import EnumMeta
 from itertools import chain, compress, repeat
 from operator import attrgetter, is_, rshift, setitem
@@ -101,5 +101,6 @@ def _immortalise(things: Collection[object]) -> int:
     counts = memoryview((_COUNT * _ADDRESSES).from_address(0)).cast("B").cast("I")
     immortal = _COUNT.from_address(id(None)).value
     places = map(rshift, map(id, things), repeat(2))
-    deque(map(setitem, repeat(counts), places, repeat(immortal)), maxlen=0)
+    write: Callable[[Any, int, int], None] = setitem
+    deque(map(write, repeat(counts), places, repeat(immortal)), maxlen=0)
     return len(things)
