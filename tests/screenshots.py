@@ -160,7 +160,7 @@ def looping(scene: Scene) -> None:
     (scene.server.cwd / "broken").touch()
     for pid in scene.server.ready_pids():
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: any(worker.state == "failed" for worker in scene.server.workers()), 90, "given up")
+    scene.server.wait_log("given up after repeated failures", 120, count=2)
     time.sleep(2)
     scene.take("crash-loop")
 

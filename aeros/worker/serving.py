@@ -22,6 +22,7 @@ from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 from ..core.certificates import load
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic, show_duration
+from ..core.handshakes import begin_no_more
 from ..core.logs import LineLog
 from ..core.messages import (
     Accepting,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from .proxy_protocol import ProxyHeaders
     from .quic import QuicServers
 
+#: A handshake under way has ended by then, also on a busy machine. Who begins one meanwhile waits a second, and is refused.
+_HANDSHAKE_S = 0.01
 #: When the drain time is over, what is still open is cancelled and gets this long to take note.
 _CANCEL_GRACE_S = 0.5
 
@@ -233,6 +236,8 @@ class Serving:
         bound_s = retire.drain_timeout_s if retire else self._config.graceful_timeout / 2
         stopping = reason in ("stop", "orphaned")
         last_call = self._lane.farewell
+        if stopping and last_call:
+            await self._end_handshakes()
         acceptor.stop()
         if stopping:
             # These clients have been told by the kernel that they are connected; nobody else will serve them.
@@ -240,7 +245,7 @@ class Serving:
             for item in self._listeners:
                 # Zygotes have copies still, and who connects until the last is closed would be told that it worked, and
                 # then be reset. Only after a last call: it says that nobody else is to have the listener after us.
-                if last_call and item.kind != "quic" and not item.bind.startswith("fd://"):
+                if last_call and _is_ours(item):
                     with contextlib.suppress(OSError):  # another worker has done so
                         item.sock.shutdown(socket.SHUT_RD)
                 item.sock.close()
@@ -259,6 +264,12 @@ class Serving:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_GRACE_S):
                     await self._lane.drained()
+
+    async def _end_handshakes(self) -> None:
+        """Have nobody told that he is connected once the last connection is accepted."""
+        ended = [begin_no_more(item.sock) for item in self._listeners if _is_ours(item)]
+        if any(ended):
+            await asyncio.sleep(_HANDSHAKE_S)
 
     def _with_state(self, wrapped: Any) -> Any:
         """Let the connections have the state dict of the lifespan, which Hypercorn keeps to itself."""
@@ -344,3 +355,8 @@ class Serving:
             reason, text, logged = self._startup_failure() or (reason, text, logged)
         self._send(Failed(stage, clip(reason, 2000), clip(text), logged))
         return 3 if stage == "startup" else 1
+
+
+def _is_ours(listener: Listener) -> bool:
+    """Whether it is a TCP or Unix listener that nobody has after us: those of an activation are systemd's."""
+    return listener.kind != "quic" and not listener.bind.startswith("fd://")

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection, Refused, get
-from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet
+from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet, Outcome
 from tests.helpers.serverproc import ServerProcess
 
 DELAY_S = 1.5
@@ -53,6 +53,17 @@ def test_nothing_is_lost_before_the_listener_closes(serve: Serve) -> None:
     assert not early, early[:5]
     assert sum(record.begun > begun for record in tally.records) > 50
     assert server.wait_exit() == 0
+
+
+def test_nobody_is_connected_and_then_reset_when_the_listener_closes(serve: Serve) -> None:
+    """A balancer tries the next instance where one refuses; a POST it has sent to one that resets it cannot send again."""
+    server = serve("full", "-w", "2", "--drain-delay", "0.3s").ready(2)
+    with Load(server.address, [NewConnectionGet] * 6, pause_s=0) as tally:
+        eventually(lambda: tally.ok > 100, 20, "some answers")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait_exit() == 0
+        eventually(lambda: bool(tally.failures), 10, "somebody is refused")
+    assert {record.outcome for record in tally.failures} == {Outcome.REFUSED}, tally.summary()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
