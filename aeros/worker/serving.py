@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .proxy_protocol import ProxyHeaders
     from .quic import QuicServers
 
-#: A handshake under way has ended by then, also on a busy machine. Who begins one meanwhile waits a second, and is refused.
+#: A handshake under way has ended by then, also on a busy machine. Who begins one meanwhile is refused after a second.
 _HANDSHAKE_S = 0.01
 #: When the drain time is over, what is still open is cancelled and gets this long to take note.
 _CANCEL_GRACE_S = 0.5

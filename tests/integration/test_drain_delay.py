@@ -56,7 +56,7 @@ def test_nothing_is_lost_before_the_listener_closes(serve: Serve) -> None:
 
 
 def test_nobody_is_connected_and_then_reset_when_the_listener_closes(serve: Serve) -> None:
-    """A balancer tries the next instance where one refuses; a POST it has sent to one that resets it cannot send again."""
+    """A balancer tries the next instance where one refuses; a POST that was reset it cannot send again."""
     server = serve("full", "-w", "2", "--drain-delay", "0.3s").ready(2)
     with Load(server.address, [NewConnectionGet] * 6, pause_s=0) as tally:
         eventually(lambda: tally.ok > 100, 20, "some answers")
