@@ -84,6 +84,7 @@ class Scene:
     def watch(self, *, dark: bool = False) -> None:
         self.page.open(self.admin + "/", dark=dark)
         eventually(lambda: self.shown("#fleet .worker h3"), 20, "the fleet on the page")
+        self.page.complaints.clear()  # of the page before, whose server has ended
 
     def shown(self, selector: str) -> str:
         texts = f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText)"
