@@ -190,16 +190,14 @@ class Acceptor:
 
     def _connect_plainly(self, connection: socket.socket) -> None:
         """Connect where that waits for one thing only, that the loop has called `connection_made`: without a task."""
+        # Right before `connection_made`, which counts it: never does it count twice for others who look.
+        self._loop.call_soon(self._pending, -1)
         steps = self._loop.connect_accepted_socket(self._factory, connection)
         try:
             made = steps.send(None)
         except OSError:
             connection.close()
-            self._pending(-1)
             return
-
-        # Right behind `connection_made`, which counts it: a turn later it would have counted twice for all that time.
-        self._loop.call_soon(self._pending, -1)
 
         def finish(made: asyncio.Future[None]) -> None:
             self._settling.discard(made)
