@@ -6,7 +6,8 @@ import contextlib
 import ctypes
 import socket
 import struct
-import sys
+
+from .accept_queue import accept_queue
 
 _SO_ATTACH_FILTER = 26
 # Instructions of the classic packet filter (linux/filter.h): code, jump if true, jump if false, operand.
@@ -28,7 +29,7 @@ def begin_no_more(sock: socket.socket) -> bool:
     then reset: a request it has sent by then cannot be sent again. Like this it is not answered, tries again after a
     second, and is refused. Handshakes under way end as they would. There is no way back.
     """
-    if sys.platform != "linux" or sock.family == socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+    if accept_queue(sock) is None:  # no TCP socket of Linux
         return False
     program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
     with contextlib.suppress(OSError):

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Set
 from enum import EnumMeta
 from itertools import chain, compress, repeat
-from operator import attrgetter, is_, rshift, setitem
+from operator import attrgetter, rshift, setitem
 from re import Pattern
 from typing import Any
 
@@ -75,9 +75,9 @@ def immortalise_program() -> int:
     present = set(kinds)
     classes = {kind for kind in present if issubclass(kind, type)}
     wanted = _PROGRAM | classes | {kind for kind in present if isinstance(kind, EnumMeta)}
-    functions = list(compress(known, map(is_, kinds, repeat(types.FunctionType))))
-    places = list(compress(known, map({types.ModuleType, *classes}.__contains__, kinds)))
-    done = _immortalise(list(compress(known, map(wanted.__contains__, kinds))))
+    functions = _of(known, {types.FunctionType}, kinds)
+    places = _of(known, {types.ModuleType, *classes}, kinds)
+    done = _immortalise(_of(known, wanted, kinds))
     # What a look-up goes through: the namespaces of modules and classes, the order of bases.
     parts = _of(gc.get_referents(*places), _NAMESPACES)
     done += _immortalise(parts) + _immortalise(_of(gc.get_referents(*parts), _PLAIN))
@@ -92,9 +92,9 @@ def immortalise_program() -> int:
     return done
 
 
-def _of(things: list[object], kinds: Set[type]) -> list[Any]:
-    """Return those of these types."""
-    return list(compress(things, map(kinds.__contains__, map(type, things))))
+def _of(things: list[object], wanted: Set[type], kinds: list[type] | None = None) -> list[Any]:
+    """Return those of the types that are wanted. kinds: their types, where these are known."""
+    return list(compress(things, map(wanted.__contains__, kinds or map(type, things))))
 
 
 def _immortalise(things: Collection[object]) -> int:

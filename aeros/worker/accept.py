@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core.accept_queue import accept_queue, tells_accept_queue
+from ..core.accept_queue import accept_queue
 from .fairness import Turn
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Acceptor:
         self._listeners = list(listeners)
         self._kinds = {sock: (int(sock.family), int(sock.type), sock.proto) for sock, _ in listeners}
         # How many wait at these is only found out by accepting them.
-        self._blind = {sock for sock, _ in listeners if not tells_accept_queue(sock)}
+        self._blind = {sock for sock, _ in listeners if accept_queue(sock) is None}
         self._factory = factory
         self._turn = turn
         self._pending = pending
@@ -137,8 +137,8 @@ class Acceptor:
 
     def _allowance(self, sock: socket.socket) -> int:
         def queue() -> int:
-            # The loop says that there is one.
-            return (accept_queue(sock) or (1, 0))[0] or 1
+            length, _ = (0, 0) if sock in self._blind else accept_queue(sock) or (0, 0)
+            return length or 1  # the loop says that there is one
 
         return queue() if self._turn is None else self._turn.allowance(queue)
 
