@@ -52,21 +52,21 @@ class Allowance:
         self._left: dict[int, float] = {}
         self._then: dict[int, float] = {}
 
-    def spend(self, kind: int) -> bool:
-        """Tell whether one more frame of a kind in ALLOWANCES is allowed."""
+    def spend(self, kind: int, count: int = 1) -> bool:
+        """Tell whether one more frame of a kind in ALLOWANCES is allowed. count: as how many it counts."""
         at_once, per_second = ALLOWANCES[kind]
         left = self._left.get(kind, at_once)
-        if left < 1:
+        if left < count:
             now = self._clock()
             then = self._then.get(kind)
             self._then[kind] = now
             left = min(at_once, left + (now - then) * per_second) if then is not None else left
-            if left < 1:
+            if left < count:
                 self._left[kind] = left
                 return False
         elif kind not in self._then:
             self._then[kind] = self._clock()
-        self._left[kind] = left - 1
+        self._left[kind] = left - count
         return True
 
 

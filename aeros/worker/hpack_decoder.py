@@ -8,7 +8,7 @@ from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
-from .http2_frames import COMPRESSION_ERROR, ConnectionFault
+from .http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
 
 Field = tuple[bytes, bytes]
 
@@ -16,6 +16,12 @@ TABLE_SIZE = 4096
 """Of the dynamic table, as RFC 7541 counts; the default, which is not changed by our SETTINGS."""
 
 STATIC: tuple[Field, ...] = ((b"", b""), *((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE))
+
+EXCESS_MAX = 1 << 16
+"""Bytes by which the fields of a block may be too large, to be read for what they do to the table all the same.
+
+A byte of a block can name an entry of the table: 16 KB can mean 64 MB of fields, and take 10 ms to read.
+"""
 
 _STATIC_SIZE = len(STATIC) - 1
 _FIELD_OVERHEAD = 32  # RFC 7541, section 4.1
@@ -44,7 +50,7 @@ class Decoder:
     def decode(self, block: bytes, limit: int) -> list[Field]:
         """Return the fields of a block. limit: of their sizes together.
 
-        Raises ConnectionFault for what cannot be read, FieldsTooLargeError beyond the limit.
+        Raises ConnectionFault for what cannot be read or is out of all proportion, FieldsTooLargeError beyond the limit.
         """
         try:
             return self._decode(block, limit)
@@ -56,7 +62,10 @@ class Decoder:
         entries = self._entries
         total = position = 0
         end = len(block)
+        most = limit + EXCESS_MAX
         while position < end:
+            if total > most:
+                raise ConnectionFault(ENHANCE_YOUR_CALM, "fields far too large")
             first = block[position]
             if first & 0x80:
                 index, position = _integer(block, position, 0x7F)

@@ -90,6 +90,9 @@ A browser that leaves a page resets all of its streams, and at once asks for the
 LINGER_S = 2.0
 """As with HTTP/1: how long what a client still sends is dropped, so that it can read why it is let go."""
 
+MANY_FIELDS = 10
+"""As so many resets counts a header block that was too large."""
+
 ENDED, RESET_BY_CLIENT, RESET_BY_US = range(3)
 
 
@@ -278,8 +281,8 @@ class HTTP2Connection(asyncio.Protocol):
                 return size
         return position
 
-    def _spend(self, kind: int) -> None:
-        if not self._allowance.spend(kind):
+    def _spend(self, kind: int, count: int = 1) -> None:
+        if not self._allowance.spend(kind, count):
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames of a kind")
 
     # Header blocks
@@ -328,7 +331,9 @@ class HTTP2Connection(asyncio.Protocol):
                 return
             last = self.departure.last_stream
             if last is not None and stream_id > last:
-                self._read_fields(block)  # the client opens it anew elsewhere: it was told
+                # The client opens it anew elsewhere: it was told.
+                self._spend(RST_STREAM)
+                self._read_fields(block)
                 return
             self.highest = stream_id
             self._on_request(stream_id, self._read_request(block), bool(flags & END_STREAM))
@@ -444,7 +449,8 @@ class HTTP2Connection(asyncio.Protocol):
 
     def _answer(self, stream_id: int, status: int, end: bool) -> None:
         """Answer a request that does not come to the app."""
-        self._spend(RST_STREAM)  # costs us what a reset does
+        # It costs us what a reset does, or reading thousands of fields.
+        self._spend(RST_STREAM, MANY_FIELDS if status == 431 else 1)
         if stream_id in self.streams or stream_id < self.highest:
             self._on_fault(stream_id, PROTOCOL_ERROR)
             return

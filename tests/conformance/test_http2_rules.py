@@ -52,6 +52,8 @@ def fields(*pairs: tuple[str, str]) -> bytes:
     return headers(block(*pairs))
 
 
+# One entry of 4000 bytes in the table, which a byte each names.
+ENTRY = b"\x40\x01a\x7f\x81\x1e" + b"x" * 3968
 GOOD = ((":method", "GET"), (":scheme", "http"), (":path", "/text"), (":authority", "a"))
 
 #: name → (frames, outcome). Stream errors are "reset", connection errors "goaway".
@@ -250,6 +252,11 @@ CASES: dict[str, tuple[bytes, str]] = {
         f"goaway {CALM}",
     ),
     "malformed without end": (b"".join(get(i, "/", ("A", "b")) for i in range(1, 800, 2)), f"goaway {CALM}"),
+    "bomb of references": (headers(request() + ENTRY + b"\xbe" * 12000), f"goaway {CALM}"),
+    "large blocks without end": (
+        headers(request() + ENTRY) + b"".join(headers(request() + b"\xbe" * 20, i) for i in range(3, 100, 2)),
+        f"goaway {CALM}",
+    ),
     "refused without end": (b"".join(post(i, path="/slow") for i in range(1, 1000, 2)), f"goaway {CALM}"),
 }
 
@@ -386,10 +393,9 @@ def test_a_bomb_of_references_costs_no_memory() -> None:
     async def check() -> None:
         async with served(asgi_app) as server:
             client = await Client.connect(server)
-            big = b"\x40\x01a\x7f\x81\x1e" + b"x" * 3968
-            client.send(headers(request() + big, 1))
+            client.send(headers(request() + ENTRY, 1))
             assert (await client.answer(1)).status == 200
-            client.send(headers(request() + b"\xbe" * 16000, 3))
+            client.send(headers(request() + b"\xbe" * 20, 3))
             assert (await client.answer(3)).status == 431
             client.send(get(5))
             assert (await client.answer(5)).status == 200

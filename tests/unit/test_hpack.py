@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aeros.worker.hpack_decoder import TABLE_SIZE, Decoder, FieldsTooLargeError
 from aeros.worker.hpack_encoder import NO_TABLE, UNSIZED, CommonFields, encode, response_block, trailers_block
 from aeros.worker.http1_response import ResponseError
-from aeros.worker.http2_frames import COMPRESSION_ERROR, ConnectionFault
+from aeros.worker.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
 
 NAMES = st.sampled_from([b":path", b":method", b"cookie", b"x-a", b"x-b", b"content-length", b"a" * 200])
 VALUES = st.one_of(st.sampled_from([b"GET", b"/", b"", b"v" * 5000]), st.binary(max_size=300))
@@ -53,6 +53,16 @@ def test_fields_beyond_the_limit_still_change_the_table() -> None:
     with pytest.raises(FieldsTooLargeError):
         decoder.decode(encoder.encode([(b"x-a", b"b" * 100), (b"x-c", b"d")]), 100)
     assert decoder.decode(encoder.encode([(b"x-c", b"d")]), 100) == [(b"x-c", b"d")]
+
+
+def test_fields_out_of_all_proportion_end_the_connection() -> None:
+    decoder = Decoder()
+    decoder.decode(b"\x40\x01a\x7f\x81\x1e" + b"x" * 3968, 5000)
+    with pytest.raises(FieldsTooLargeError):
+        decoder.decode(b"\xbe" * 17, 5000)
+    with pytest.raises(ConnectionFault) as caught:
+        decoder.decode(b"\xbe" * 16000, 5000)
+    assert caught.value.code == ENHANCE_YOUR_CALM
 
 
 def test_changes_tell_whether_the_same_bytes_mean_the_same() -> None:
