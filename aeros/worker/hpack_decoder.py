@@ -50,7 +50,7 @@ class Decoder:
     def decode(self, block: bytes, limit: int) -> list[Field]:
         """Return the fields of a block. limit: of their sizes together.
 
-        Raises ConnectionFault for what cannot be read or is out of all proportion, FieldsTooLargeError beyond the limit.
+        Raises FieldsTooLargeError beyond the limit, ConnectionFault far beyond it and for what cannot be read.
         """
         try:
             return self._decode(block, limit)
