@@ -28,8 +28,8 @@ from .core.scoreboard import Scoreboard
 from .options import Options
 from .worker import context
 
-#: So often that CPython has specialised the bytecode (8 calls in 3.11, fewer later) and filled every cache behind it.
-_PASSES = 9
+#: So often that CPython has specialised the bytecode and filled every cache behind it.
+_PASSES = 3 if sys.version_info >= (3, 12) else 9
 #: A page that is slow is not asked again and again for that.
 _REPEAT_FOR_S = 0.5
 _ANSWER_TIMEOUT_S = 10.0
