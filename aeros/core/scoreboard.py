@@ -178,7 +178,8 @@ class Scoreboard:
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         self._map = mmap.mmap(fd, size, access=access)
         self._bytes = memoryview(self._map)
-        self._header = self._bytes[:_PAGE].cast("Q")
+        self._words = self._bytes.cast("Q")
+        self._header = self._words[: _PAGE // 8]
         if self._header[_H_MAGIC] != _MAGIC:
             raise ValueError("not a scoreboard of this version of Aeros")
         self.cells = int(self._header[_H_CELLS])
@@ -196,6 +197,10 @@ class Scoreboard:
         """Return cell `index` (0-based)."""
         start = _CELLS_OFFSET + index * _CELL_BYTES
         return Cell(self._bytes[start : start + _CELL_BYTES])
+
+    def heartbeat_s(self, index: int) -> float:
+        """Return when the loop of the worker in cell `index` last turned; monotonic, and cheap: asked once a second."""
+        return self._words[(_CELLS_OFFSET + index * _CELL_BYTES) // 8 + HEARTBEAT] / 1e9
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Publish what the server says of itself. Supervisor only. Odd sequence numbers mean: being written."""
@@ -274,6 +279,7 @@ class Scoreboard:
     def close(self) -> None:
         """Give up the mapping. Cells handed out keep it mapped until they are gone."""
         self._header.release()
+        self._words.release()
         self._bytes.release()
         with contextlib.suppress(BufferError):
             self._map.close()

@@ -107,29 +107,36 @@ def reconcile(fleet: Fleet, target: Target, now: float) -> list[Action]:
 
 def overdue(fleet: Fleet, policy: Policy, now: float) -> list[KillWorker]:
     """Return the workers whose time is up, and for which of the deadlines. now: monotonic seconds."""
-    kills = []
-    for worker in fleet.workers.values():
-        deadline, reason = deadline_of(worker, policy)
-        if deadline is not None and now >= deadline:
-            kills.append(KillWorker(worker.ident, reason, dump=worker.state is not WorkerState.KILLING))
-    return kills
+    return [
+        KillWorker(worker.ident, _reason_to_kill(worker, policy), dump=worker.state is not WorkerState.KILLING)
+        for worker in fleet.workers.values()
+        if (deadline := deadline_of(worker, policy)) is not None and now >= deadline
+    ]
 
 
-def deadline_of(worker: Worker, policy: Policy) -> tuple[float | None, str]:
-    """Return when the worker's present state must have ended, and what to call it when it has not."""
+def deadline_of(worker: Worker, policy: Policy) -> float | None:
+    """Return when the worker's present state must have ended."""
+    state = worker.state
+    if state is WorkerState.READY:
+        return worker.heartbeat_at + policy.worker_timeout_s if policy.worker_timeout_s else None
+    if state is WorkerState.STARTING:
+        return worker.spawned_at + policy.boot_timeout_s + BOOT_MARGIN_S
+    if state is WorkerState.DRAINING:
+        return worker.drain_deadline
+    if state is WorkerState.KILLING:
+        return worker.killed_at + KILL_REPEAT_S
+    return None
+
+
+def _reason_to_kill(worker: Worker, policy: Policy) -> str:
+    """Return what to call it that the worker's present state has not ended in time."""
+    if worker.state is WorkerState.READY:
+        return f"its event loop made no progress for {show_duration(policy.worker_timeout_s)}"
     if worker.state is WorkerState.STARTING:
-        return (
-            worker.spawned_at + policy.boot_timeout_s + BOOT_MARGIN_S,
-            f"not ready {show_duration(policy.boot_timeout_s)} after its fork",
-        )
-    if worker.state is WorkerState.READY and policy.worker_timeout_s:
-        reason = f"its event loop made no progress for {show_duration(policy.worker_timeout_s)}"
-        return worker.heartbeat_at + policy.worker_timeout_s, reason
+        return f"not ready {show_duration(policy.boot_timeout_s)} after its fork"
     if worker.state is WorkerState.DRAINING:
-        return worker.drain_deadline, "still there when its time to drain and shut down was over"
-    if worker.state is WorkerState.KILLING:
-        return worker.killed_at + KILL_REPEAT_S, worker.killed
-    return None, ""
+        return "still there when its time to drain and shut down was over"
+    return worker.killed
 
 
 def rolled(fleet: Fleet, target: Target, now: float) -> bool:
@@ -155,7 +162,7 @@ def next_wake(fleet: Fleet, target: Target, policy: Policy, now: float) -> float
         if slot.state in (SlotState.BACKOFF, SlotState.FAILED) and slot.index < target.workers
     ]
     times.append(target.pilot_until)
-    times += [deadline for worker in fleet.workers.values() if (deadline := deadline_of(worker, policy)[0]) is not None]
+    times += [deadline for worker in fleet.workers.values() if (deadline := deadline_of(worker, policy)) is not None]
     return min((at for at in times if at > now), default=None)
 
 

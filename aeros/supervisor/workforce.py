@@ -35,7 +35,7 @@ from ..core.messages import (
     clip,
 )
 from ..core.process import DUMP_SIGNAL, descends_from, describe_exit, reap, send_signal
-from ..core.scoreboard import HEARTBEAT, anonymous_file
+from ..core.scoreboard import anonymous_file
 from ..errors import StateError
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
 from .fleet import Slot, Worker
@@ -282,7 +282,7 @@ class Workforce:
         for worker in self._fleet.workers.values():
             if worker.state is not WorkerState.READY:
                 continue
-            beat = self._office.scoreboard.cell(worker.cell).words[HEARTBEAT] / 1e9
+            beat = self._office.scoreboard.heartbeat_s(worker.cell)
             worker.heartbeat_at = max(beat, self._heartbeat_floor, worker.ready_at)
             self._watch.look(worker, now)
             if worker.recycle:
