@@ -53,6 +53,10 @@ prepare() {
     "$venv/bin/python" -m compileall -q aeros
 }
 
+# What the tests are run with where nothing is said. Three processes for two cores: most tests wait for servers most of
+# the time. A file's tests stay together.
+test_arguments=(-m "not slow" -n 3 --dist loadfile)
+
 # Debian's packages of the programs some tests run a server behind or beside (tests/helpers/programs.py looks for them).
 test_packages="nginx haproxy chromium systemd slowhttptest"
 
