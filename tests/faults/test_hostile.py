@@ -156,7 +156,7 @@ def test_clients_that_read_nothing(serve: Serve, report: Report) -> None:
     text += "    return {'pid': os.getpid(), 'generation': 1, 'version': 'v1'}\n"
     text += "DATA = b'x' * 20_000_000\n@app.get('/big')\nasync def big():\n    return DATA\n"
     text += "app.start(sys.argv[1:])\n"
-    server = serve(text, "-w", "1", "--write-timeout", "1s").ready()
+    server = serve(text, "-w", "1", "--http", "lane", "--write-timeout", "1s").ready()
     with siege(server, report, 600 * MIB):
         socks = [connect(server, 4096) for _ in range(20)]
         for sock in socks:

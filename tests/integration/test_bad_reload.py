@@ -34,7 +34,7 @@ ENDLESS = ("endless loop at import", "before_serving hangs")
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_broken_code_keeps_the_old_workers_and_tells_why(serve: Serve, tmp_path: Path, kind: str) -> None:
-    patience = ["--boot-timeout", "4"] if kind in ENDLESS else []
+    patience = ["--boot-timeout", "6"] if kind in ENDLESS else []
     server = serve("full", "-w", "2", *patience).ready(2)
     server.expect(
         "reload", "generation", "gen=2", "gen=3", "Traceback", "zygote", "Error", "lifespan", "boot", "ended", "Fatal"
