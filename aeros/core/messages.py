@@ -369,7 +369,7 @@ class Greeting(Message):
 
 @record
 class Command(Message):
-    """Do something. verb: reload, upgrade, scale, restart, stop, …; arguments: see `Supervisor.obey`."""
+    """Do something. verb: reload, upgrade, scale, restart, stop, …; arguments: see `supervisor.commands`."""
 
     request: int
     verb: str

@@ -62,11 +62,15 @@ class _Client:
     unanswered: int = 0
 
 
+#: An answer, or why there is none; called once, now or later.
+Reply = Callable[[dict[str, Any] | AerosError], None]
+
+
 class Commands(Protocol):
     """Who obeys."""
 
-    def obey(self, verb: str, arguments: dict[str, Any], reply: Callable[[dict[str, Any] | AerosError], None]) -> None:
-        """Do `verb`; `reply` is called once, now or later."""
+    def obey(self, verb: str, arguments: dict[str, Any], reply: Reply) -> None:
+        """Do `verb`, then `reply`."""
 
 
 def runtime_directory() -> Path:

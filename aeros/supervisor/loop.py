@@ -21,11 +21,12 @@ from ..core.exitcodes import ExitCode
 from ..core.messages import MISBEHAVIOURS
 from ..core.record import as_dict
 from ..core.scoreboard import MAX_WORKERS, heartbeat_every_s
-from ..errors import AerosError, AppLoadError, OptionsError, ReloadFailed, ServerStopped, StateError, UpgradeFailed
+from ..errors import AerosError, AppLoadError, OptionsError, ServerStopped, StateError
 from ..status import Upgraded
 from ..titles import Title
 from .admin import AdminChild
-from .control import ControlLine
+from .commands import CommandHandler
+from .control import ControlLine, Reply
 from .fleet import Worker
 from .generations import PILOT_S, Generations
 from .ledger import Accounts
@@ -47,7 +48,7 @@ from .reconcile import (
     overdue,
     reconcile,
 )
-from .reload import ReloadRecord, Waiter
+from .reload import Waiter
 from .succession import Succession
 from .upgrade import Estate, Upgrade
 from .upgrade import Waiter as UpgradeWaiter
@@ -59,11 +60,6 @@ _TICK_S = 1.0
 _REFUSED_S = 1.0
 #: With no worker at all there is nothing to look at.
 _IDLE_TICK_S = 60.0
-
-#: Three years: JSON's numbers know no bounds, clocks do.
-_LONGEST_S = 1e8
-
-Reply = Callable[[dict[str, Any] | AerosError], None]
 
 
 class Supervisor:
@@ -106,10 +102,10 @@ class Supervisor:
         self._started_at = wall_time()
         self._start_failure: tuple[str, str] | None = None
         self._ready_waiters: list[Callable[[AerosError | None], None]] = []
-        self._stop_waiters: list[Reply] = []
+        self._stop_waiters: list[Callable[[ExitCode], None]] = []
         #: Whether this supervisor is the server, or still to succeed another.
         self._settled = succession is None
-        self._settle_waiters: list[Reply] = []
+        self._settle_waiters: list[Callable[[], None]] = []
         self._foreign_children: frozenset[int] = frozenset()
 
     # --- life ------------------------------------------------------------------------------------------------
@@ -120,7 +116,7 @@ class Supervisor:
         office = self.office
         office.open()
         self._foreign_children = frozenset(foreign_children)
-        self.control = ControlLine(self, office.scoreboard.read_only_fd, office.log)
+        self.control = ControlLine(CommandHandler(self), office.scoreboard.read_only_fd, office.log)
         if self._succession is None:
             self.control.open(self._control_where)
         else:
@@ -226,8 +222,8 @@ class Supervisor:
 
     def _close(self) -> None:
         self.upgrade.conclude()
-        for reply in self._stop_waiters:
-            reply({"exit_code": int(self.office.exit_code)})
+        for told in self._stop_waiters:
+            told(self.office.exit_code)
         for waiter in self._ready_waiters:
             waiter(self._why_never_ready())
         self.office.dirty = True
@@ -244,55 +240,6 @@ class Supervisor:
         close_all(self.office.listeners)
 
     # --- what others may ask ---------------------------------------------------------------------------------
-
-    def obey(self, verb: str, arguments: dict[str, Any], reply: Reply) -> None:
-        """Do what a control client asks; see `control.Commands`."""
-        office = self.office
-        try:
-            match verb:
-                case "reload":
-                    self.reload(self._reload_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
-                case "upgrade":
-                    self.begin_upgrade(_upgrade_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
-                case "upgrade_with":  # not a new argument of the above: an older supervisor would not see it
-                    others, timeout_s = _texts(arguments, "arguments"), _seconds(arguments, "timeout_s")
-                    self.begin_upgrade(_upgrade_waiter(reply), timeout_s, "by command", others)
-                case "scale":
-                    self.scale(_whole(arguments, "workers"))
-                    self._when_ready(lambda error: reply(error or {"workers": self.office.target.workers}))
-                case "restart":
-                    slot = arguments.get("slot")
-                    reply({"slots": self.restart(None if slot is None else _whole(arguments, "slot"))})
-                case "stack":
-                    self.stack(_whole(arguments, "slot"), reply)
-                case "stop":
-                    self._stop_waiters.append(reply)
-                    self.stop("now" if arguments.get("now") else "graceful", "asked to stop", delayed=True)
-                case "wait_ready":
-                    self._when_ready(lambda error: reply(error or {}))
-                case "wait_settled":
-                    if self.admin is not None:
-                        self.admin.up = True
-                        office.poke()
-                    if self._settled:
-                        reply({})
-                    else:
-                        self._settle_waiters.append(reply)
-                case "debug":
-                    self.debug(_whole(arguments, "slot"), str(arguments.get("how")), _seconds(arguments, "seconds"))
-                    reply({})
-                case "logs":
-                    after, most = (_maybe_whole(arguments, name) for name in ("after", "most"))
-                    office.recent.ask(after, most, bool(arguments.get("wait")), reply)
-                case "ping":
-                    reply({})
-                case "reopen":
-                    self.reopen_logs()
-                    reply({})
-                case _:
-                    reply(StateError(f"there is no command {verb[:80]!r}"))
-        except AerosError as error:
-            reply(error)
 
     def stop(self, how: str, why: str, *, delayed: bool = False) -> None:
         """Begin to end: "graceful" or "now". A stronger request overrides a weaker one, the same is ignored.
@@ -472,9 +419,21 @@ class Supervisor:
         waiters, self._ready_waiters = self._ready_waiters, []
         office.answers += [partial(waiter, None) for waiter in waiters]
 
-    def _when_ready(self, call: Callable[[AerosError | None], None]) -> None:
+    def when_ready(self, call: Callable[[AerosError | None], None]) -> None:
+        """Call back once all workers are ready, with None, or with why they never will be."""
         self._ready_waiters.append(call)
         self.office.poke()
+
+    def when_settled(self, call: Callable[[], None]) -> None:
+        """Call back once this supervisor is the server, and not still to succeed another."""
+        if self._settled:
+            call()
+        else:
+            self._settle_waiters.append(call)
+
+    def when_stopped(self, call: Callable[[ExitCode], None]) -> None:
+        """Call back with the exit code as the last thing before the end."""
+        self._stop_waiters.append(call)
 
     def _on_loss(self, worker: Worker, what: str) -> None:
         """A worker ended that nobody had told to."""
@@ -528,8 +487,8 @@ class Supervisor:
         self._inherited = accounts
         self.upgrade.last = record
         self._settled = True
-        for reply in self._settle_waiters:
-            reply({})
+        for waiter in self._settle_waiters:
+            waiter()
         self._settle_waiters = []
         if reload:
             self.generations.request(None, None, "asked for during the upgrade")
@@ -552,20 +511,6 @@ class Supervisor:
         self.office.target.upgraded = True
         self.stop("graceful", f"upgraded to pid {record.pid}")
         return queued
-
-    def _reload_waiter(self, reply: Reply) -> Waiter:
-        def waiter(record: ReloadRecord | None) -> None:
-            upgraded = self.upgrade.last
-            if record is None and self.office.target.upgraded and upgraded is not None:
-                reply(ServerStopped(f"an upgrade came first: the server is pid {upgraded.pid} now, which reloads"))
-            elif record is None:
-                reply(ServerStopped("the server stopped before the reload was done"))
-            elif record.ok:
-                reply(record.to_message())
-            else:
-                reply(ReloadFailed(record.reason, traceback=record.traceback))
-
-        return waiter
 
     def _accounts(self, *, living: bool) -> Accounts:
         """Return all that was counted here and before us. living: by workers that have not ended, too."""
@@ -652,43 +597,6 @@ class Supervisor:
                 if worker.pid
             ],
         }
-
-
-def _upgrade_waiter(reply: Reply) -> UpgradeWaiter:
-    def waiter(record: Upgraded) -> None:
-        if record.ok:
-            reply(as_dict(record))
-        else:
-            reply(UpgradeFailed(record.reason, traceback=record.traceback))
-
-    return waiter
-
-
-def _whole(arguments: dict[str, Any], name: str) -> int:
-    value = arguments.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise OptionsError(f"{name} must be a whole number, not {str(value)[:80]}")
-    return value
-
-
-def _maybe_whole(arguments: dict[str, Any], name: str) -> int | None:
-    return None if arguments.get(name) is None else _whole(arguments, name)
-
-
-def _texts(arguments: dict[str, Any], name: str) -> list[str]:
-    value = arguments.get(name)
-    if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
-        raise OptionsError(f"{name} must be a list of texts without null bytes, not {str(value)[:80]}")
-    return value
-
-
-def _seconds(arguments: dict[str, Any], name: str) -> float | None:
-    value = arguments.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LONGEST_S:
-        raise OptionsError(f"{name} must be a number of seconds above 0, not {str(value)[:80]}")
-    return float(value)
 
 
 def _ended_child() -> int:
