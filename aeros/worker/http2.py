@@ -7,7 +7,7 @@ Nothing here waits: frames are answered as they are read, each request has one t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.inflight import HANDLING, READING
@@ -16,21 +16,19 @@ from .h2_guard import Allowance
 from .hpack_decoder import Decoder, FieldsTooLargeError
 from .hpack_encoder import informational_block, response_block
 from .http1_parser import RequestRefused
+from .http2_control import HANDLERS
 from .http2_departure import Departure
 from .http2_exchange import HTTP2ASGIExchange, HTTP2Exchange
 from .http2_frames import (
-    ACK,
     CONTINUATION,
     DATA,
     ENABLE_CONNECT_PROTOCOL,
-    ENABLE_PUSH,
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_HEAD,
     FRAME_SIZE_ERROR,
-    GOAWAY,
     HAS_PRIORITY,
     HEADERS,
     INITIAL_WINDOW_SIZE,
@@ -39,30 +37,22 @@ from .http2_frames import (
     MAX_HEADER_LIST_SIZE,
     NO_ERROR,
     PADDED,
-    PING,
     PREFACE,
-    PRIORITY,
     PROTOCOL_ERROR,
-    PUSH_PROMISE,
     REFUSED_STREAM,
     RST_STREAM,
     SETTINGS,
-    SETTINGS_ACK,
     STREAM_CLOSED,
     UNKNOWN,
-    WINDOW_MAX,
-    WINDOW_UPDATE,
     ConnectionFault,
     StreamFault,
-    frame,
     goaway,
-    read_settings,
     rst_stream,
     settings,
     unpadded,
     window_update,
 )
-from .http2_output import FRAME_MAX, Output
+from .http2_output import Output
 from .http2_request import HTTP2Head, check_trailers, request_head
 from .http2_stream import WINDOW, Stream
 
@@ -128,7 +118,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._allowance = Allowance(lane.loop.time)
         self._rest = b""
         self._preface = True
-        self._settled = False  # the client's SETTINGS have come
+        self.settled = False  # the client's SETTINGS have come
         self._over = False  # nothing that comes is read any more
         self._receive_window = CONNECTION_WINDOW
         self._owed = 0
@@ -260,7 +250,7 @@ class HTTP2Connection(asyncio.Protocol):
             if length > self._max_frame:
                 raise ConnectionFault(FRAME_SIZE_ERROR, "a frame too large")
             end = position + 9 + length
-            if not self._settled and kind != SETTINGS:
+            if not self.settled and kind != SETTINGS:
                 raise ConnectionFault(PROTOCOL_ERROR, "no SETTINGS at the beginning")
             if self._block is not None and kind != CONTINUATION:
                 raise ConnectionFault(PROTOCOL_ERROR, "a frame within a header block")
@@ -273,15 +263,17 @@ class HTTP2Connection(asyncio.Protocol):
                 self._on_headers(flags, stream_id, payload)
             elif kind == DATA:
                 self._on_data(flags, stream_id, payload)
+            elif kind == CONTINUATION:
+                self._on_continuation(flags, stream_id, payload)
             elif kind < UNKNOWN:
-                _HANDLERS[kind](self, flags, stream_id, payload)
+                HANDLERS[kind](self, flags, stream_id, payload)
             else:
-                self._spend(UNKNOWN)
+                self.spend(UNKNOWN)
             if self._over:
                 return size
         return position
 
-    def _spend(self, kind: int, count: int = 1) -> None:
+    def spend(self, kind: int, count: int = 1) -> None:
         if not self._allowance.spend(kind, count):
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames of a kind")
 
@@ -309,7 +301,7 @@ class HTTP2Connection(asyncio.Protocol):
         block = self._block
         if block is None or stream_id != self._block_stream:
             raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION of nothing")
-        self._spend(CONTINUATION)
+        self.spend(CONTINUATION)
         block += payload
         if len(block) > self._max_list + self._max_frame:
             raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block too large")
@@ -332,7 +324,7 @@ class HTTP2Connection(asyncio.Protocol):
             last = self.departure.last_stream
             if last is not None and stream_id > last:
                 # The client opens it anew elsewhere: it was told.
-                self._spend(RST_STREAM)
+                self.spend(RST_STREAM)
                 self._read_fields(block)
                 return
             self.highest = stream_id
@@ -342,7 +334,7 @@ class HTTP2Connection(asyncio.Protocol):
         except RequestRefused as refused:
             self._answer(stream_id, refused.status, bool(flags & END_STREAM))
         except StreamFault as fault:
-            self._on_fault(stream_id, fault.code)
+            self.stream_fault(stream_id, fault.code)
 
     def _read_fields(self, block: bytes) -> list[tuple[bytes, bytes]]:
         before = self._decoder.changes
@@ -450,9 +442,9 @@ class HTTP2Connection(asyncio.Protocol):
     def _answer(self, stream_id: int, status: int, end: bool) -> None:
         """Answer a request that does not come to the app."""
         # It costs us what a reset does, or reading thousands of fields.
-        self._spend(RST_STREAM, MANY_FIELDS if status == 431 else 1)
+        self.spend(RST_STREAM, MANY_FIELDS if status == 431 else 1)
         if stream_id in self.streams or stream_id < self.highest:
-            self._on_fault(stream_id, PROTOCOL_ERROR)
+            self.stream_fault(stream_id, PROTOCOL_ERROR)
             return
         self.highest = stream_id
         self._remember(stream_id, ENDED if end else RESET_BY_US)
@@ -469,7 +461,7 @@ class HTTP2Connection(asyncio.Protocol):
             raise ConnectionFault(PROTOCOL_ERROR, "DATA on stream 0")
         data = unpadded(payload, flags) if flags & PADDED else payload
         if not data and not flags & END_STREAM:
-            self._spend(DATA)
+            self.spend(DATA)
         self._receive_window -= size
         if self._receive_window < 0:
             raise ConnectionFault(FLOW_CONTROL_ERROR, "more than the connection's window")
@@ -479,11 +471,11 @@ class HTTP2Connection(asyncio.Protocol):
                 raise ConnectionFault(PROTOCOL_ERROR, "DATA on a stream that was not opened")
             self.release(size)
             if self._closed.get(stream_id) != RESET_BY_US:
-                self._on_fault(stream_id, STREAM_CLOSED)
+                self.stream_fault(stream_id, STREAM_CLOSED)
             return
         if stream.remote_closed:
             self.release(size)
-            self._on_fault(stream_id, STREAM_CLOSED)
+            self.stream_fault(stream_id, STREAM_CLOSED)
             return
         stream.receive_window -= size
         consumer = stream.consumer
@@ -502,7 +494,7 @@ class HTTP2Connection(asyncio.Protocol):
             if flags & END_STREAM:
                 self._end_of_body(stream)
         except StreamFault as fault:
-            self._on_fault(stream_id, fault.code)
+            self.stream_fault(stream_id, fault.code)
 
     def _too_large(self, stream: Stream, exchange: HTTP2Exchange) -> None:
         """More of a body came than is allowed: 413, or if the response has begun the stream ends."""
@@ -530,119 +522,19 @@ class HTTP2Connection(asyncio.Protocol):
             self.output.write(window_update(0, self._owed))
             self._owed = 0
 
-    # The other frames
+    # The ends of things
 
-    def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._spend(PRIORITY)
-        if not stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if len(payload) != 5:
-            self._on_fault(stream_id, FRAME_SIZE_ERROR)
-        elif int.from_bytes(payload[:4], "big") & 0x7FFFFFFF == stream_id:
-            self._on_fault(stream_id, PROTOCOL_ERROR)
-
-    def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._spend(RST_STREAM)
-        if len(payload) != 4:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "RST_STREAM of a wrong length")
-        stream = self._stream_of(stream_id)
-        if stream is not None:
-            self._drop(stream, RESET_BY_CLIENT)
-            self._look_if_idle()
-
-    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "SETTINGS on a stream")
-        if flags & ACK:
-            if payload:
-                raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
-            if not self._settled:
-                raise ConnectionFault(PROTOCOL_ERROR, "no SETTINGS at the beginning")
-            self._spend(SETTINGS)
-            return
-        self._spend(SETTINGS)
-        self._settled = True
-        output = self.output
-        for number, value in read_settings(payload):
-            if number == INITIAL_WINDOW_SIZE:
-                if value > WINDOW_MAX:
-                    raise ConnectionFault(FLOW_CONTROL_ERROR, "an initial window too large")
-                change = value - output.initial_window
-                output.initial_window = value
-                for stream in list(self.streams.values()):
-                    try:
-                        output.open_stream_window(stream, change)
-                    except StreamFault as fault:
-                        raise ConnectionFault(fault.code, "an initial window too large") from fault
-            elif number == MAX_FRAME_SIZE:
-                if not 1 << 14 <= value < 1 << 24:
-                    raise ConnectionFault(PROTOCOL_ERROR, "a frame size out of range")
-                output.frame_size = min(value, FRAME_MAX)
-            elif number == ENABLE_PUSH:
-                if value > 1:
-                    raise ConnectionFault(PROTOCOL_ERROR, "ENABLE_PUSH neither 0 nor 1")
-                self.accepts_push = bool(value)
-            elif number == MAX_CONCURRENT_STREAMS:
-                self.push_limit = value
-            elif number == ENABLE_CONNECT_PROTOCOL and value > 1:
-                raise ConnectionFault(PROTOCOL_ERROR, "ENABLE_CONNECT_PROTOCOL neither 0 nor 1")
-        output.write(SETTINGS_ACK)
-
-    def _on_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
-        raise ConnectionFault(PROTOCOL_ERROR, "PUSH_PROMISE from a client")
-
-    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._spend(PING)
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "PING on a stream")
-        if len(payload) != 8:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "PING of a wrong length")
-        if not flags & ACK:
-            self.output.write(frame(PING, ACK, 0, payload))
-
-    def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY too short")
-        self._spend(PING)
-        self.accepts_push = False
-        self.departure.client_leaves()
-
-    def _on_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._spend(WINDOW_UPDATE)
-        if len(payload) != 4:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length")
-        increment = int.from_bytes(payload, "big") & 0x7FFFFFFF
-        if not stream_id:
-            if not increment:
-                raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-            self.output.open_window(increment)
-            return
-        stream = self._stream_of(stream_id)
-        if stream is None:
-            return
-        if not increment:
-            self._on_fault(stream_id, PROTOCOL_ERROR)
-            return
-        try:
-            self.output.open_stream_window(stream, increment)
-        except StreamFault as fault:
-            self._on_fault(stream_id, fault.code)
-
-    def _stream_of(self, stream_id: int) -> Stream | None:
+    def stream_of(self, stream_id: int) -> Stream | None:
         """Return the stream, None if it is closed; raise ConnectionFault if it was never opened."""
         stream = self.streams.get(stream_id)
         if (stream is None and stream_id > (self.highest if stream_id & 1 else self._last_pushed)) or not stream_id:
             raise ConnectionFault(PROTOCOL_ERROR, "a frame for a stream that was not opened")
         return stream
 
-    # The ends of things
-
-    def _on_fault(self, stream_id: int, code: int) -> None:
+    def stream_fault(self, stream_id: int, code: int) -> None:
         """Reset a stream for what the client did."""
         # Whoever makes us reset streams keeps us as busy as who resets them.
-        self._spend(RST_STREAM)
+        self.spend(RST_STREAM)
         stream = self.streams.get(stream_id)
         if stream is not None:
             self.reset(stream, code)
@@ -656,6 +548,10 @@ class HTTP2Connection(asyncio.Protocol):
         """End a stream from our side."""
         self.output.write(rst_stream(stream.id, code))
         self._drop(stream, RESET_BY_US)
+        self._look_if_idle()
+
+    def reset_by_client(self, stream: Stream) -> None:
+        self._drop(stream, RESET_BY_CLIENT)
         self._look_if_idle()
 
     def answered(self, stream: Stream) -> None:
@@ -784,14 +680,3 @@ class HTTP2Connection(asyncio.Protocol):
 
 
 _DEPENDS_ON_ITSELF = 0x100  # among the flags of a header block; none of the wire's
-
-_HANDLERS: dict[int, Callable[[HTTP2Connection, int, int, bytes], None]] = {
-    PRIORITY: HTTP2Connection._on_priority,
-    RST_STREAM: HTTP2Connection._on_rst_stream,
-    SETTINGS: HTTP2Connection._on_settings,
-    PUSH_PROMISE: HTTP2Connection._on_push_promise,
-    PING: HTTP2Connection._on_ping,
-    GOAWAY: HTTP2Connection._on_goaway,
-    WINDOW_UPDATE: HTTP2Connection._on_window_update,
-    CONTINUATION: HTTP2Connection._on_continuation,
-}

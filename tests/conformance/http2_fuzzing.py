@@ -11,7 +11,7 @@ from apps import LeanApp, asgi_app, make_quart
 from fuzzing import RecordingTransport
 from h2_frames import PREFACE, SETTINGS, Client, block, frame, number, request, setting
 from hypothesis import strategies as st
-from lane_server import quiet_config
+from lane_server import eventually, quiet_config
 
 from aeros.worker.http1 import HTTP1Connection
 from aeros.worker.http2 import CONNECTION_WINDOW, HTTP2Connection
@@ -123,7 +123,9 @@ class HTTP2Fuzzer:
                 await self._turns(lambda: not lane.running)  # noqa: B023 - awaited here
                 self._judge(connection, bytes(transport.written))
             transport.close()
-            await self._turns(lambda: not lane.running and not lane.connections)  # noqa: B023
+            gone = lambda: not lane.running and not lane.connections  # noqa: B023, E731
+            await self._turns(gone)
+            await eventually(gone, 10.0)
             assert not lane.connections
             assert not lane.running, "an app that was not told"
             assert not lane.websockets
