@@ -76,10 +76,11 @@ def immortalise_program() -> int:
     classes = {kind for kind in present if issubclass(kind, type)}
     wanted = _PROGRAM | classes | {kind for kind in present if isinstance(kind, EnumMeta)}
     functions = _of(known, {types.FunctionType}, kinds)
-    places = _of(known, {types.ModuleType, *classes}, kinds)
+    modules = _of(known, {types.ModuleType}, kinds)
     done = _immortalise(_of(known, wanted, kinds))
-    # What a look-up goes through: the namespaces of modules and classes, the order of bases.
-    parts = _of(gc.get_referents(*places), _NAMESPACES)
+    # What a look-up goes through: the namespaces of modules and classes, the order of bases. A module must not be asked
+    # for what it refers to: that of asyncio shows its free list of objects, which seeing them would revive (3.12).
+    parts = [*map(vars, modules), *_of(gc.get_referents(*_of(known, classes, kinds)), _NAMESPACES)]
     done += _immortalise(parts) + _immortalise(_of(gc.get_referents(*parts), _PLAIN))
     # The collector does not know code, and so not what is in it. The names in it CPython has made immortal already.
     codes = list(map(attrgetter("__code__"), functions))

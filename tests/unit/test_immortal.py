@@ -12,7 +12,7 @@ from aeros.core.immortal import can_immortalise, immortalise_program
 
 #: In a process of its own: what is made immortal there is so for ever.
 PROGRAM = """
-    import gc, sys, weakref
+    import asyncio, gc, sys, weakref
     from aeros.core.immortal import immortalise_program
 
     def outer():
@@ -26,6 +26,16 @@ PROGRAM = """
     class Held:
         pass
 
+    async def wait(count):
+        # What awaits a future is kept in asyncio's free list when it is done, and is used again.
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            futures = [loop.create_future() for _ in range(count)]
+            for future in futures:
+                loop.call_soon(future.set_result, 1)
+            await asyncio.gather(*(asyncio.wait_for(future, 5) for future in futures))
+
+    asyncio.run(wait(5))
     held = Held()
     gone = weakref.ref(held)
     program = [outer, outer.__code__, outer(), outer().__code__, Kind, sys, *outer().__code__.co_consts[1:], str.join]
@@ -40,8 +50,9 @@ PROGRAM = """
     del held
     assert gone() is None
 
-    # Life goes on: code is defined, run, collected and replaced.
+    # Life goes on: futures are awaited, code is defined, run, collected and replaced.
     for _ in range(3):
+        asyncio.run(wait(20))
         gc.collect()
         gc.freeze()
         exec("def other(): return [outer()() for _ in range(100)]", globals() | {"some_name": 1})
