@@ -26,14 +26,13 @@ PROGRAM = """
     class Held:
         pass
 
+    # What awaits a future is kept in asyncio's free list when it is done, and is used again.
     async def wait(count):
-        # What awaits a future is kept in asyncio's free list when it is done, and is used again.
-        loop = asyncio.get_running_loop()
-        for _ in range(3):
-            futures = [loop.create_future() for _ in range(count)]
-            for future in futures:
-                loop.call_soon(future.set_result, 1)
-            await asyncio.gather(*(asyncio.wait_for(future, 5) for future in futures))
+        async def one():
+            future = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(future.set_result, 1)
+            await future
+        await asyncio.gather(*(one() for _ in range(count)))
 
     asyncio.run(wait(5))
     held = Held()
