@@ -233,6 +233,9 @@ class _Preparation:
                 estate=Estate(self.pid_file, app_metrics.made(), app_metrics.forget),
                 succession=succession,
             )
+        except StartError:
+            close_all(self.listeners)
+            raise
         finally:
             self.drop_pid_file()
             app_metrics.remove()
@@ -301,7 +304,11 @@ def _supervise_next(channel: Channel, app: Any, options: Options, block: bool, p
             "child of its program and cannot succeed another; stop the old one and start it anew"
         )
     inheritance = _await_inheritance(channel, options)
-    preparation = _Preparation(app, options, inheritance)
+    try:
+        preparation = _Preparation(app, options, inheritance)
+    except BaseException:
+        inheritance.let_go()
+        raise
     preparation.notifier = Notifier.take(os.environ, preparation.log, predecessor=inheritance.pid)
     preparation.notifier.muted = True
 
@@ -468,6 +475,7 @@ def _explaining(channel: Channel) -> Iterator[None]:
         with contextlib.suppress(ChannelClosed, OSError):
             channel.setblocking(True)
             channel.send(Unfit(facts))
+        channel.close()
 
     try:
         yield

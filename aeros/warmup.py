@@ -71,7 +71,8 @@ async def _ask(
     from .worker.lane import Lane
 
     config = options.hypercorn_config()
-    config.accesslog = None
+    # Logs are the workers' to open: a file opened here would be kept by all of them, and never be written to.
+    config.accesslog = config.errorlog = None
     config.statsd_host = None
     lane = Lane(app, config, loop=asyncio.get_running_loop())
     for request in requests:

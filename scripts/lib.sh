@@ -58,7 +58,7 @@ prepare() {
 test_arguments=(-m "not slow" -n 3 --dist loadfile)
 # Of them those that show in a minute or two whether an interpreter, or the versions of the dependencies, will do.
 short_arguments=("${test_arguments[@]}" tests/unit tests/component
-    tests/integration/test_{start_forms,requests,reload,worker_death,supervisor_death,tls}.py)
+    tests/integration/test_{start_forms,requests,reload,worker_death,supervisor_death,tls,warmup}.py)
 
 # Debian's packages of the programs some tests run a server behind or beside (tests/helpers/programs.py looks for them).
 test_packages="nginx haproxy chromium systemd slowhttptest"

@@ -128,7 +128,7 @@ def test_no_flood_holds_the_loop() -> None:
             held.append(time.thread_time() - begun)
         longest[what] = round(max(held), 3)
     # Development mode looks at every block of memory that is given and taken.
-    assert max(longest.values()) < (0.1 if sys.flags.dev_mode else 0.05), longest
+    assert max(longest.values()) < (0.3 if sys.flags.dev_mode else 0.05), longest
 
 
 def test_empty_fragments_are_bounded() -> None:

@@ -9,6 +9,7 @@ import resource
 import socket
 import statistics
 import struct
+import sys
 import subprocess
 import time
 import zlib
@@ -280,8 +281,9 @@ def test_garbage_instead_of_tls(serve: Serve, report: Report, tmp_path: Path) ->
             eventually(lambda: server.status().workers[0].connections == 0, 10.0)
     eventually(lambda: server.status().workers[0].connections == 0, 10.0)
     grown = proc.rss_bytes(pid) - before
-    report.note(f"memory {grown / MIB:+.1f} MiB (bound 20)")
-    assert grown < 20 * MIB and server.ready_pids() == {pid}
+    bound = 40 if sys.flags.dev_mode else 20  # its allocator takes more, and no more with more connections
+    report.note(f"memory {grown / MIB:+.1f} MiB (bound {bound})")
+    assert grown < bound * MIB and server.ready_pids() == {pid}
 
 
 def test_tls_renegotiation(serve: Serve, report: Report, tmp_path: Path) -> None:

@@ -212,6 +212,7 @@ if __name__ == "__main__":
     address = server.address
     child = server.get().json()["child"]
     server.expected_leftovers.add(child)
+    server.expect("Popen.__del__", "Traceback", "ResourceWarning: subprocess")  # what development mode says of the app
     assert server.stop() == 0
     again = serve("full", "-w", "1", bind=f"127.0.0.1:{address[1]}").ready(1)
     assert again.stop() == 0
