@@ -9,8 +9,8 @@ import resource
 import socket
 import statistics
 import struct
-import sys
 import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
