@@ -69,12 +69,26 @@ def replaced_within(server: ServerProcess) -> float:
 
 def answered_within(server: ServerProcess) -> float:
     """What the supervisor's loop takes to come round to one more client, at least once: the longest of fifty times."""
-    address, longest = server.control_path, 0.0
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
-        eventually(lambda: client.connect(str(address)) is None, 10)
-        client.sendall(framed(Command(0, "ping", {})))
-        assert client.recv(1 << 16)
+
+    def let_in() -> socket.socket | None:
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.settimeout(10)
+            client.connect(str(server.control_path))
+            client.sendall(framed(Command(0, "ping", {})))
+            answer = client.recv(1 << 16)
+            if answer and b"are connected to this server already" not in answer:
+                return client
+        except OSError:
+            client.close()
+            raise
+        client.close()
+        return None
+
+    longest = 0.0
+    client = eventually(let_in, 10, "room for one more client")
+    assert client is not None
+    with client:
         for number in range(50):
             begun = time.monotonic()
             client.sendall(framed(Command(number, "ping", {})))
