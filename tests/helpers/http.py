@@ -93,6 +93,8 @@ class Connection:
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except ConnectionRefusedError as error:
             raise Refused(str(error)) from error
+        except ConnectionResetError as error:  # the listener was closed in between
+            raise ResetUnanswered(f"connect: {error}") from error
         except TimeoutError as error:
             raise TimedOut(f"connect: {error}") from error
         if tls is not None:
