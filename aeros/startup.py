@@ -187,8 +187,6 @@ class _Preparation:
             close_all(self.listeners)
             self.drop_pid_file()
             raise
-        if inheritance is not None:
-            inheritance.let_go()
         self.scoreboard = Scoreboard.create()
         self.program = AppProgram(app, options, self.listeners, self.scoreboard, self.log)
         self.app = app
@@ -306,9 +304,8 @@ def _supervise_next(channel: Channel, app: Any, options: Options, block: bool, p
     inheritance = _await_inheritance(channel, options)
     try:
         preparation = _Preparation(app, options, inheritance)
-    except BaseException:
+    finally:
         inheritance.let_go()
-        raise
     preparation.notifier = Notifier.take(os.environ, preparation.log, predecessor=inheritance.pid)
     preparation.notifier.muted = True
 

@@ -25,7 +25,7 @@ class CommandHandler:
         self._supervisor = supervisor
 
     def obey(self, verb: str, arguments: dict[str, Any], reply: Reply) -> None:
-        """Do `verb`. See `docs/reference.md` for the commands; what cannot be done is answered with the error."""
+        """Do `verb`; what cannot be done is answered with the error."""
         supervisor = self._supervisor
         office = supervisor.office
         try:
