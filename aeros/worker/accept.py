@@ -222,8 +222,10 @@ class Acceptor:
                 ssl=context,
                 ssl_handshake_timeout=self._handshake_timeout_s if context is not None else None,
             )
-        except (TimeoutError, OSError, ssl.SSLError):
+        except (TimeoutError, OSError, ssl.SSLError) as error:
             connection.close()  # a handshake that failed is the client's affair
+            # asyncio's frames hold the error that holds them, and with it all that the handshake had: some 75 KB.
+            error.__traceback__ = None
         finally:
             self._pending(-1)
 
