@@ -7,7 +7,8 @@ first, so that a worker would write its first small objects all over the pages i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import operator
+from collections.abc import Iterator
 
 _SMALLEST, _LARGEST, _STEP = 16, 512, 16
 """The sizes of objects, in bytes, for which CPython's allocator keeps pools; see Objects/obmalloc.c."""
@@ -22,29 +23,33 @@ _fillers: list[list[object]] = []
 def fill_holes() -> None:
     """Fill them, for as long as this process and those it forks live. Costs some milliseconds and half a megabyte."""
     for size in range(_SMALLEST, _LARGEST + 1, _STEP):
-        _fillers.append(_fill(size, _maker(size)))
+        _fillers.append(_fill(size, _things(size)))
 
 
-def _maker(size: int) -> Callable[[], object]:
-    """Return what makes an object of that size, and of no use."""
+def _things(size: int) -> Iterator[object]:
+    """Make objects of that size, and of no use."""
     if size == 16:
-        return object
+        return map(operator.call, itertools.repeat(object))
     if size == 32:
-        return map(float, itertools.count(1 << 40)).__next__
-    length = size - bytes.__basicsize__
-    return lambda: bytes(length)
+        return map(float, itertools.count(1 << 40))
+    return map(bytes, itertools.repeat(size - bytes.__basicsize__))
 
 
-def _fill(size: int, make: Callable[[], object]) -> list[object]:
+def _fill(size: int, things: Iterator[object]) -> list[object]:
     filler: list[object] = []
     enough = _POOL // size * 3 // 4
-    run, last = 0, 0
-    while run < enough and len(filler) * size < _MOST:
-        thing = make()
+    run, following = 0, 0
+    for thing in itertools.islice(things, _MOST // size):
         filler.append(thing)
         # One behind the other they only come out of a pool that nobody has used: all others are full then.
-        run = run + 1 if id(thing) == last + size else 0
-        last = id(thing)
+        address = id(thing)
+        if address == following:
+            run += 1
+            if run == enough:
+                break
+        else:
+            run = 0
+        following = address + size
     # That pool is given back whole.
     del filler[len(filler) - run - (run > 0) :]
     return filler

@@ -14,7 +14,7 @@ PROGRAM = """
     from aeros.core import holes
 
     size = int(sys.argv[1])
-    make = holes._maker(size)
+    make = holes._things(size).__next__
     assert size - 16 < sys.getsizeof(make()) <= size
     things = [make() for _ in range((64 << 10) // size * 2)]
     freed = {id(thing) for thing in things[::2]}
