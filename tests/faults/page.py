@@ -34,6 +34,16 @@ The same fault, done to a fresh server with two workers, its other settings as t
 A failed request is one without a whole answer within 2 s.
 """
 
+_PROMISES = """
+## In numbers
+
+What is promised, and what `python -m tests.faults.promises` found. The load is four clients: one keeps its connection, one makes a new one each
+time, one asks for what takes half a second, one uploads slowly.
+
+| | Promised | Found |
+|---|---|---|
+"""
+
 _SOAK = """
 ## All at once
 
@@ -115,6 +125,10 @@ def main() -> None:
     parts = [_HEAD, f"Written {when}.", "\n## The catalogue\n", table(found)]
     if peers:
         parts += [_PEERS, peers_table(peers)]
+    promises = read("promises.json")
+    if promises:
+        rows = [f"| {name} | {promised} | {figure} |" for name, (promised, figure) in promises.items()]
+        parts.append(_PROMISES + "\n".join(rows))
     parts += [_SOAK, *([f"```text\n{soaks.read_text().strip()}\n```"] if soaks.exists() else [])]
     PAGE.write_text("\n".join(parts).rstrip("\n") + "\n")
     print(f"{PAGE.relative_to(ROOT)} written")
