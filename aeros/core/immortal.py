@@ -69,7 +69,8 @@ def can_immortalise() -> bool:
 def immortalise_program() -> int:
     """Make what the loaded program is made of immortal; return how many objects that are, 0 where it cannot be done.
 
-    For a process with nothing running beside it, before it forks. Costs less than a microsecond an object.
+    For a process with nothing running beside it, before it forks. Costs less than a microsecond an object. Raises
+    OSError when there is no descriptor left for a pipe.
     """
     if not can_immortalise():
         return 0

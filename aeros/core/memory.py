@@ -27,9 +27,11 @@ def settle_memory(*, own_program: bool = True) -> None:
     """
     global _settled  # noqa: PLW0603 - a fact of this process, as the collector's state is
     gc.collect()
-    if own_program and immortalise_program():
-        # Where reference counts are written all over the pages it would gain nothing.
-        fill_holes()
+    # Without two descriptors for the moment the program stays mortal, and serves none the less.
+    with contextlib.suppress(OSError):
+        if own_program and immortalise_program():
+            # Where reference counts are written all over the pages it would gain nothing.
+            fill_holes()
     _give_back()
     gc.freeze()
     _settled = True

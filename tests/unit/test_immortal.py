@@ -81,3 +81,31 @@ def test_nothing_is_done_where_it_cannot_be() -> None:
     before = sys.getrefcount(textwrap)
     assert immortalise_program() == 0
     assert sys.getrefcount(textwrap) == before
+
+
+NO_DESCRIPTORS = """
+    import gc, os, resource, sys
+    from aeros.core import memory
+
+    class Kind:
+        pass
+
+    used = os.open("/", os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used, used))
+    memory.settle_memory()
+    assert memory.is_settled() and gc.get_freeze_count() > 1000
+    assert sys.getrefcount(Kind) < 100
+    print("well")
+"""
+
+
+@pytest.mark.skipif(not can_immortalise(), reason="this Python has no immortal objects")
+def test_without_descriptors_the_program_stays_mortal() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(NO_DESCRIPTORS)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
