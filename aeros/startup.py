@@ -554,6 +554,7 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
     except AerosError as error:
         with contextlib.suppress(ChannelClosed):
             channel.send(LoadFailed(clip(str(error), 2000), ""))
+        channel.close()
         _give_up(error)
     welcome, fds = _await_welcome(channel)
     # From here on we outlive a supervisor that dies, to end our workers in good order.
@@ -584,6 +585,7 @@ def _await_welcome(channel: Channel) -> tuple[Welcome, list[int]]:
                 return message, fds
     except ChannelClosed:
         pass
+    channel.close()
     sys.exit(int(ExitCode.FAILURE))  # the supervisor has given this generation up, or is gone
 
 
