@@ -290,6 +290,7 @@ def test_a_quart_handler_that_awaits_the_body_gets_all_of_it() -> None:
     run(check())
 
 
+@DIRECT
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_large_body_is_read_to_where_it_stays(loop: str) -> None:
     app = Quart("landing")
@@ -331,6 +332,7 @@ def test_a_large_body_is_read_to_where_it_stays(loop: str) -> None:
     assert any(changes)
 
 
+@DIRECT
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("end", ["timeout", "leaves", "half-closes", "refused", "stop"])
 def test_a_landing_body_may_end_early(end: str, loop: str) -> None:

@@ -16,7 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from aeros.compat import quart_line
 
-ONLY_0_23 = pytest.mark.skipif(quart_line() == "0.22", reason="Quart 0.22 tells nobody that the client is gone")
+ONLY_0_23 = pytest.mark.skipif(quart_line() != "0.23", reason="only Quart 0.23 tells that the client is gone")
 CHUNKED = b"POST /%s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

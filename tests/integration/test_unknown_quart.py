@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+import pytest
+
+from aeros.compat import knows_quart
 from tests.conftest import Serve
 from tests.helpers.http import get
 
@@ -37,6 +40,7 @@ def test_it_is_served_by_its_own_code_and_the_log_says_so_once(serve: Serve) -> 
     assert server.log.count(line) == 1
 
 
+@pytest.mark.skipif(not knows_quart(), reason="this Quart is not known")
 def test_nothing_is_said_of_one_that_is_known(serve: Serve) -> None:
     server = serve("plain", "-w", "2").ready(2)
     assert server.stop() == 0
