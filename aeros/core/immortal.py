@@ -115,12 +115,13 @@ def _immortalise(things: Iterable[object]) -> int:
     places[::2] = array("Q", bytes(addresses))
     counts = _COUNT.from_address(id(None)).value.to_bytes(_COUNT_SIZE, sys.byteorder) * _AT_ONCE
     first, _ = places.buffer_info()
+    readv = _readv()
     reader, writer = os.pipe()
     try:
         for done in range(0, len(things), _AT_ONCE):
             number = min(_AT_ONCE, len(things) - done)
             os.write(writer, counts[: number * _COUNT_SIZE])
-            if _readv()(reader, first + done * _IOVEC_SIZE, number) != number * _COUNT_SIZE:
+            if readv(reader, first + done * _IOVEC_SIZE, number) != number * _COUNT_SIZE:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     finally:
         os.close(reader)

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import signal
 import statistics
 import sys
@@ -24,7 +23,7 @@ from tests.apps import source_of
 from tests.helpers import proc
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection
-from tests.helpers.load import MIXED, Load, Record
+from tests.helpers.load import MIXED, Load
 from tests.helpers.serverproc import ServerProcess
 
 _WORKER_TIMEOUT_S = 2.0
@@ -78,7 +77,7 @@ def failed_of_kills(times: int) -> Found:
             os.kill(old, signal.SIGKILL)
             eventually(lambda old=old: len(server.ready_pids() - {old}) == 4, 10, "four workers again")
             eventually(lambda begun=begun: time.monotonic() - begun > _BETWEEN_KILLS_S, 5)
-    stray = [failure for failure in tally.failures if not any(_in_flight(failure, kill) for kill in kills)]
+    stray = [failure for failure in tally.failures if not any(map(failure.in_flight_at, kills))]
     for failure in stray[:10]:
         print(failure)
     failed = len(tally.failures)
@@ -87,11 +86,6 @@ def failed_of_kills(times: int) -> Found:
         "at the kill",
         not stray and failed <= len(MIXED) * times,
     )
-
-
-def _in_flight(failure: Record, kill: float) -> bool:
-    """Whether it was under way at that moment. A kill takes a moment to take effect, and a client to notice."""
-    return failure.begun <= kill + 0.05 and failure.ended >= kill - 0.05
 
 
 def detection(stop: Callable[[ServerProcess, int], None]) -> Found:
@@ -148,23 +142,17 @@ def _orphans(path: str, most_s: float) -> Found:
 
 def starts_in_a_crash_loop(seconds: float = 120.0) -> Found:
     """Every worker dies right after it is ready."""
-    folder = Path(tempfile.mkdtemp(prefix="aeros-promises-"))
-    sick = folder / "sick"
-    env = {"TESTAPP_SICK": str(sick), "TESTAPP_DIES_AFTER": "0.01"}
     minutes = []
-    try:
-        with server_of("dying", "-w", "2", env=env) as server:
-            server.ready(2)
-            sick.touch()
-            begun, before = time.monotonic(), _starts(server)
-            proc.kill_all(server.ready_pids())
-            for minute in range(1, int(seconds // 60) + 1):
-                eventually(lambda minute=minute: time.monotonic() - begun > minute * 60, 90, pause_s=0.1)
-                now = _starts(server)
-                minutes.append(now - before)
-                before = now
-    finally:
-        shutil.rmtree(folder)
+    with server_of("dying", "-w", "2", env={"TESTAPP_SICK": "sick", "TESTAPP_DIES_AFTER": "0.01"}) as server:
+        server.ready(2)
+        (server.cwd / "sick").touch()
+        begun, before = time.monotonic(), _starts(server)
+        proc.kill_all(server.ready_pids())
+        for minute in range(1, int(seconds // 60) + 1):
+            eventually(lambda minute=minute: time.monotonic() - begun > minute * 60, 90, pause_s=0.1)
+            now = _starts(server)
+            minutes.append(now - before)
+            before = now
     figure = ", then ".join(str(count) for count in minutes)
     return Found(f"{figure} starts a minute, with two workers", minutes[0] <= 60 and minutes[-1] <= 20)
 

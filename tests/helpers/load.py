@@ -49,6 +49,10 @@ class Record:
     who: Who | None = None
     detail: str = ""
 
+    def in_flight_at(self, kill: float) -> bool:
+        """Whether it was under way then. A kill takes a moment to take effect, and a client to notice."""
+        return self.begun <= kill + 0.05 and self.ended >= kill - 0.05
+
 
 class Tally:
     """All records of a load; safe to read while it grows."""
