@@ -18,11 +18,13 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
 from .compat import knows_quart
 from .core.clock import monotonic, show_duration
+from .core.immortal import can_immortalise
 from .core.logs import LineLog
 from .core.scoreboard import Scoreboard
 from .options import Options
@@ -30,8 +32,8 @@ from .worker import context
 
 #: So often that CPython has specialised the bytecode (8 calls in 3.11, fewer later) and filled every cache behind it.
 _PASSES = 9
-#: A start waits for the rehearsal: no more often than pays.
-_PASSES_OF_REHEARSAL = 3 if sys.version_info >= (3, 12) else _PASSES
+#: A start waits for the rehearsal. Where code is packed afterwards, only what it leaves beside bytecode is of use.
+_PASSES_OF_REHEARSAL = 1 if can_immortalise() else _PASSES
 #: A page that is slow is not asked again and again for that.
 _REPEAT_FOR_S = 0.5
 _ANSWER_TIMEOUT_S = 10.0
@@ -39,7 +41,7 @@ _HEAD = "Host: localhost\r\nUser-Agent: aeros-warmup\r\nAccept: */*\r\n"
 
 
 def rehearse(app: Any, options: Options, log: LineLog) -> None:
-    """Answer requests with an app of ours that is of the kind `app` is. Costs some 20 ms; nothing stays but memory."""
+    """Answer requests with an app of ours that is of the kind `app` is. Costs some 30 ms; nothing stays but memory."""
     other, requests = _stand_in(app)
     _run(_ask(other, options, requests, log, passes=_PASSES_OF_REHEARSAL, named=False))
 
@@ -214,13 +216,13 @@ def _stand_in(app: Any) -> tuple[Any, list[bytes]]:
     """Return an app of the kind `app` is, and what to ask it."""
     if "quart" not in sys.modules or not knows_quart():
         return _plain_asgi, [_get("/"), _POST]
-    from quart import Quart, request
+    from quart import Quart, render_template_string, request
 
     if not isinstance(app, Quart):
         return _plain_asgi, [_get("/"), _POST]
     # A class made of WebServer may want other arguments; Quart's own are those of both.
     kind: type[Quart] = next((base for base in type(app).__mro__ if base.__module__ == f"{__package__}.app"), Quart)
-    other = kind("aeros", static_folder=None, template_folder=None, instance_path="/")
+    other = kind("aeros", static_folder=_FILES, template_folder=None, instance_path="/")
 
     async def page(name: str) -> dict[str, object]:
         return {"name": name, "query": request.args.get("q")}
@@ -238,6 +240,9 @@ def _stand_in(app: Any) -> tuple[Any, list[bytes]]:
 
         return chunks()
 
+    async def template() -> str:
+        return await render_template_string(_TEMPLATE, title="<b>", items=[{"name": "one"}])
+
     def plain() -> tuple[str, int, dict[str, str]]:
         return "text", 200, {"X-Header": "value"}
 
@@ -245,9 +250,23 @@ def _stand_in(app: Any) -> tuple[Any, list[bytes]]:
     other.add_url_rule("/echo", view_func=echo, methods=["POST"])
     other.add_url_rule("/form", view_func=form, methods=["POST"])
     other.add_url_rule("/stream", view_func=stream)
+    other.add_url_rule("/template", view_func=template)
     other.add_url_rule("/plain", view_func=plain)
-    asked = [_get("/page/aeros?q=1"), _get("/stream"), _get("/plain"), _get("/nowhere"), _POST, _FORM]
-    return other, asked
+    paths = ["/page/aeros?q=1", "/stream", "/plain", "/nowhere"]
+    # Dearer than all of these, and of use to some apps only.
+    if _has_folder(app, "template_folder"):
+        paths.append("/template")
+    if _has_folder(app, "static_folder"):
+        paths.append("/static/page.css")
+    return other, [*map(_get, paths), _POST, _FORM]
+
+
+def _has_folder(app: Any, name: str) -> bool:
+    """Whether the app or a blueprint of it has such a folder, and it is there."""
+    parts = (app, *app.blueprints.values())
+    return any(
+        part.root_path and getattr(part, name) and Path(part.root_path, getattr(part, name)).is_dir() for part in parts
+    )
 
 
 async def _plain_asgi(scope: Any, receive: Any, send: Any) -> None:
@@ -257,6 +276,11 @@ async def _plain_asgi(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+#: Files to be sent, and a template of what templates are made of.
+_FILES = str(Path(__file__).with_name("dashboard") / "page")
+_TEMPLATE = """{% block page %}<h1>{{ title }}</h1>{% if items %}<ul>{% for item in items %}
+<li>{{ loop.index }} {{ item.name|upper }} {{ url_for("plain", page=1) }}</li>{% else %}none{% endfor %}</ul>{% endif %}
+{% endblock %}"""
 _POST = f"POST /echo HTTP/1.1\r\n{_HEAD}Content-Length: 4\r\nConnection: close\r\n\r\nbody".encode()
 _FORM = (
     f"POST /form HTTP/1.1\r\n{_HEAD}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n"

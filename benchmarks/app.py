@@ -12,14 +12,12 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from quart import Quart, render_template, request, websocket
-
 if __name__ == "__main__":
     from aeros import WebServer
 
-    app: Quart = WebServer(__name__)
-else:
-    app = Quart(__name__)
+from quart import Quart, render_template, request, websocket
+
+app: Quart = WebServer(__name__) if __name__ == "__main__" else Quart(__name__)
 
 app.config["MAX_CONTENT_LENGTH"] = 64 * 1024 * 1024
 LARGE = os.urandom(50 * 1024).hex().encode()

@@ -12,16 +12,18 @@ instance of another class, a list or another dictionary: those may be let go of 
 
 from __future__ import annotations
 
+import abc
 import ctypes
 import gc
 import os
 import sys
 import types
 from array import array
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Sequence, Set
 from enum import EnumMeta
 from functools import cache
-from itertools import chain, compress
+from importlib.machinery import ModuleSpec
+from itertools import chain, compress, repeat
 from operator import attrgetter
 from re import Pattern
 from typing import Any, cast
@@ -33,24 +35,20 @@ _COUNT_SIZE = ctypes.sizeof(_COUNT)
 _IOVEC_SIZE = 16
 _AT_ONCE = 1024
 
+#: Beside classes, descriptors of any kind (functions are some) and members of enumerations.
 _PROGRAM = frozenset(
     {
-        property,
-        staticmethod,
-        classmethod,
+        ModuleSpec,
         Pattern,
+        type(getattr(abc.ABC, "_abc_impl", None)),
         types.BuiltinFunctionType,
         types.CellType,
-        types.ClassMethodDescriptorType,
         types.CodeType,
-        types.FunctionType,
-        types.GetSetDescriptorType,
-        types.MemberDescriptorType,
-        types.MethodDescriptorType,
         types.ModuleType,
-        types.WrapperDescriptorType,
     }
 )
+#: Has `__get__`, but is made anew with each look-up, and holds an instance.
+_PASSING = frozenset({types.MethodType})
 _NAMESPACES = frozenset({dict, tuple})
 _PLAIN = frozenset({bytes, float, int, str, tuple})
 
@@ -66,47 +64,57 @@ def can_immortalise() -> bool:
     )
 
 
-def immortalise_program() -> int:
-    """Make what the loaded program is made of immortal; return how many objects that are, 0 where it cannot be done.
+def immortalise_program() -> list[types.FunctionType]:
+    """Make what the loaded program is made of immortal, but for its code; return its functions.
 
-    For a process with nothing running beside it, before it forks. Costs less than a microsecond an object. Raises
-    OSError when there is no descriptor left for a pipe.
+    For a process with nothing running beside it, before it forks, where can_immortalise(). Raises OSError when there is
+    no descriptor left for a pipe.
     """
-    if not can_immortalise():
-        return 0
     known = gc.get_objects()
-    # All without a loop of bytecode, which would take twice as long: a start waits for this. By type and not by
-    # isinstance(), which asks a proxy for what it stands for.
+    # A start waits for this: it is nearly all without a loop of bytecode, and in as few rounds over all there is as can
+    # be. By type and not by isinstance(), which asks a proxy for what it stands for.
     kinds = list(map(type, known))
     present = set(kinds)
     classes = {kind for kind in present if issubclass(kind, type)}
-    wanted = _PROGRAM | classes | {kind for kind in present if isinstance(kind, EnumMeta)}
-    program = _of(known, wanted, kinds)
-    kinds = list(map(type, program))
-    done = _immortalise(program)
+    wanted = _PROGRAM | classes | {kind for kind in present if isinstance(kind, EnumMeta) or _is_descriptor(kind)}
+    chosen = list(map((wanted - _PASSING).__contains__, kinds))
+    program = tuple(compress(known, chosen))
+    _immortalise(program)
+    kinds = list(compress(kinds, chosen))
+    found = _of(program, classes, kinds)
+    # The number that caches know a class by is given to it when something of it is looked up for the first time.
+    for _ in map(type.__getattribute__, found, repeat("__hash__")):
+        pass
     # What a look-up goes through: the namespaces of modules and classes, the order of bases. A module must not be asked
     # for what it refers to: that of asyncio shows its free list of objects, which seeing them would revive (3.12).
-    parts = list(map(vars, _of(program, {types.ModuleType}, kinds)))
-    parts += _of(gc.get_referents(*_of(program, classes, kinds)), _NAMESPACES)
-    done += _immortalise(parts) + _immortalise(_of(gc.get_referents(*parts), _PLAIN))
-    # The collector does not know code, and so not what is in it. The names in it CPython has made immortal already.
-    codes = list(map(attrgetter("__code__"), _of(program, {types.FunctionType}, kinds)))
+    modules: tuple[dict[str, object], ...] = tuple(map(vars, _of(program, {types.ModuleType}, kinds)))
+    _immortalise(modules)
+    _immortalise(_of(gc.get_referents(*found), _NAMESPACES))
+    _immortalise(_of(tuple(chain.from_iterable(map(dict.values, modules))), _PLAIN))
+    return _of(program, {types.FunctionType}, kinds)
+
+
+def immortalise_code(codes: Sequence[types.CodeType]) -> None:
+    """The same for code, its constants, and the code in it. The collector knows none of these."""
     while codes:
-        values = list(filter(None, chain.from_iterable(map(attrgetter("co_consts"), codes))))
-        kinds = list(map(type, values))
-        done += _immortalise(codes) + _immortalise(values)
-        done += _immortalise(chain.from_iterable(_of(values, {tuple}, kinds)))
+        # The names in it CPython has made immortal already.
+        values = tuple(filter(None, chain.from_iterable(map(attrgetter("co_consts"), codes))))
+        _immortalise(codes)
+        _immortalise(values)
         # Code in code is what a function that makes functions makes them of; those that it has made had it already.
-        codes = _of(values, {types.CodeType}, kinds)
-    return done
+        codes = _of(values, {types.CodeType})
 
 
-def _of(things: list[object], wanted: Set[type], kinds: list[type] | None = None) -> list[Any]:
+def _is_descriptor(kind: type) -> bool:
+    return any("__get__" in vars(base) for base in kind.__mro__)
+
+
+def _of(things: Sequence[Any], wanted: Set[type], kinds: list[type] | None = None) -> list[Any]:
     """Return those of the types that are wanted. kinds: their types, where these are known."""
     return list(compress(things, map(wanted.__contains__, kinds or map(type, things))))
 
 
-def _immortalise(things: Iterable[object]) -> int:
+def _immortalise(things: Sequence[object]) -> None:
     """Write the count of None into each, a thousand with one call of the system, and without a loop of bytecode."""
     things = tuple(things)
     # A tuple ends with the addresses of what is in it. Made into a struct iovec each: where to write, and how much.
@@ -126,7 +134,6 @@ def _immortalise(things: Iterable[object]) -> int:
     finally:
         os.close(reader)
         os.close(writer)
-    return len(things)
 
 
 @cache

@@ -8,8 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from .collector import collect_new
 from .holes import fill_holes
-from .immortal import immortalise_program
+from .hot import HOT
+from .immortal import can_immortalise, immortalise_code, immortalise_program
+from .packing import pack_code
 
 _PR_SET_MEMORY_MERGE = 67
 _KSM = Path("/sys/kernel/mm/ksm/run")
@@ -26,15 +29,28 @@ def settle_memory(*, own_program: bool = True) -> None:
     copy would write to, and so unshare, all of what it has from that.
     """
     global _settled  # noqa: PLW0603 - a fact of this process, as the collector's state is
-    gc.collect()
+    collect_new()
     # Without two descriptors for the moment the program stays mortal, and serves none the less.
     with contextlib.suppress(OSError):
-        if own_program and immortalise_program():
-            # Where reference counts are written all over the pages it would gain nothing.
-            fill_holes()
+        if own_program:
+            _gather_what_is_written()
     _give_back()
     gc.freeze()
     _settled = True
+
+
+def _gather_what_is_written() -> None:
+    """Have workers write to few pages of what they share; no use where they count references all over it."""
+    if not can_immortalise():
+        return
+    functions = immortalise_program()
+    hot = [function for function in functions if function.__qualname__ in HOT.get(function.__module__, ())]
+    fill_holes()
+    pack_code(hot)
+    # Of the packages that are named there workers run nothing else, or not often.
+    families = {module.partition(".")[0] for module in HOT}
+    known = {module for module in sys.modules if module.partition(".")[0] in families}
+    immortalise_code([item.__code__ for item in (*hot, *(one for one in functions if one.__module__ not in known))])
 
 
 def is_settled() -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from ctypes import CDLL
 
 import pytest
 
@@ -28,6 +29,37 @@ PROGRAM = """
     assert sum(sys.getsizeof(thing) for filler in holes._fillers for thing in filler) < 2 << 20
     print("well")
 """
+
+
+HEAP = """
+    from aeros.core import holes
+
+    sizes = [520, 700, 1000, 1040, 2000, 5000, 20000, 60000]
+    things = [bytes(size) for size in sizes * 40]
+    freed = []
+    for index in range(len(sizes), len(things), 2 * len(sizes)):
+        group = things[index:index + len(sizes)]
+        freed += [range(id(thing), id(thing) + len(thing)) for thing in group]
+        things[index:index + len(sizes)] = [None] * len(sizes)
+        del group
+
+    def in_holes(number):
+        made = [bytes(size) for size in sizes * number]
+        return sum(any(id(thing) in hole for hole in freed) for thing in made)
+
+    assert in_holes(5) > 30, "holes would be filled first"
+    holes.fill_holes()
+    assert in_holes(20) < 3
+    print("well")
+"""
+
+
+@pytest.mark.skipif(not hasattr(CDLL(None), "gnu_get_libc_version"), reason="another malloc() than glibc's")
+def test_holes_of_the_heap_are_filled() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(HEAP)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
 
 
 @pytest.mark.parametrize("size", [16, 32, 48, 256, 512])

@@ -8,12 +8,12 @@ import textwrap
 
 import pytest
 
-from aeros.core.immortal import can_immortalise, immortalise_program
+from aeros.core.immortal import can_immortalise
 
 #: In a process of its own: what is made immortal there is so for ever.
 PROGRAM = """
     import asyncio, gc, sys, weakref
-    from aeros.core.immortal import immortalise_program
+    from aeros.core.immortal import immortalise_code, immortalise_program
 
     def outer():
         def inner():
@@ -38,15 +38,24 @@ PROGRAM = """
     held = Held()
     gone = weakref.ref(held)
     program = [outer, outer.__code__, outer(), outer().__code__, Kind, sys, *outer().__code__.co_consts[1:], str.join]
-    program += [sys.intern("some_name")]
+    program += [sys.intern("some_name"), sys.__spec__]
     before = [sys.getrefcount(thing) for thing in program]
-    done = immortalise_program()
+    class Descriptor:
+        def __get__(self, instance, owner):
+            return 7
+
+    Kind.described = Descriptor()
+    bound = held.__init__
+    functions = immortalise_program()
+    assert outer in functions and len(functions) > 3000, len(functions)
+    assert sys.getrefcount(outer.__code__) < 100, "code is left for later"
+    immortalise_code([function.__code__ for function in functions])
     immortal = sys.getrefcount(None)
     for thing in program:
         assert sys.getrefcount(thing) == immortal, thing
-    assert done > 10_000, done
-    assert sys.getrefcount(held) < 10
-    del held
+    assert sys.getrefcount(vars(Kind)["described"]) == immortal and Kind.described == 7
+    assert sys.getrefcount(held) < 10 and sys.getrefcount(bound) < 10
+    del held, bound
     assert gone() is None
 
     # Life goes on: futures are awaited, code is defined, run, collected and replaced.
@@ -58,7 +67,7 @@ PROGRAM = """
         gc.unfreeze()
         gc.collect()
     outer = None
-    Kind = type("Kind", (Kind,), {"later": sys.intern("later" + str(done))})
+    Kind = type("Kind", (Kind,), {"later": sys.intern("later" + str(len(functions)))})
     assert gc.collect() >= 0
     print("well")
 """
@@ -74,13 +83,6 @@ def test_a_program_is_immortal_and_its_data_is_not() -> None:
         timeout=60,
     )
     assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
-
-
-@pytest.mark.skipif(can_immortalise(), reason="this Python has immortal objects")
-def test_nothing_is_done_where_it_cannot_be() -> None:
-    before = sys.getrefcount(textwrap)
-    assert immortalise_program() == 0
-    assert sys.getrefcount(textwrap) == before
 
 
 NO_DESCRIPTORS = """
