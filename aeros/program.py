@@ -43,6 +43,10 @@ class AppProgram:
             self._log.warning(f"--memory-merge: {obstacle}")
         with paused():
             importlib.import_module("aeros.worker.main")
+            # Also what a worker may need only later: by then there may be another version on the disk.
+            importlib.import_module("aeros.worker.websocket_connection")
+            if self._options.http != "lane":
+                importlib.import_module("aeros.worker.handover")
             if self._options.worker_class == "uvloop":
                 importlib.import_module("uvloop")
             from .warmup import rehearse

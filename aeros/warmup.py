@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,8 +43,11 @@ _HEAD = "Host: localhost\r\nUser-Agent: aeros-warmup\r\nAccept: */*\r\n"
 
 def rehearse(app: Any, options: Options, log: LineLog) -> None:
     """Answer requests with an app of ours that is of the kind `app` is. Costs some 30 ms; nothing stays but memory."""
-    other, requests = _stand_in(app)
-    _run(_ask(other, options, requests, log, passes=_PASSES_OF_REHEARSAL, named=False))
+    try:
+        other, requests = _stand_in(app)
+        _run(_ask(other, options, requests, log, passes=_PASSES_OF_REHEARSAL, named=False))
+    except Exception:  # of a changed Quart, say: no reason not to start
+        log.debug(f"the rehearsal failed: {traceback.format_exc()}")
 
 
 def warm_up(app: Any, options: Options, scoreboard: Scoreboard, log: LineLog) -> None:

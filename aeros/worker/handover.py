@@ -1,9 +1,8 @@
-"""Connections served by Hypercorn's own classes: HTTP/2, h2c, WebSocket, and everything with `--http hypercorn`.
+"""Connections served by Hypercorn's own classes: all of them with `--http hypercorn`.
 
-Hypercorn's TCPServer runs on a connection of ours, from its first byte or from the bytes at which the fast lane found
-out that it is not plain HTTP/1.x. What is added is draining: Hypercorn knows only "terminated", which cuts idle
-connections at once and never says GOAWAY. So each connection gets a WorkerContext of its own, which is terminated
-when this connection may go.
+Hypercorn's TCPServer runs on a connection of ours. What is added is draining: Hypercorn knows only "terminated", which
+cuts idle connections at once and never says GOAWAY. So each connection gets a WorkerContext of its own, which is
+terminated when this connection may go.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from .websocket import serve_websocket
 
 if TYPE_CHECKING:
     from .inflight import Request
-    from .lane import Connection, Lane
+    from .lane import Lane
     from .proxy_protocol import Announced
 
 READ_LIMIT = 1 << 16
@@ -350,11 +349,10 @@ class _HandedRequest:
 class HandedProtocol(asyncio.StreamReaderProtocol):
     """asyncio's stream protocol, whose connection is the lane's from its first moment to its last."""
 
-    def __init__(self, lane: Lane, replaces: Connection | None = None) -> None:
+    def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.connection: HandedConnection | None = None
-        self.announced: Announced | None = getattr(replaces, "announced", None)
-        self._replaces = replaces
+        self.announced: Announced | None = None  # what a PROXY header said of the client
         self._running: asyncio.Task[None] | None = None
         # Held here as well: a StreamReaderProtocol without a callback keeps its reader only weakly.
         self._reader = asyncio.StreamReader(limit=READ_LIMIT, loop=lane.loop)
@@ -365,13 +363,9 @@ class HandedProtocol(asyncio.StreamReaderProtocol):
         writer = asyncio.StreamWriter(cast(Any, transport), self, self._reader, self.lane.loop)
         connection = self.connection = HandedConnection(self.lane, self._reader, writer)
         connection.announced = self.announced
-        if self._replaces is None:
-            self.lane.opened(cast(Any, connection))
-            if self.lane.draining:
-                connection.drain()
-        else:
-            self.lane.replaced(self._replaces, cast(Any, connection))
-            self._replaces = None
+        self.lane.opened(cast(Any, connection))
+        if self.lane.draining:
+            connection.drain()
         self.lane.running += 1
         self._running = self.lane.loop.create_task(connection.run())
         self._running.add_done_callback(self._ran)
@@ -392,15 +386,6 @@ class HandedProtocol(asyncio.StreamReaderProtocol):
         super().connection_lost(exc)
         if self.connection is not None:
             self.lane.closed(cast(Any, self.connection))
-
-
-def hand_over(lane: Lane, transport: asyncio.Transport, protocol: asyncio.Protocol, data: bytes) -> None:
-    """Give a connection of the fast lane to Hypercorn, which finds `data` as the first bytes received."""
-    handed = HandedProtocol(lane, replaces=cast(Any, protocol))
-    transport.set_protocol(handed)
-    handed.connection_made(transport)
-    if data:
-        handed.data_received(data)
 
 
 def hypercorn_protocol_factory(lane: Lane) -> Callable[[], HandedProtocol]:

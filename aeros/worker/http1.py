@@ -1,8 +1,8 @@
 """The fast lane: HTTP/1.1 and 1.0 read by llhttp in an asyncio Protocol, without tasks or queues of its own.
 
 A connection is in one phase at a time and serves one request at a time; what a client sends ahead of its turn waits
-in a bounded buffer. The app runs in one task per request. Everything that is not plain HTTP/1.x is handed over, with
-the bytes read so far (see handover).
+in a bounded buffer. The app runs in one task per request. What turns out to be HTTP/2 or a WebSocket goes on as that
+(see http2, websocket_connection), with the bytes read so far.
 """
 
 from __future__ import annotations
@@ -262,10 +262,7 @@ class HTTP1Connection(asyncio.Protocol):
             self._refuse(error.status)
             return
         if head.upgrade:
-            if head.upgrade == "websocket":
-                self._upgrade(head, data[end:])
-            else:
-                self._hand_over(data)
+            self._upgrade(head, data[end:])
             return
         self._begin(head, data[end:] if size != end else b"")
 
@@ -511,10 +508,6 @@ class HTTP1Connection(asyncio.Protocol):
 
         self._leave()
         upgrade(self, head, rest)
-
-    def _hand_over(self, data: bytes) -> None:
-        self._leave()
-        self.lane.hand_over(self.transport, self, data)
 
     def _become_http2(self, data: bytes) -> None:
         self._leave()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..compat import knows_quart
@@ -110,8 +110,6 @@ class Lane:
 
     app: the ASGI app. config: Hypercorn's, complete. state: the lifespan state, filled by lifespan startup.
     table, websocket_table: where the requests and the WebSockets under way are shown, None for nowhere.
-    hand_over(transport, protocol, data): takes a connection that is not plain HTTP/1.x over from `protocol`, with all
-    bytes read so far; by default aeros.worker.handover.hand_over.
     request_ids: give each request an X-Request-ID, and send it back.
     forwarded: reads what trusted proxies say of their clients; None where none is trusted.
     """
@@ -134,7 +132,6 @@ class Lane:
         "first_heads",
         "forwarded",
         "gathers",
-        "hand_over",
         "incomplete_size",
         "keep_alive_max_requests",
         "keep_alive_timeout",
@@ -164,7 +161,6 @@ class Lane:
         table: InFlightTable | None = None,
         websocket_table: InFlightTable | None = None,
         limits: Limits | None = None,
-        hand_over: Callable[[asyncio.Transport, asyncio.Protocol, bytes], None] | None = None,
         forwarded: Forwarded | None = None,
         request_ids: bool = False,
     ) -> None:
@@ -210,13 +206,6 @@ class Lane:
 
             self.overload = Overload(self)
         self.server_names: list[str] = config.server_names
-        if hand_over is None:
-            from .handover import hand_over as default
-
-            def hand_over(transport: asyncio.Transport, protocol: asyncio.Protocol, data: bytes) -> None:
-                default(self, transport, protocol, data)
-
-        self.hand_over = hand_over
         self.direct: DirectPath | None = None
         if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
             from .quart_exchange import direct_path

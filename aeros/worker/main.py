@@ -29,7 +29,6 @@ from . import context
 from .autopsy import answer_by_signal
 from .fairness import Turn
 from .figures import Figures
-from .handover import hypercorn_protocol_factory
 from .heartbeat import Heartbeat
 from .http1 import http1_protocol_factory
 from .inflight import InFlightTable
@@ -114,14 +113,19 @@ def run_worker(
             websocket_table.complete(len(lane.websockets), lane.websockets)
             title.show(f"worker slot={seed.slot} gen={seed.generation} {serving.state} {figures.describe()}")
 
-        factory = http1_protocol_factory if options.http == "lane" else hypercorn_protocol_factory
+        if options.http == "lane":
+            make_protocol: Callable[[], asyncio.Protocol] = http1_protocol_factory(lane)
+        else:
+            from .handover import hypercorn_protocol_factory
+
+            make_protocol = hypercorn_protocol_factory(lane)
         serving = Serving(
             app,
             config,
             listeners,
             channel,
             lane,
-            factory(lane),
+            make_protocol,
             Turn(scoreboard, seed.cell),
             figures,
             Heartbeat(loop, cell, on_beat, heartbeat_every_s(options.loop_warn_s)),

@@ -89,16 +89,11 @@ class RecordingTransport(asyncio.Transport):
 class Fuzzer:
     """Feeds cases to fresh connections of one lane, and judges what comes out."""
 
-    def __init__(self) -> None:
-        self.handed = 0
-
     async def __aenter__(self) -> Fuzzer:
         loop = asyncio.get_running_loop()
         self.errors: list[Any] = []
         loop.set_exception_handler(lambda _, context: self.errors.append(context))
-        self.lanes = [
-            Lane(app, quiet_config(), loop=loop, hand_over=self._hand_over) for app in (asgi_app, make_quart(LeanApp))
-        ]
+        self.lanes = [Lane(app, quiet_config(), loop=loop) for app in (asgi_app, make_quart(LeanApp))]
         return self
 
     async def __aexit__(self, *args: object) -> None:
@@ -106,11 +101,6 @@ class Fuzzer:
             lane.abort()
         for _ in range(5):
             await asyncio.sleep(0)
-
-    def _hand_over(self, transport: Any, protocol: Any, data: bytes) -> None:
-        self.handed += 1
-        assert data
-        transport.close()
 
     async def feed(self, parts: list[bytes]) -> None:
         for lane in self.lanes:
