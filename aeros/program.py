@@ -37,18 +37,12 @@ class AppProgram:
 
     def preload(self) -> None:
         """Import what every worker needs, and use it once, where it is still shared. Runs no code of the app's."""
-        import importlib
-
         if self._options.memory_merge and (obstacle := merge_memory()) is not None:
             self._log.warning(f"--memory-merge: {obstacle}")
         with paused():
-            importlib.import_module("aeros.worker.main")
-            # Also what a worker may need only later: by then there may be another version on the disk.
-            importlib.import_module("aeros.worker.websocket_connection")
-            if self._options.http != "lane":
-                importlib.import_module("aeros.worker.handover")
-            if self._options.worker_class == "uvloop":
-                importlib.import_module("uvloop")
+            from .worker.preload import preload
+
+            preload(self._options)
             from .warmup import rehearse
 
             self._config = self._options.hypercorn_config()

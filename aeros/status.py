@@ -16,6 +16,7 @@ from .core.scoreboard import (
     Scoreboard,
     bucket_limit,
 )
+from .core.usage import pss_bytes, usage
 from .inflight import IN_STATUS, RequestInFlight, in_flight, in_order
 from .latency import LatencyHistogram
 
@@ -315,28 +316,21 @@ class StatusReader:
 
     def _measure(self, pid: int) -> tuple[int | None, int | None, float | None]:
         """Return (rss, pss, cpu percent) of a process; None for what is not to be had."""
-        import psutil
-
-        try:
-            process = psutil.Process(pid)
-            with process.oneshot():
-                rss = int(process.memory_info().rss)
-                times = process.cpu_times()
-                born = process.create_time()
-        except psutil.Error:
+        used = usage(pid)
+        if used is None:
             return None, None, None
-        used, at = times.user + times.system, time.time()
-        before_used, before_at = self._cpu.get((pid, born), (0.0, born))
-        self._cpu[pid, born] = (used, at)
+        born, at = used.began, time.time()
+        before_used, before_at = self._cpu.get((pid, born), (0.0, at - used.age_s))
+        self._cpu[pid, born] = (used.cpu_s, at)
         for key in [key for key in self._cpu if key[0] == pid and key[1] != born]:
             del self._cpu[key]
-        cpu = round(100.0 * max(0.0, used - before_used) / max(0.001, at - before_at), 1)
+        cpu = round(100.0 * max(0.0, used.cpu_s - before_used) / max(0.001, at - before_at), 1)
         pss, measured_at = self._pss.get((pid, born), (None, 0.0))
         if at - measured_at > _PSS_EVERY_S or at < measured_at:
-            pss = _pss_bytes(pid)
+            pss = pss_bytes(pid)
             self._pss = {key: value for key, value in self._pss.items() if at - value[1] < 60}
             self._pss[pid, born] = pss, at
-        return rss, pss, cpu
+        return used.rss_bytes, pss, cpu
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:
@@ -352,17 +346,6 @@ def percentile(histogram: Sequence[int], share: float) -> float | None:
         seen += count
         if seen >= share * total:
             return bucket_limit(bucket) / 1e6
-    return None
-
-
-def _pss_bytes(pid: int) -> int | None:
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:  # noqa: PTH123
-            for line in rollup:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
     return None
 
 

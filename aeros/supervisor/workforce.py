@@ -36,6 +36,7 @@ from ..core.messages import (
 )
 from ..core.process import DUMP_SIGNAL, descends_from, describe_exit, reap, send_signal
 from ..core.scoreboard import anonymous_file
+from ..core.usage import rss_bytes
 from ..errors import StateError
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
 from .fleet import Slot, Worker
@@ -289,7 +290,7 @@ class Workforce:
                 continue
             if policy.max_lifetime_s and now - worker.ready_at > self._lifetime_of(worker):
                 self.recycle(worker, f"older than {show_duration(policy.max_lifetime_s)}")
-            elif measure and policy.max_rss_bytes and (rss := _rss_bytes(worker.pid)) > policy.max_rss_bytes:
+            elif measure and policy.max_rss_bytes and (rss := rss_bytes(worker.pid)) > policy.max_rss_bytes:
                 self._too_big(worker, rss, policy.max_rss_bytes)
 
     def _too_big(self, worker: Worker, rss: int, limit: int) -> None:
@@ -355,7 +356,7 @@ class Workforce:
                 worker.pid = message.pid
                 worker.ready_at = worker.heartbeat_at = monotonic()
                 if self._office.policy.max_rss_bytes:
-                    worker.ready_rss_bytes = _rss_bytes(worker.pid)
+                    worker.ready_rss_bytes = rss_bytes(worker.pid)
                 self._log.info(f"{name_of(worker)} ready in {show_duration(message.boot_s)}", **facts_of(worker))
             case Accepting() if not worker.told_to_accept:
                 raise ProtocolError("it accepts connections without being told to")
@@ -570,15 +571,3 @@ def _kind_of_exit(worker: Worker, status: int | None) -> str:
     if worker.retired:
         return "recycle" if worker.recycle else worker.retired
     return "crash" if status else "exit"
-
-
-def _rss_bytes(pid: int) -> int:
-    """Return resident memory of a worker: the cheap figure (17 us), good enough for a limit."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -15,11 +15,29 @@ from dataclasses import dataclass
 import h2.config
 import h2.connection
 import h2.events
+import hpack
 
 from .http import Address, Answer, Connection, ResetUnanswered, TimedOut, Truncated
 
 _FRAME_HEAD = 9
 _GOAWAY = 7
+
+
+def websocket_opening() -> bytes:
+    """Return a client's preface, its settings, and an extended CONNECT to /ws (RFC 8441), for HTTP/2 without TLS."""
+    block = hpack.Encoder().encode(
+        {
+            ":method": "CONNECT",
+            ":protocol": "websocket",
+            ":scheme": "http",
+            ":path": "/ws?token=secret",
+            ":authority": "localhost",
+            "sec-websocket-version": "13",
+            "x-request-id": "over-h2",
+        }
+    )
+    settings, headers = b"\0\0\0\x04\0\0\0\0\0", len(block).to_bytes(3, "big") + b"\x01\x04\0\0\0\x01"
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + headers + block
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import sys
 import time
 from contextlib import ExitStack
 
-import hpack
 import pytest
 
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
+from tests.helpers.h2client import websocket_opening
 from tests.helpers.http import Connection
 from tests.helpers.serverproc import ServerProcess, environment
 from tests.helpers.wsclient import open_websocket
@@ -106,23 +106,6 @@ def test_more_requests_than_the_table_holds(serve: Serve) -> None:
     server.wait_exit(10)
 
 
-def _websocket_over_h2() -> bytes:
-    """A client's preface, its settings, and an extended CONNECT (RFC 8441)."""
-    block = hpack.Encoder().encode(
-        {
-            ":method": "CONNECT",
-            ":protocol": "websocket",
-            ":scheme": "http",
-            ":path": "/ws?token=secret",
-            ":authority": "localhost",
-            "sec-websocket-version": "13",
-            "x-request-id": "over-h2",
-        }
-    )
-    settings, headers = b"\0\0\0\x04\0\0\0\0\0", len(block).to_bytes(3, "big") + b"\x01\x04\0\0\0\x01"
-    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + headers + block
-
-
 @pytest.mark.parametrize("http", ["lane", "hypercorn"])
 def test_websockets_are_shown_and_are_no_requests(serve: Serve, http: str) -> None:
     server = serve("full", "-w", "1", "--http", http, "--slow-request", "0.3").ready(1)
@@ -132,7 +115,7 @@ def test_websockets_are_shown_and_are_no_requests(serve: Serve, http: str) -> No
         websocket = stack.enter_context(open_websocket(server.address, "/ws?token=secret", headers=headers))
         websocket.recv(timeout=10)
         two = stack.enter_context(Connection(server.address))
-        two.send(_websocket_over_h2())
+        two.send(websocket_opening())
 
         def found() -> list[tuple[str, str, str, str, bool]]:
             every = server.handle().requests()

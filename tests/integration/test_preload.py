@@ -1,0 +1,75 @@
+"""What a worker may need is imported before the fork: shared then, and of the version that the worker is."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.conftest import Serve
+from tests.helpers.conditions import eventually
+from tests.helpers.h2client import websocket_opening
+from tests.helpers.http import Connection, post
+from tests.helpers.wsclient import open_websocket
+
+APP = """
+import json, os, sys
+from quart import request, websocket
+from aeros import WebServer
+
+app = WebServer(__name__)
+before = set()
+
+@app.before_fork
+def note():
+    before.update(sys.modules)
+
+@app.get("/")
+async def home():
+    return {"state": app.server.status().state}
+
+@app.post("/")
+async def take():
+    return str(len(await request.get_data()))
+
+@app.websocket("/ws")
+async def echo():
+    while True:
+        await websocket.send(await websocket.receive())
+
+@app.after_serving
+async def tell():
+    new = sorted(name for name in set(sys.modules) - before if name.partition(".")[0] in ("aeros", "psutil", "uvloop"))
+    print("imported since:", json.dumps(new), file=sys.stderr, flush=True)
+
+app.start(sys.argv[1:])
+"""
+EVERYTHING = (
+    *("--forwarded-allow", "127.0.0.1", "--request-id", "--slow-request", "5s", "--request-timeout", "30s"),
+    *("--access-logfile", "-", "--max-requests", "1000", "--log-format", "json"),
+)
+
+
+@pytest.mark.parametrize("options", [(), EVERYTHING, ("--http", "hypercorn"), ("--queue-timeout", "5s")])
+def test_a_worker_imports_nothing_of_ours(serve: Serve, options: tuple[str, ...]) -> None:
+    server = serve(APP, "-w", "1", *options).ready(1)
+    assert server.get("/").json() == {"state": "ready"}
+    assert post(server.address, "/", b"x" * 100_000).body == b"100000"
+    with Connection(server.address) as slow:
+        slow.socket.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        eventually(lambda: server.workers()[0].in_flight == 1, 10)
+        slow.socket.sendall(b"cd")
+        assert slow.read_answer().body == b"4"
+    with open_websocket(server.address) as line, open_websocket(server.address) as left_open:
+        line.send("text")
+        assert line.recv() == "text"
+        with Connection(server.address) as over_h2:
+            over_h2.send(websocket_opening())
+            eventually(lambda: server.workers()[0].websockets == 3, 10)
+        left_open.send("text")
+        assert left_open.recv() == "text"
+        assert server.stop() == 0
+    found = re.search(r"imported since: (\[.*\])", server.log)
+    assert found is not None
+    assert json.loads(found[1]) == []
