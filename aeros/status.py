@@ -16,9 +16,9 @@ from .core.scoreboard import (
     Scoreboard,
     bucket_limit,
 )
-from .core.usage import pss_bytes, usage
 from .inflight import IN_STATUS, RequestInFlight, in_flight, in_order
 from .latency import LatencyHistogram
+from .usage import pss_bytes, usage
 
 
 @record

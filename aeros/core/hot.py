@@ -92,11 +92,6 @@ HOT = {
         "Sink.waiting",
         "Sink.write",
     },
-    "aeros.core.usage": {
-        "pss_bytes",
-        "rss_bytes",
-        "usage",
-    },
     "aeros.hooks": {
         "Hooks.run",
         "Hooks.run_async",
@@ -183,6 +178,11 @@ HOT = {
     "aeros.titles": {
         "Title.__init__",
         "Title.show",
+    },
+    "aeros.usage": {
+        "pss_bytes",
+        "rss_bytes",
+        "usage",
     },
     "aeros.worker.accept": {
         "Acceptor.__init__",
@@ -302,7 +302,6 @@ HOT = {
         "InFlightTable.end",
         "InFlightTable.stage",
         "client_label",
-        "request_id_of",
     },
     "aeros.worker.lane": {
         "Lane.__init__",

@@ -36,8 +36,8 @@ from ..core.messages import (
 )
 from ..core.process import DUMP_SIGNAL, descends_from, describe_exit, reap, send_signal
 from ..core.scoreboard import anonymous_file
-from ..core.usage import rss_bytes
 from ..errors import StateError
+from ..usage import rss_bytes
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
 from .fleet import Slot, Worker
 from .ledger import Cells, Totals

@@ -1,4 +1,4 @@
-"""`core.usage`: what the kernel counts, beside what psutil makes of it."""
+"""`usage`: what the kernel counts, beside what psutil makes of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from aeros.core.usage import pss_bytes, rss_bytes, usage
+from aeros.usage import pss_bytes, rss_bytes, usage
 from tests.helpers.conditions import eventually
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from .record import record
+from .core.record import record
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
