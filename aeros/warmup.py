@@ -247,16 +247,12 @@ def _stand_in(app: Any) -> tuple[Any, list[bytes]]:
     async def template() -> str:
         return await render_template_string(_TEMPLATE, title="<b>", items=[{"name": "one"}])
 
-    def plain() -> tuple[str, int, dict[str, str]]:
-        return "text", 200, {"X-Header": "value"}
-
     other.add_url_rule("/page/<name>", view_func=page)
     other.add_url_rule("/echo", view_func=echo, methods=["POST"])
     other.add_url_rule("/form", view_func=form, methods=["POST"])
     other.add_url_rule("/stream", view_func=stream)
     other.add_url_rule("/template", view_func=template)
-    other.add_url_rule("/plain", view_func=plain)
-    paths = ["/page/aeros?q=1", "/stream", "/plain", "/nowhere"]
+    paths = ["/page/aeros?q=1", "/stream", "/nowhere"]
     # Dearer than all of these, and of use to some apps only.
     if _has_folder(app, "template_folder"):
         paths.append("/template")
@@ -283,7 +279,7 @@ async def _plain_asgi(scope: Any, receive: Any, send: Any) -> None:
 #: Files to be sent, and a template of what templates are made of.
 _FILES = str(Path(__file__).with_name("dashboard") / "page")
 _TEMPLATE = """{% block page %}<h1>{{ title }}</h1>{% if items %}<ul>{% for item in items %}
-<li>{{ loop.index }} {{ item.name|upper }} {{ url_for("plain", page=1) }}</li>{% else %}none{% endfor %}</ul>{% endif %}
+<li>{{ loop.index }} {{ item.name|upper }} {{ url_for("stream", a=1) }}</li>{% else %}none{% endfor %}</ul>{% endif %}
 {% endblock %}"""
 _POST = f"POST /echo HTTP/1.1\r\n{_HEAD}Content-Length: 4\r\nConnection: close\r\n\r\nbody".encode()
 _FORM = (
