@@ -46,7 +46,8 @@ def _gather_what_is_written() -> None:
     functions = immortalise_program()
     hot = [function for function in functions if function.__qualname__ in HOT.get(function.__module__, ())]
     fill_holes()
-    pack_code(hot)
+    if not _settled:  # a program that starts a second server has packed its code
+        pack_code(hot)
     # Of the packages that are named there workers run nothing else, or not often.
     families = {module.partition(".")[0] for module in HOT}
     known = {module for module in sys.modules if module.partition(".")[0] in families}
