@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import operator
-import sys
 from collections.abc import Iterator
 
 _SMALLEST, _LARGEST, _STEP = 16, 512, 16
@@ -46,7 +45,7 @@ def fill_holes() -> None:
 def _fill_heap() -> None:
     """Take every free piece of glibc's heap, the largest first, for good. Nothing is written into them."""
     libc = ctypes.CDLL(None)
-    if sys.platform != "linux" or not hasattr(libc, "gnu_get_libc_version"):
+    if not hasattr(libc, "gnu_get_libc_version"):
         return
     # Found by subscription, these are ours alone, and their types nobody else's.
     malloc, free = libc["malloc"], libc["free"]

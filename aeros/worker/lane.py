@@ -246,7 +246,7 @@ class Lane:
             self._grant_grace(connection)
 
     def closed(self, connection: Connection) -> None:
-        """Forget the connection. Harmless when called twice, as happens around a hand-over."""
+        """Forget the connection. Harmless when called twice, as happens when another protocol takes it over."""
         if connection not in self.connections:
             return
         self.connections.discard(connection)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import textwrap
 
 import pytest
+
+from tests.helpers.child import goes_well
 
 BEGIN = """
     import gc, sys
@@ -87,11 +88,4 @@ OTHERS = """
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="other collectors have no generations")
 @pytest.mark.parametrize("program", [WHAT_IS_MADE, BEFORE_A_FORK, OTHERS], ids=["made", "before a fork", "others"])
 def test_the_collector_is_out_of_the_way(program: str) -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(BEGIN) + textwrap.dedent(program)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
+    goes_well(textwrap.dedent(BEGIN) + textwrap.dedent(program))

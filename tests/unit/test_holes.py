@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from ctypes import CDLL
 
 import pytest
+
+from tests.helpers.child import goes_well
 
 PROGRAM = """
     import sys
@@ -56,20 +54,10 @@ HEAP = """
 
 @pytest.mark.skipif(not hasattr(CDLL(None), "gnu_get_libc_version"), reason="another malloc() than glibc's")
 def test_holes_of_the_heap_are_filled() -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(HEAP)], check=False, capture_output=True, text=True, timeout=60
-    )
-    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
+    goes_well(HEAP)
 
 
 @pytest.mark.parametrize("size", [16, 32, 48, 256, 512])
 def test_holes_are_filled(size: int) -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM), str(size)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONMALLOC": "pymalloc"},  # that of development mode gives every object a larger place
-        timeout=60,
-    )
-    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
+    # The allocator of development mode gives every object a larger place.
+    goes_well(PROGRAM, str(size), environ={"PYTHONMALLOC": "pymalloc"})

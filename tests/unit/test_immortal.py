@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
 
 from aeros.core.immortal import can_immortalise
+from tests.helpers.child import goes_well
 
 #: In a process of its own: what is made immortal there is so for ever.
 PROGRAM = """
@@ -75,14 +72,7 @@ PROGRAM = """
 
 @pytest.mark.skipif(not can_immortalise(), reason="this Python has no immortal objects")
 def test_a_program_is_immortal_and_its_data_is_not() -> None:
-    child = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", textwrap.dedent(PROGRAM)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
+    goes_well(PROGRAM, options=("-X", "dev"))
 
 
 NO_DESCRIPTORS = """
@@ -103,11 +93,4 @@ NO_DESCRIPTORS = """
 
 @pytest.mark.skipif(not can_immortalise(), reason="this Python has no immortal objects")
 def test_without_descriptors_the_program_stays_mortal() -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(NO_DESCRIPTORS)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
+    goes_well(NO_DESCRIPTORS)

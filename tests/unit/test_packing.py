@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 
@@ -13,6 +11,7 @@ import pytest
 from aeros.compat import quart_line
 from aeros.core.immortal import can_immortalise
 from aeros.core.packing import pack_code
+from tests.helpers.child import goes_well
 
 
 def plain(number: int, *rest: int, more: int = 2) -> tuple[int, ...]:
@@ -110,15 +109,7 @@ SIDE_BY_SIDE = """
 
 
 def test_packed_code_is_side_by_side() -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SIDE_BY_SIDE)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={"PYTHONMALLOC": "pymalloc"},
-    )
-    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
+    goes_well(SIDE_BY_SIDE, environ={"PYTHONMALLOC": "pymalloc"})
 
 
 NAMED = """
@@ -148,11 +139,4 @@ NAMED = """
 @pytest.mark.skipif(not can_immortalise() or quart_line() is None, reason="nothing is packed here")
 def test_the_functions_named_exist() -> None:
     """Who renames a function runs scripts/hot again; of libraries another version may be installed."""
-    child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(NAMED)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (child.returncode, child.stdout, child.stderr) == (0, "well\n", "")
+    goes_well(NAMED)
