@@ -269,8 +269,8 @@ class Supervisor:
         """Not ready any more, for whoever asks; but a balancer that has not asked yet goes on being served."""
         office = self.office
         office.target.last_call_until = monotonic() + delay_s
-        office.log.info(f"stopping: {why}; accepting connections for {show_duration(delay_s)} more (--drain-delay)")
         self.workforce.last_call()
+        office.log.info(f"stopping: {why}; accepting connections for {show_duration(delay_s)} more (--drain-delay)")
         self.upgrade.stop("graceful")
         office.poke()
 
