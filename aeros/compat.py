@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -29,9 +30,11 @@ def _installed() -> str:
     spec = find_spec("quart")
     if spec is not None and spec.origin is not None:
         with suppress(OSError):
-            names = [path.name for path in Path(spec.origin).parent.parent.glob("quart-[0-9]*.dist-info")]
-            if len(names) == 1:
-                return names[0].removeprefix("quart-").removesuffix(".dist-info")
+            names = os.listdir(Path(spec.origin).parent.parent)  # noqa: PTH208 - twice as fast
+            found = [name[6:-10] for name in names if name.startswith("quart-") and name.endswith(".dist-info")]
+            found = [name for name in found if name[:1].isdigit()]
+            if len(found) == 1:
+                return found[0]
     return version("quart")
 
 

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 from .compat import knows_quart
@@ -226,39 +226,35 @@ def _stand_in(app: Any) -> tuple[Any, list[bytes]]:
         return _plain_asgi, [_get("/"), _POST]
     # A class made of WebServer may want other arguments; Quart's own are those of both.
     kind: type[Quart] = next((base for base in type(app).__mro__ if base.__module__ == f"{__package__}.app"), Quart)
-    other = kind("aeros", static_folder=_FILES, template_folder=None, instance_path="/")
+    has_files = _has_folder(app, "static_folder")
+    other = kind("aeros", static_folder=_FILES if has_files else None, template_folder=None, instance_path="/")
 
-    async def page(name: str) -> dict[str, object]:
+    async def page(name: str) -> Any:
+        match name:
+            case "echo":
+                return await request.get_data()
+            case "form":
+                return str((await request.form).get("a"))
+            case "stream":
+                return _chunks()
+            case "template":
+                return await render_template_string(_TEMPLATE, title="<b>", items=[{"name": "one"}])
         return {"name": name, "query": request.args.get("q")}
 
-    async def echo() -> bytes:
-        return cast(bytes, await request.get_data())
-
-    async def form() -> str:
-        return str((await request.form).get("a"))
-
-    async def stream() -> AsyncIterator[bytes]:
-        async def chunks() -> AsyncIterator[bytes]:
-            for _ in range(3):
-                yield b"chunk"
-
-        return chunks()
-
-    async def template() -> str:
-        return await render_template_string(_TEMPLATE, title="<b>", items=[{"name": "one"}])
-
-    other.add_url_rule("/page/<name>", view_func=page)
-    other.add_url_rule("/echo", view_func=echo, methods=["POST"])
-    other.add_url_rule("/form", view_func=form, methods=["POST"])
-    other.add_url_rule("/stream", view_func=stream)
-    other.add_url_rule("/template", view_func=template)
-    paths = ["/page/aeros?q=1", "/stream", "/nowhere"]
+    # One rule for all: each is half a millisecond.
+    other.add_url_rule("/<name>", view_func=page, methods=["GET", "POST"])
+    paths = ["/aeros?q=1", "/stream", "/no/where"]
     # Dearer than all of these, and of use to some apps only.
     if _has_folder(app, "template_folder"):
         paths.append("/template")
-    if _has_folder(app, "static_folder"):
+    if has_files:
         paths.append("/static/page.css")
     return other, [*map(_get, paths), _POST, _FORM]
+
+
+async def _chunks() -> AsyncIterator[bytes]:
+    for _ in range(3):
+        yield b"chunk"
 
 
 def _has_folder(app: Any, name: str) -> bool:
@@ -279,8 +275,8 @@ async def _plain_asgi(scope: Any, receive: Any, send: Any) -> None:
 #: Files to be sent, and a template of what templates are made of.
 _FILES = str(Path(__file__).with_name("dashboard") / "page")
 _TEMPLATE = """{% block page %}<h1>{{ title }}</h1>{% if items %}<ul>{% for item in items %}
-<li>{{ loop.index }} {{ item.name|upper }} {{ url_for("stream", a=1) }}</li>{% else %}none{% endfor %}</ul>{% endif %}
-{% endblock %}"""
+<li>{{ loop.index }} {{ item.name|upper }} {{ url_for("page", name="one", a=1) }}</li>{% else %}none
+{% endfor %}</ul>{% endif %}{% endblock %}"""
 _POST = f"POST /echo HTTP/1.1\r\n{_HEAD}Content-Length: 4\r\nConnection: close\r\n\r\nbody".encode()
 _FORM = (
     f"POST /form HTTP/1.1\r\n{_HEAD}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n"

@@ -107,11 +107,13 @@ class _Plan:
             if default is not MISSING:
                 self.defaults[name] = default
         self.names = tuple(self.types)
-        apart = self.apart
-        self.arguments = tuple(n for n in self.names if n not in apart or apart[n].init)
-        self.shown = tuple(n for n in self.names if n not in apart or apart[n].repr)
-        self.compared = tuple(n for n in self.names if n not in apart or apart[n].compare)
-        self.hashed = tuple(n for n in self.compared if n not in apart or apart[n].hash is not False)
+        self.arguments = self.shown = self.compared = self.hashed = self.names
+        if apart := self.apart:
+            self.arguments = tuple(n for n in self.names if n not in apart or apart[n].init)
+            self.shown = tuple(n for n in self.names if n not in apart or apart[n].repr)
+            self.compared = tuple(n for n in self.names if n not in apart or apart[n].compare)
+            self.hashed = tuple(n for n in self.compared if n not in apart or apart[n].hash is not False)
+        self.allowed = frozenset(self.arguments)
 
 
 def _define(cls: type | None, *, frozen: bool, eq: bool, kw_only: bool) -> Any:
@@ -139,17 +141,20 @@ def _init(self: Any, *values: Any, **named: Any) -> None:
     arguments = plan.arguments
     # Not attribute by attribute: a frozen one refuses that.
     state = self.__dict__
+    state.update(plan.defaults)
     if values:
         if plan.kw_only or len(values) > len(arguments):
             most = 0 if plan.kw_only else len(arguments)
             raise TypeError(f"{type(self).__name__}() takes at most {most} positional arguments ({len(values)} given)")
         state.update(zip(arguments, values, strict=False))
-    for name in named:
-        if name in state:
-            raise TypeError(f"{type(self).__name__}() got two values for argument {name!r}")
-        if name not in arguments:
+    if named:
+        for name in arguments[: len(values)]:
+            if name in named:
+                raise TypeError(f"{type(self).__name__}() got two values for argument {name!r}")
+        if not named.keys() <= plan.allowed:
+            name = next(name for name in named if name not in plan.allowed)
             raise TypeError(f"{type(self).__name__}() got an unexpected argument {name!r}")
-    state.update(named)
+        state.update(named)
     if len(state) < len(plan.names):
         _fill(self, plan, state)
     if hasattr(self, "__post_init__"):
@@ -160,11 +165,9 @@ def _fill(self: Any, plan: _Plan, state: dict[str, Any]) -> None:
     missing = []
     for name in plan.names:
         if name not in state:
-            if name in plan.defaults:
-                state[name] = plan.defaults[name]
-            elif name in plan.factories:
+            if name in plan.factories:
                 state[name] = plan.factories[name]()
-            elif name in plan.arguments:
+            elif name in plan.allowed:
                 missing.append(name)
     if missing:
         raise TypeError(f"{type(self).__name__}() misses {', '.join(map(repr, missing))}")

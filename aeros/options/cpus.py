@@ -105,6 +105,6 @@ def _ratio(quota: str, period: str) -> float | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("ascii", "replace")
+        return path.read_text("utf-8", "replace")
     except (OSError, ValueError):
         return ""

@@ -70,7 +70,7 @@ class OptionsParser(argparse.ArgumentParser):
         option = BY_FLAG.get(spelled)
         if "expected one argument" in error.message:
             return OptionsError(f"{spelled} needs a value", option=option.name if option else None)
-        if choice := _CHOICE.match(error.message):
+        if choice := re.match(_CHOICE, error.message):
             return _no_such(spelled, choice[1], [name.strip().strip("'") for name in choice[2].split(",")])
         if "ignored explicit argument" in error.message:
             return OptionsError(f"{spelled} takes no value", option=option.name if option else None)
@@ -78,7 +78,7 @@ class OptionsParser(argparse.ArgumentParser):
 
 
 #: In argparse's words.
-_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)$", re.DOTALL)
+_CHOICE = r"(?s)invalid choice: '(.*)' \(choose from (.*)\)$"
 
 
 def _no_such(what: str, said: str, names: Sequence[str]) -> OptionsError:
@@ -116,6 +116,17 @@ def argument_parser() -> OptionsParser:
         for option in OPTIONS:
             if option.group == title and option.arguments:
                 _add(group, option)
+    return parser
+
+
+def _parser_of(words: Sequence[str]) -> OptionsParser:
+    """Return a parser of the options that these words can mean: to make one of all takes a start 2 ms."""
+    parser = OptionsParser(add_help=False)
+    for option in OPTIONS:
+        flags = (*option.arguments, *option.old_flags)
+        # Those of one letter may share a word.
+        if any(len(flag) == 2 for flag in flags) or any(word.startswith(flags) for word in words):
+            _add(parser, option)
     return parser
 
 
@@ -158,7 +169,7 @@ def from_arguments(arguments: str | Sequence[str]) -> tuple[Layer, list[str]]:
     words = _words(arguments)
     if "-h" in words or "--help" in words:
         raise OptionsError("no help is printed from here: `aeros run --help` lists all options")
-    namespace, left = argument_parser().parse_known_args(words)
+    namespace, left = _parser_of(words).parse_known_args(words)
     if left:
         if not any(word.startswith("-") and word != "-" for word in left):
             near = nearest(f"--{left[0]}", BY_FLAG)

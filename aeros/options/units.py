@@ -16,12 +16,11 @@ Converter = Callable[[object], object]
 LONGEST_S = 366 * 86400.0
 
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
-_DURATION = re.compile(
-    rf"(?:{_NUMBER}d)?\s*(?:{_NUMBER}h)?\s*(?:{_NUMBER}m(?!s))?\s*(?:{_NUMBER}s)?\s*(?:{_NUMBER}ms)?"
-)
+# Patterns are compiled when a text comes first: a start often has none.
+_DURATION = rf"(?:{_NUMBER}d)?\s*(?:{_NUMBER}h)?\s*(?:{_NUMBER}m(?!s))?\s*(?:{_NUMBER}s)?\s*(?:{_NUMBER}ms)?"
 _UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
-_SIZE = re.compile(rf"{_NUMBER}\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_SIZE = rf"(?i){_NUMBER}\s*([kmgt]?)(?:i?b)?"
+_WHOLE = r"[+-]?[0-9]{1,18}"
 _SCALE = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SWITCH = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -49,7 +48,7 @@ def whole(low: int, high: int | None = None) -> Converter:
         number: int | None = None
         if isinstance(value, int) and not isinstance(value, bool):
             number = value
-        elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        elif isinstance(value, str) and re.fullmatch(_WHOLE, value.strip()):
             number = int(value.strip())  # int() knows less white space than strip()
         if number is None or number < low or (high is not None and number > high):
             raise BadValueError(f"must be a whole number {span}")
@@ -72,7 +71,7 @@ def parse_duration(value: object) -> float:
         text = value.strip().lower()
         if re.fullmatch(_NUMBER, text):
             seconds = float(text)
-        elif text and (match := _DURATION.fullmatch(text)):
+        elif text and (match := re.fullmatch(_DURATION, text)):
             # Rounded to the microsecond so that 1s100ms is 1.1 and not 1.1000000000000001.
             parts = zip(match.groups(), _UNITS, strict=True)
             seconds = round(sum(float(number) * unit for number, (_, unit) in parts if number), 6)
@@ -122,7 +121,7 @@ def parse_size(value: object) -> int:
     size: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
-    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+    elif isinstance(value, str) and (match := re.fullmatch(_SIZE, value.strip())):
         number, unit = match.groups()
         scaled = float(number) * _SCALE[unit.lower()] if "." in number else int(number) * _SCALE[unit.lower()]
         # "1.5" bytes is a mistake; "0.3K" is not one, if not a whole number of bytes either.

@@ -25,7 +25,7 @@ LONGEST_UNIX_PATH = 107
 AUTO = "auto"
 
 _PORT = whole(0, 65535)
-_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+_NAME = r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?"
 
 
 def text(value: object) -> str:
@@ -155,7 +155,7 @@ def host(value: object) -> str:
     if ":" in name:
         if not is_ipv6(name):
             raise BadValueError("must be a host name or an IP address, without a port")
-    elif not _NAME.fullmatch(name) or not all(0 < len(label) < 64 for label in name.rstrip(".").split(".")):
+    elif not re.fullmatch(_NAME, name) or not all(0 < len(label) < 64 for label in name.rstrip(".").split(".")):
         raise BadValueError("must be a host name or an IP address")
     return name
 
@@ -332,7 +332,7 @@ def sni(value: object) -> str:
     name = host_name.strip().lower().rstrip(".")
     with contextlib.suppress(UnicodeError):
         name = name.encode("idna").decode("ascii") if not name.isascii() else name
-    if not _NAME.fullmatch(name.removeprefix("*.")):
+    if not re.fullmatch(_NAME, name.removeprefix("*.")):
         raise BadValueError(f"{wanted}; a wildcard is the whole first part: *.example.com")
     return f"{name}={certificate}:{key}"
 

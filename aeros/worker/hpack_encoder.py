@@ -45,10 +45,7 @@ _fields: dict[Pair, tuple[bytes, int]] = {}
 _FIELDS_MAX = 1024
 _FIELD_LENGTH_MAX = 256
 
-_STATUS = {
-    code: bytes((0x80 | _whole[pair],)) if (pair := (b":status", b"%d" % code)) in _whole else b"\x08\x03%d" % code
-    for code in range(100, 1000)
-}
+_STATUS = {int(value): bytes((0x80 | index,)) for (name, value), index in _whole.items() if name == b":status"}
 
 UNSIZED = -1  # no Content-Length was given
 
@@ -79,7 +76,7 @@ def response_block(status: int, headers: Iterable[Pair], common: bytes) -> tuple
     """
     if not 200 <= status <= 999:
         raise ResponseError(f"status {status} is not one of a final response")
-    parts = [_STATUS[status]]
+    parts = [_status(status)]
     length = UNSIZED
     for pair in headers:
         try:
@@ -95,8 +92,12 @@ def response_block(status: int, headers: Iterable[Pair], common: bytes) -> tuple
     return b"".join(parts), length
 
 
+def _status(status: int) -> bytes:
+    return _STATUS.get(status) or b"\x08\x03%d" % status
+
+
 def informational_block(status: int, headers: Iterable[Pair], common: bytes) -> bytes:
-    return b"".join((_STATUS[status], *(_field(pair)[0] for pair in headers), common))
+    return b"".join((_status(status), *(_field(pair)[0] for pair in headers), common))
 
 
 def trailers_block(headers: Iterable[Pair]) -> bytes:
