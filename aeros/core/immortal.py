@@ -19,7 +19,8 @@ import os
 import sys
 import types
 from array import array
-from collections.abc import Callable, Sequence, Set
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from enum import EnumMeta
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -67,31 +68,33 @@ def can_immortalise() -> bool:
 def immortalise_program() -> list[types.FunctionType]:
     """Make what the loaded program is made of immortal, but for its code; return its functions.
 
-    For a process with nothing running beside it, before it forks, where can_immortalise(). Raises OSError when there is
-    no descriptor left for a pipe.
+    For a process with nothing running beside it, before it forks, where can_immortalise(). Nothing is done, and []
+    returned, where the program has classes that are hashed in a way of their own, or not at all. Raises OSError when
+    there is no descriptor left for a pipe.
     """
+    if any("__hash__" in vars(metaclass) for metaclass in _heirs_of(type)):
+        return []
+    # A start waits for this, and for memory more than for bytecode: all there is is looked at once, and sorted. By type
+    # and not by isinstance(), which asks a proxy for what it stands for.
     known = gc.get_objects()
-    # A start waits for this: it is nearly all without a loop of bytecode, and in as few rounds over all there is as can
-    # be. By type and not by isinstance(), which asks a proxy for what it stands for.
-    kinds = list(map(type, known))
-    present = set(kinds)
-    classes = {kind for kind in present if issubclass(kind, type)}
-    wanted = _PROGRAM | classes | {kind for kind in present if isinstance(kind, EnumMeta) or _is_descriptor(kind)}
-    chosen = list(map((wanted - _PASSING).__contains__, kinds))
-    program = tuple(compress(known, chosen))
-    _immortalise(program)
-    kinds = list(compress(kinds, chosen))
-    found = _of(program, classes, kinds)
+    of_kind: dict[type, list[Any]] = defaultdict(list)
+    for kind, thing in zip(map(type, known), known):  # noqa: B905 - strict is slower
+        of_kind[kind].append(thing)
+    metaclasses = [kind for kind in of_kind if issubclass(kind, type)]
+    chosen = {kind for kind in of_kind if isinstance(kind, EnumMeta) or _is_descriptor(kind)}
+    chosen = (chosen | {*metaclasses} | _PROGRAM) - _PASSING
+    _immortalise(list(chain.from_iterable(things for kind, things in of_kind.items() if kind in chosen)))
+    classes = list(chain.from_iterable(map(of_kind.__getitem__, metaclasses)))
     # The number that caches know a class by is given to it when something of it is looked up for the first time.
-    for _ in map(type.__getattribute__, found, repeat("__hash__")):
+    for _ in map(type.__getattribute__, classes, repeat("__hash__")):
         pass
     # What a look-up goes through: the namespaces of modules and classes, the order of bases. A module must not be asked
     # for what it refers to: that of asyncio shows its free list of objects, which seeing them would revive (3.12).
-    modules: tuple[dict[str, object], ...] = tuple(map(vars, _of(program, {types.ModuleType}, kinds)))
+    modules: list[dict[str, object]] = list(map(vars, of_kind[types.ModuleType]))
     _immortalise(modules)
-    _immortalise(_of(gc.get_referents(*found), _NAMESPACES))
-    _immortalise(_of(tuple(chain.from_iterable(map(dict.values, modules))), _PLAIN))
-    return _of(program, {types.FunctionType}, kinds)
+    _immortalise(_of(_NAMESPACES, gc.get_referents(*classes)))
+    _immortalise(_of(_PLAIN, chain.from_iterable(map(dict.values, modules))))
+    return of_kind[types.FunctionType]
 
 
 def immortalise_code(codes: Sequence[types.CodeType]) -> None:
@@ -102,16 +105,24 @@ def immortalise_code(codes: Sequence[types.CodeType]) -> None:
         _immortalise(codes)
         _immortalise(values)
         # Code in code is what a function that makes functions makes them of; those that it has made had it already.
-        codes = _of(values, {types.CodeType})
+        codes = _of({types.CodeType}, values)
+
+
+def _heirs_of(kind: type) -> Iterator[type]:
+    heirs: list[type] = type.__subclasses__(kind)
+    for heir in heirs:
+        yield heir
+        yield from _heirs_of(heir)
 
 
 def _is_descriptor(kind: type) -> bool:
     return any("__get__" in vars(base) for base in kind.__mro__)
 
 
-def _of(things: Sequence[Any], wanted: Set[type], kinds: list[type] | None = None) -> list[Any]:
-    """Return those of the types that are wanted. kinds: their types, where these are known."""
-    return list(compress(things, map(wanted.__contains__, kinds or map(type, things))))
+def _of(kinds: Set[type], things: Iterable[Any]) -> list[Any]:
+    """Return those of these types."""
+    things = list(things)
+    return list(compress(things, map(kinds.__contains__, map(type, things))))
 
 
 def _immortalise(things: Sequence[object]) -> None:

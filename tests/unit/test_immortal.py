@@ -75,6 +75,27 @@ def test_a_program_is_immortal_and_its_data_is_not() -> None:
     goes_well(PROGRAM, options=("-X", "dev"))
 
 
+UNHASHABLE = """
+    from aeros.core import memory
+
+    class Meta(type):
+        def __eq__(self, other):
+            return self is other
+
+    class Kind(metaclass=Meta):
+        pass
+
+    kept = [Kind(), {}]
+    memory.settle_memory()
+    assert memory.is_settled()
+    print("well")
+"""
+
+
+def test_a_program_with_classes_that_cannot_be_hashed_starts_too() -> None:
+    goes_well(UNHASHABLE)
+
+
 NO_DESCRIPTORS = """
     import gc, os, resource, sys
     from aeros.core import memory
