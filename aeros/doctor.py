@@ -17,13 +17,13 @@ from typing import Literal
 
 from .compat import own_code
 from .core.certificates import CertificateError, TLSFiles, expiry, explain
+from .core.places import runtime_directory, socket_path
 from .core.process import open_pidfd
 from .core.record import as_dict, record, replace
 from .errors import AerosError
 from .options import Options, usable_cpus
 from .server import connect, running_servers
 from .status import ServerStatus
-from .supervisor.control import runtime_directory, socket_path
 
 #: Descriptors of a worker that are not connections: logs, channels, the event loop, what the app opens.
 _OWN_FILES = 64

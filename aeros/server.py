@@ -17,13 +17,13 @@ from . import errors
 from .core.channel import Channel, ChannelClosed
 from .core.clock import monotonic
 from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
+from .core.places import socket_path
 from .core.record import replace
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, ControlError, NotAServerError, OptionsError, ServerStopped, StateError, UpgradeFailed
 from .inflight import RequestInFlight
 from .stacks import WorkerStacks
 from .status import Reloaded, ServerStatus, StatusReader, Upgraded
-from .supervisor.control import socket_path
 from .version import __version__
 
 #: How long the server may take to answer what it can answer at once.

@@ -34,14 +34,13 @@ from .program import AppProgram
 from .server import Server, connect
 from .status import ServerStatus, StatusReader
 from .supervisor.activation import take as take_activated
+from .supervisor.estate import Estate, Inheritance
 from .supervisor.founding import found
 from .supervisor.launch import CHANNEL_VARIABLE, UPGRADE_VARIABLE, CommandLine
 from .supervisor.listeners import bind_admin, bind_all, close_all, split_host_port
 from .supervisor.notify import Notifier
 from .supervisor.pidfile import PidFile
 from .supervisor.policy import Policy
-from .supervisor.succession import Inheritance, Succession
-from .supervisor.upgrade import Estate
 from .supervisor.zygote import Zygote
 from .titles import program_label
 from .version import __version__
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from .supervisor.admin import AdminChild
     from .supervisor.loop import Supervisor
     from .supervisor.rim import Rim
+    from .supervisor.succession import Succession
 
 #: How long a new generation waits for the supervisor to say what it is to be.
 _WELCOME_TIMEOUT_S = 10.0
@@ -301,6 +301,8 @@ def _supervise_next(channel: Channel, app: Any, options: Options, block: bool, p
             "the new program starts its server with block=False, in a thread or in a running loop: such a server is a "
             "child of its program and cannot succeed another; stop the old one and start it anew"
         )
+    from .supervisor.succession import Succession
+
     inheritance = _await_inheritance(channel, options)
     try:
         preparation = _Preparation(app, options, inheritance)

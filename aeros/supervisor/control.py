@@ -14,7 +14,6 @@ import socket
 import stat
 import struct
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from ..core.messages import (
     ProtocolError,
     clip,
 )
+from ..core.places import socket_path
 from ..core.record import mutable
 from ..errors import AerosError
 from ..version import __version__
@@ -71,19 +71,6 @@ class Commands(Protocol):
 
     def obey(self, verb: str, arguments: dict[str, Any], reply: Reply) -> None:
         """Do `verb`, then `reply`."""
-
-
-def runtime_directory() -> Path:
-    """Return the directory of this user's control sockets, without making it."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base and Path(base).is_dir():
-        return Path(base) / "aeros"
-    return Path(tempfile.gettempdir()) / f"aeros-{os.getuid()}"
-
-
-def socket_path(pid: int) -> Path:
-    """Return where the supervisor `pid` of this user listens for commands."""
-    return runtime_directory() / f"{pid}.sock"
 
 
 class ControlLine:

@@ -12,30 +12,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.channel import Channel, channel_pair
+from ..core.collector import paused
 from ..core.exitcodes import ExitCode
 from ..core.listener import Listener
 from ..core.logs import LineLog
-from ..core.memory import settle_memory
+from ..core.memory import release_code, settle_memory
 from ..core.privileges import Account
 from ..core.process import become_subreaper, fork
 from ..core.scoreboard import Scoreboard
 from ..errors import StartError
-from .admin import AdminChild
-from .fleet import Target
 from .launch import CommandLine
-from .links import ZygoteLink
-from .loop import Supervisor
-from .office import Office
+from .order import order_pilot
 from .policy import Policy
 from .recent import RecentLog
-from .succession import Succession
-from .upgrade import Estate
 from .zygote import Program, Zygote
 
 if TYPE_CHECKING:
+    from .admin import AdminChild
+    from .estate import Estate
+    from .loop import Supervisor
     from .notify import Notifier
     from .rim import Rim
+    from .succession import Succession
 
+#: After the start the spare zygote is made, and then not much happens any more.
+_QUIET_S = 1.0
 _HANDLED = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -92,11 +93,14 @@ def found(
     program.warm_up()
     become_subreaper()
     settle_memory(own_program=owner is None)
+    pilot = order_pilot(channel)
     try:
         pid = fork()
     except OSError as error:
         channel.close()
         theirs.close()
+        if pilot is not None:
+            pilot.close()
         gc.unfreeze()
         become_subreaper(False)
         raise _refused(error, previous_mask, rim) from None
@@ -104,6 +108,8 @@ def found(
         if rim is not None:
             rim.enter("zygote gen=1")
         channel.close()
+        if pilot is not None:
+            pilot.close()  # to be received as any other
         if admin is not None:
             admin.listener.sock.close()
         in_child()
@@ -115,14 +121,29 @@ def found(
             _give_up_root(command.account, log)
         Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log, rim=rim).run()
     theirs.close()
+    if pilot is not None:
+        pilot.theirs.close()
+    # The zygote and the first worker come up meanwhile, and need none of it.
+    with paused():
+        from .fleet import Target
+        from .links import ZygoteLink
+        from .loop import Supervisor
+        from .office import Office
+
     target = Target(policy.workers, committed=1, surge=policy.reload_surge)
     if succession is not None:
         target.hold = True
         if succession.inheritance.workers_asked == policy.workers and succession.inheritance.workers_now:
             target.workers = succession.inheritance.workers_now  # scaled by hand, and the program says nothing new
+
+    def started(supervisor: Supervisor) -> None:
+        announce(supervisor)
+        if owner is None:
+            loop.call_later(_QUIET_S, release_code)
+
     office = Office(policy, listeners, scoreboard, log, command, target, recent)
     supervisor = Supervisor(
-        office, ZygoteLink(1, channel, pid=pid), announce, control, admin, notifier, estate, succession
+        office, ZygoteLink(1, channel, pid=pid), started, control, admin, notifier, estate, succession, pilot
     )
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()

@@ -111,5 +111,9 @@ class Cells:
         self._scoreboard.cell(index).clear()
         return index
 
+    def claim(self, index: int) -> None:
+        """Take this one, which is in use already."""
+        self._free.remove(index)
+
     def give_back(self, index: int) -> None:
         self._free.append(index)

@@ -21,7 +21,7 @@ from .activation import NONE, Activated
 
 if TYPE_CHECKING:
     from ..options import Options
-    from .succession import Inheritance
+    from .estate import Inheritance
 
 
 def bind_all(options: Options, activated: Activated = NONE, inheritance: Inheritance | None = None) -> list[Listener]:

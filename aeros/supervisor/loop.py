@@ -27,6 +27,7 @@ from ..titles import Title
 from .admin import AdminChild
 from .commands import CommandHandler
 from .control import ControlLine, Reply
+from .estate import Estate
 from .fleet import Worker
 from .generations import PILOT_S, Generations
 from .ledger import Accounts
@@ -35,6 +36,7 @@ from .links import ZygoteLink
 from .listeners import close_all
 from .notify import Facts, Notifier
 from .office import Office
+from .order import Order
 from .queues import publish_queues
 from .reconcile import (
     Action,
@@ -50,7 +52,7 @@ from .reconcile import (
 )
 from .reload import Waiter
 from .succession import Succession
-from .upgrade import Estate, Upgrade
+from .upgrade import Upgrade
 from .upgrade import Waiter as UpgradeWaiter
 from .workforce import Workforce
 
@@ -75,9 +77,11 @@ class Supervisor:
         notifier: Notifier | None = None,
         estate: Estate | None = None,
         succession: Succession | None = None,
+        pilot: Order | None = None,
     ) -> None:
         """announce: called once, when all workers are ready. control: where the control socket is to be. admin: the
-        dashboard's process, if there is to be one. estate, succession: see `upgrade` and `succession`."""
+        dashboard's process, if there is to be one. estate, succession: see `upgrade` and `succession`. pilot: the first
+        worker, where it has been ordered from `zygote` already."""
         self.office = office
         self.addresses = [listener.address for listener in office.listeners]
         self.control: ControlLine
@@ -90,6 +94,7 @@ class Supervisor:
         self._control_where = control
         self._succession = succession
         self._inherited = Accounts()
+        self._zygote, self._pilot = zygote, pilot
         self.upgrade = Upgrade(
             office,
             estate if estate is not None else Estate(),
@@ -131,6 +136,8 @@ class Supervisor:
         if self.admin is not None:
             self.admin.open(office, self.control.adopt)
         office.fleet.set_slots(office.target)
+        if self._pilot is not None:
+            self.workforce.adopt(self._pilot, self._zygote)
         office.target.pilot_until = monotonic() + PILOT_S
         try:
             while not self._finished():

@@ -7,11 +7,14 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
+from typing import TYPE_CHECKING
 
 from ..core.clock import show_duration
 from ..core.logs import LineLog
 from ..core.record import record
-from .reload import ReloadRecord
+
+if TYPE_CHECKING:
+    from .reload import ReloadRecord
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 #: While the server starts, reloads or stops, systemd is asked for this much more time, this often. Each of these has

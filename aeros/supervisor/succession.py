@@ -5,12 +5,10 @@ Until it has settled, all that it inherited is still the old one's: it removes n
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..core.channel import Channel, ChannelClosed, close_fds
-from ..core.listener import Listener
 from ..core.messages import (
     Abandon,
     Legacy,
@@ -24,89 +22,11 @@ from ..core.messages import (
     clip,
 )
 from ..core.process import die_with_parent
-from ..core.record import field, mutable
 from ..status import Upgraded
+from .estate import Inheritance
 from .ledger import Accounts
 from .lifecycle import HEIR_EDGES, HeirState, advance
 from .office import Office
-
-
-@mutable
-class Inheritance:
-    """What the old supervisor passed. Listeners are claimed one by one; the rest is let go of.
-
-    pid: the old supervisor's. path of a listener: not set before it is ours to remove.
-    """
-
-    pid: int
-    listeners: list[Listener]
-    bequests: list[dict[str, Any]]
-    admin: Listener | None = None
-    pid_file: str = ""
-    pid_file_fd: int = -1
-    metrics_directory: str = ""
-    workers_asked: int = 0
-    workers_now: int = 0
-    kept: list[int] = field(default_factory=list)
-
-    @classmethod
-    def from_message(cls, facts: dict[str, Any], fds: Sequence[int]) -> Inheritance:
-        """Return what `facts` say of `fds`, which are ours to close. Raises ValueError where they do not fit."""
-        try:
-            left = list(fds)
-            bequests = [dict(record) for record in facts["listeners"]]
-            listeners = [Listener.adopt(left.pop(0), record) for record in bequests]
-            admin = Listener.adopt(left.pop(0), facts["admin"]) if facts.get("admin") else None
-            pid_file = str(facts.get("pid_file") or "")
-            workers = facts.get("workers") or {}
-            return cls(
-                int(facts["pid"]),
-                listeners,
-                bequests,
-                admin,
-                pid_file,
-                left.pop(0) if pid_file else -1,
-                str(facts.get("metrics_directory") or ""),
-                int(workers.get("asked", 0)),
-                int(workers.get("now", 0)),
-            )
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ValueError(f"the inheritance is not understood: {type(error).__name__}: {error}") from None
-
-    @property
-    def binds(self) -> tuple[str, ...]:
-        """Return the binds of the listeners once each, in order."""
-        return tuple(dict.fromkeys(listener.bind for listener in self.listeners))
-
-    def claim(self, bind: str, *, datagrams: bool, name: object = None, every: bool = False) -> list[Listener]:
-        """Return the listener of this bind, or with this socket name, that nobody has claimed; [] if there is none.
-
-        every: all of that bind, as with one name for several sockets of systemd's.
-        """
-        found = []
-        for index, listener in enumerate(self.listeners):
-            fits = (listener.kind == "quic") == datagrams and index not in self.kept
-            if fits and (listener.bind == bind if name is None else listener.sock.getsockname()[:2] == name):
-                self.kept.append(index)
-                found.append(listener)
-                if not every:
-                    break
-        return found
-
-    def let_go(self) -> None:
-        """Close what was not claimed: it stays the old supervisor's, and goes with it."""
-        for index, listener in enumerate(self.listeners):
-            if index not in self.kept:
-                listener.sock.close()
-        if self.admin is not None:
-            self.admin.sock.close()
-        if self.pid_file_fd != -1:
-            os.close(self.pid_file_fd)
-
-    def own(self) -> None:
-        """The listeners are ours: socket files go with us."""
-        for index in self.kept:
-            self.listeners[index].own(self.bequests[index])
 
 
 class Heir(Protocol):

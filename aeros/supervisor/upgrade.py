@@ -28,10 +28,11 @@ from ..core.messages import (
     Unfit,
 )
 from ..core.process import describe_exit
-from ..core.record import as_dict, mutable, replace
+from ..core.record import as_dict, replace
 from ..errors import UpgradeFailed
 from ..status import Upgraded
 from .admin import AdminChild
+from .estate import Estate
 from .fleet import Worker
 from .launch import UPGRADE_VARIABLE
 from .ledger import Accounts
@@ -39,7 +40,6 @@ from .lifecycle import UPGRADE_EDGES, UpgradeState, advance
 from .loader import Loader, run_again
 from .notify import Notifier
 from .office import Office
-from .pidfile import PidFile
 from .reconcile import LAST_ACCEPT_S
 
 #: From leave to accept until all workers of the new supervisor do.
@@ -52,19 +52,6 @@ _LAST_CALL_S = 2.0
 _LEGACY_EVERY_S = 1.0
 
 Waiter = Callable[[Upgraded], None]
-
-
-@mutable
-class Estate:
-    """What goes over beside the listeners.
-
-    metrics_directory: the app's own metrics, where this process has to remove them, else "". let_go: called when all
-    of it is the new supervisor's.
-    """
-
-    pid_file: PidFile | None = None
-    metrics_directory: str = ""
-    let_go: Callable[[], None] = lambda: None
 
 
 class Upgrade:

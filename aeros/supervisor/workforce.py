@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 from collections.abc import Callable
 from typing import Any
 
-from ..core.channel import Bounds, ChannelClosed, channel_pair, close_fds
+from ..core.channel import ChannelClosed, close_fds
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
 from ..core.logs import worker_name
@@ -18,7 +17,6 @@ from ..core.messages import (
     Certificates,
     Draining,
     Failed,
-    Fork,
     Forked,
     ForkFailed,
     Go,
@@ -35,7 +33,6 @@ from ..core.messages import (
     clip,
 )
 from ..core.process import DUMP_SIGNAL, descends_from, describe_exit, reap, send_signal
-from ..core.scoreboard import anonymous_file
 from ..errors import StateError
 from ..usage import rss_bytes
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
@@ -45,6 +42,7 @@ from .lifecycle import SlotState, WorkerState
 from .links import WorkerLink, ZygoteLink, has_ended
 from .loopwatch import LoopWatch
 from .office import Office
+from .order import Order
 from .stacks import Stacks, take_stacks
 
 #: A supervisor that was itself held up longer than this trusts no heartbeat it has not seen since.
@@ -53,8 +51,6 @@ _OWN_GAP_S = 1.5
 _DUMP_S = 0.3
 #: Of a reason that somebody gives; it is one line of the log, and a part of the summary.
 MAX_REASON_CHARS = 2000
-#: A worker speaks of itself in short, and sends no descriptors.
-_BOUNDS = Bounds(fds=0)
 #: New workers of a refused reload get this long to end by themselves.
 REVERT_S = 5.0
 #: A zygote that says nothing of a worker's end for this long is stuck. (Its exit hooks take their time before that.)
@@ -122,38 +118,40 @@ class Workforce:
         if cell is None:
             self.slot_failed(slot, "every cell of the scoreboard is in use")
             return False
-        zygote = self._zygote_of(generation)
         try:
-            channel, theirs = channel_pair("a worker", _BOUNDS)
-            try:
-                dump_fd = anonymous_file("aeros-stacks")
-            except OSError:
-                channel.close()
-                theirs.close()
-                raise
+            order = Order.make(self._next_ident, slot_index, generation, cell)
         except OSError as error:
             self._cells.give_back(cell)
             self._cannot_order(slot, generation, error)
             return False
-        now = monotonic()
-        worker = Worker(self._next_ident, slot_index, generation, cell, secrets.token_hex(8), now)
-        self._next_ident += 1
+        zygote = self._zygote_of(generation)
+        with order.theirs:
+            return self._expect(order, zygote, lambda: self._office.tell(zygote.channel, order.message, order.fds))
+
+    def adopt(self, order: Order, zygote: ZygoteLink) -> None:
+        """Take over a worker that was ordered from its zygote before this supervisor was there."""
+        self._cells.claim(order.cell)
+        self._expect(order, zygote, lambda: None)
+
+    def _expect(self, order: Order, zygote: ZygoteLink, send: Callable[[], None]) -> bool:
+        """Have the worker exist for us, and send the order. False when that failed, which has been dealt with."""
+        worker = Worker(order.ident, order.slot, order.generation, order.cell, order.nonce, order.at)
+        self._next_ident = order.ident + 1
         self._fleet.workers[worker.ident] = worker
-        self._links[worker.ident] = WorkerLink(channel, dump_fd, zygote)
+        self._links[worker.ident] = WorkerLink(order.channel, order.dump_fd, zygote)
+        slot = self._fleet.slots[order.slot]
         slot.on("spawn")
         slot.retry_at = 0.0
-        self._office.loop.add_reader(channel.fileno(), self._on_readable, worker)
-        zygote.unanswered[worker.ident] = now
-        with theirs:
-            order = Fork(worker.ident, slot_index, generation, cell, worker.nonce)
-            try:
-                self._send_certificates(worker)
-                self._office.tell(zygote.channel, order, [theirs.fileno(), dump_fd])
-            except OSError as error:
-                del zygote.unanswered[worker.ident]
-                worker.failure, worker.refused = f"{type(error).__name__}: {error}", True
-                self.ended(worker, None)
-                return False
+        self._office.loop.add_reader(order.channel.fileno(), self._on_readable, worker)
+        zygote.unanswered[worker.ident] = order.at
+        try:
+            self._send_certificates(worker)
+            send()
+        except OSError as error:
+            del zygote.unanswered[worker.ident]
+            worker.failure, worker.refused = f"{type(error).__name__}: {error}", True
+            self.ended(worker, None)
+            return False
         return True
 
     def _cannot_order(self, slot: Slot, generation: int, error: OSError) -> None:

@@ -46,6 +46,7 @@ from aeros.core.messages import (
 )
 from aeros.core.scoreboard import HEARTBEAT, PID, REQUESTS, Scoreboard, anonymous_file
 from aeros.supervisor import generations, links, loader, loop, stacks, workforce
+from aeros.supervisor import order as orders
 from aeros.supervisor.fleet import Target
 from aeros.supervisor.launch import CommandLine
 from aeros.supervisor.office import Office
@@ -533,10 +534,10 @@ class System:
             (workforce, "descends_from", self.descends_from),
             (generations, "descends_from", self.descends_from),
             (loader, "launch", self.launch),
-            (workforce, "channel_pair", self.channel_pair),
+            (orders, "channel_pair", self.channel_pair),
             (generations, "channel_pair", self.channel_pair),
             (loader, "channel_pair", self.channel_pair),
-            (workforce, "anonymous_file", self.anonymous_file),
+            (orders, "anonymous_file", self.anonymous_file),
             (generations, "os", _StandIn(os, kill=self.kill)),
             (loader, "os", _StandIn(os, kill=self.kill, killpg=self.kill, pipe=self.pipe)),
             (loop, "os", _StandIn(os, waitid=self.waitid, waitpid=self.waitpid)),
@@ -587,7 +588,15 @@ class _Certificates:
 class Family:
     """One server. `close` undoes everything and tells what is left open."""
 
-    def __init__(self, policy: Policy, *, why_not: str = "", tls: bool = False, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        why_not: str = "",
+        tls: bool = False,
+        pilot: bool = False,
+        watch: Watch | None = None,
+    ) -> None:
         self.descriptors_before = open_fds()
         self.loop = PlayedLoop()
         self.policy = policy
@@ -596,6 +605,9 @@ class Family:
         self.system = System(self.loop, self.scoreboard, policy, watch or Watch())
         self.system.arm()
         channel, theirs = channel_pair("the zygote")
+        ordered = orders.order_pilot(channel) if pilot else None
+        if ordered is not None:
+            ordered.theirs.close()
         self.first = PlayedZygote(self.system, SUPERVISOR, 1, theirs.detach())
         command = CommandLine("python", ("python", "app.py"), "/", why_not)
         target = Target(policy.workers, committed=1, surge=policy.reload_surge)
@@ -605,7 +617,7 @@ class Family:
             self.office.certificates = _Certificates(self._certificate_fd)  # type: ignore[assignment]
         self.announced = 0
         link = links.ZygoteLink(1, channel, pid=self.first.pid)
-        self.supervisor = loop.Supervisor(self.office, link, self._announce, "off")
+        self.supervisor = loop.Supervisor(self.office, link, self._announce, "off", pilot=ordered)
         self.clients: list[Client] = []
         self.task = self.loop.create_task(self.supervisor.run())
         self.turn()

@@ -52,6 +52,7 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         drain_delay_s=st.sampled_from([0.0, 0.0, 2.0]),
         lifetime_s=st.sampled_from([None, None, 20.0]),
         tls=st.booleans(),
+        pilot=st.booleans(),
         well_begun=st.sampled_from([True, True, True, False]),
     )
     def begin(
@@ -62,12 +63,13 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         drain_delay_s: float,
         lifetime_s: float | None,
         tls: bool,
+        pilot: bool,
         well_begun: bool,
     ) -> None:
         policy = dataclasses.replace(
             POLICY, workers=workers, reload_surge=surge, drain_delay_s=drain_delay_s, max_lifetime_s=lifetime_s
         )
-        self.family = Family(policy, why_not=why_not, tls=tls, watch=self)
+        self.family = Family(policy, why_not=why_not, tls=tls, pilot=pilot, watch=self)
         self.system = self.family.system
         self.why_not = why_not
         self.all_behave = False

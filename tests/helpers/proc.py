@@ -101,6 +101,12 @@ def rss_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def rss_of_files(pid: int) -> int:
+    """Of the resident bytes, those of programs and libraries that nobody has written to."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssFile:"))
+
+
 def cpu_ticks(pid: int) -> int:
     """CPU time of the process, user and system, in hundredths of a second."""
     fields = _stat_fields(pid)
