@@ -13,6 +13,7 @@ from dataclasses import FrozenInstanceError, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from aeros.options import (
     argument_parser,
     arguments_of,
     options_table,
+    parse,
     resolve,
 )
 from aeros.options.model import FIELDS
@@ -651,3 +653,30 @@ def test_peers_are_networks_unix_and_everybody() -> None:
 def test_what_names_no_peers_is_refused(given: str, said: str) -> None:
     with pytest.raises(OptionsError, match=said):
         resolve(["--forwarded-allow", given], environ={})
+
+
+WORDS = st.one_of(
+    st.sampled_from(sorted(BY_FLAG)),
+    st.builds("{}={}".format, st.sampled_from(sorted(BY_FLAG)), st.sampled_from(["2", "", "x", "-w"])),
+    st.builds(
+        "{}{}".format, st.sampled_from(["-w", "-D", "-b", "-k", "-Dw", "-DD"]), st.sampled_from(["4", "", "x:1"])
+    ),
+    st.sampled_from(["2", "-", "--", "-2", "app:app", "--work", "--nothing", "-x", "127.0.0.1:0", "uvloop", ""]),
+)
+
+
+@given(words=st.lists(WORDS, max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_a_parser_of_fewer_options_reads_the_same(words: list[str]) -> None:
+    """A start makes one of the options that its arguments can mean."""
+
+    def outcome() -> object:
+        try:
+            layer, warnings = parse.from_arguments(words)
+        except OptionsError as error:
+            return str(error)
+        return {name: given.value for name, given in layer.items()}, warnings
+
+    few = outcome()
+    with mock.patch.object(parse, "_parser_of", lambda words: argument_parser()):
+        assert few == outcome()
