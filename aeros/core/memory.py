@@ -85,6 +85,7 @@ def release_code() -> None:
     on. Linux only.
     """
     spans: list[tuple[int, int]] = []
+    written = 0
     try:
         with _SMAPS.open() as lines:
             candidate = False
@@ -98,7 +99,12 @@ def release_code() -> None:
                 elif candidate and name in _WRITTEN_TO and values[0] != "0":
                     candidate = False
                     spans.pop()
+                    written += 1
     except OSError:
+        return
+    # A loader relocates libraries and then protects them. Where that cannot be seen (in an emulation of Linux, say), it
+    # cannot be told what would be lost.
+    if not written:
         return
     import ctypes
 

@@ -44,3 +44,25 @@ PROGRAM = """
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems say nothing of their mappings")
 def test_code_is_let_go_of_and_nothing_that_was_written() -> None:
     goes_well(PROGRAM)
+
+
+UNTOLD = """
+    import pathlib, re
+    from aeros.core import memory
+
+    class Smaps:
+        def open(self):
+            lines = pathlib.Path("/proc/self/smaps").read_text()
+            return __import__("io").StringIO(re.sub(r"(Anonymous|Swap): +[0-9]+ kB", r"\\1: 0 kB", lines))
+
+    memory._SMAPS = Smaps()
+    before = pathlib.Path("/proc/self/statm").read_text().split()[2]
+    memory.release_code()
+    assert int(pathlib.Path("/proc/self/statm").read_text().split()[2]) >= int(before)
+    print("well")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems say nothing of their mappings")
+def test_nothing_is_let_go_of_where_it_is_not_said_what_was_written() -> None:
+    goes_well(UNTOLD)
