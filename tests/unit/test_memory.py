@@ -36,7 +36,9 @@ PROGRAM = """
     # All of it is still there for whoever runs it.
     import asyncio, json, ssl
     assert json.loads("[1]") == [1] and ssl.create_default_context() is not None
-    assert asyncio.run(asyncio.sleep(0, "well"), loop_factory=uvloop.new_event_loop) == "well"
+    loop = uvloop.new_event_loop()
+    assert loop.run_until_complete(asyncio.sleep(0, "well")) == "well"
+    loop.close()
     print("well")
 """
 
