@@ -60,6 +60,8 @@ from .workforce import Workforce
 _TICK_S = 1.0
 #: After a system call of the supervisor's own was refused.
 _REFUSED_S = 1.0
+#: A start that fails at once fails before the program that is to be told has asked; it asks as soon as it can.
+_OWNER_ASKS_S = 5.0
 #: With no worker at all there is nothing to look at.
 _IDLE_TICK_S = 60.0
 
@@ -112,6 +114,8 @@ class Supervisor:
         self._settled = succession is None
         self._settle_waiters: list[Callable[[], None]] = []
         self._foreign_children: frozenset[int] = frozenset()
+        #: Until when the program that started this server is given time to ask what became of it; 0.0 once it has.
+        self._owner_asks_until = 0.0
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -127,6 +131,7 @@ class Supervisor:
         else:
             self._succession.open(self)
         if owner is not None:
+            self._owner_asks_until = monotonic() + _OWNER_ASKS_S
             self.control.adopt(owner, self._owner_is_gone)
         self.generations.open(self.workforce)
         try:
@@ -159,7 +164,7 @@ class Supervisor:
         wake_at = now + (tick_s if office.fleet.workers else _IDLE_TICK_S)
         next_at = next_wake(office.fleet, office.target, office.policy, now)
         wakes = (next_at, self.generations.deadline, self.upgrade.deadline, office.target.last_call_until)
-        for at in (*wakes, self._notifier.wake_at, self._admin_retires_until()):
+        for at in (*wakes, self._notifier.wake_at, self._admin_retires_until(), self._owner_asks_until):
             if at and at > now:
                 wake_at = min(wake_at, at)
         # A millisecond more, or a timer that fires a hair early makes an extra round.
@@ -221,6 +226,8 @@ class Supervisor:
     def _finished(self) -> bool:
         over = not self.office.fleet.workers and self.generations.gone and self.upgrade.gone
         if self.office.target.stopping != "now" and self._admin_retires_until():
+            over = False
+        if self._start_failure is not None and monotonic() < self._owner_asks_until:
             over = False
         return bool(self.office.target.stopping) and over
 
@@ -357,6 +364,7 @@ class Supervisor:
             raise StateError("the server is stopping")
 
     def _owner_is_gone(self) -> None:
+        self._owner_asks_until = 0.0
         self.stop("graceful", "the program that started the server has ended, or let go of it")
 
     # --- signals ---------------------------------------------------------------------------------------------
@@ -429,6 +437,7 @@ class Supervisor:
     def when_ready(self, call: Callable[[AerosError | None], None]) -> None:
         """Call back once all workers are ready, with None, or with why they never will be."""
         self._ready_waiters.append(call)
+        self._owner_asks_until = 0.0
         self.office.poke()
 
     def when_settled(self, call: Callable[[], None]) -> None:

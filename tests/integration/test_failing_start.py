@@ -154,10 +154,16 @@ def test_a_stop_while_starting_is_obeyed(serve: Serve, tmp_path: Path, number: i
     assert log.tracebacks(server.log) == 0
 
 
-def test_from_python_a_failing_start_raises_and_leaves_nothing(serve: Serve) -> None:
+@pytest.mark.parametrize("slow_s", [0.0, 1.0], ids=["asks at once", "asks late"])
+def test_from_python_a_failing_start_raises_and_leaves_nothing(serve: Serve, slow_s: float) -> None:
     server = serve(
+        f"SLOW_S = {slow_s}"
         """
-from aeros import WebServer, AppLoadError
+import time
+from aeros import WebServer, AppLoadError, startup
+
+ask = startup._wait_until_ready
+startup._wait_until_ready = lambda *about: (time.sleep(SLOW_S), ask(*about))[1]
 
 app = WebServer(__name__)
 
