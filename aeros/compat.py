@@ -31,10 +31,10 @@ def _installed() -> str:
     if spec is not None and spec.origin is not None:
         with suppress(OSError):
             names = os.listdir(Path(spec.origin).parent.parent)  # noqa: PTH208 - twice as fast
-            found = [name[6:-10] for name in names if name.startswith("quart-") and name.endswith(".dist-info")]
-            found = [name for name in found if name[:1].isdigit()]
+            found = [name.removeprefix("quart-") for name in names if name.startswith("quart-")]
+            found = [name for name in found if name[:1].isdigit() and name.endswith(".dist-info")]
             if len(found) == 1:
-                return found[0]
+                return found[0].removesuffix(".dist-info")
     return version("quart")
 
 

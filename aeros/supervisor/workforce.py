@@ -126,15 +126,16 @@ class Workforce:
             return False
         zygote = self._zygote_of(generation)
         with order.theirs:
-            return self._expect(order, zygote, lambda: self._office.tell(zygote.channel, order.message, order.fds))
+            return self._expect(order, zygote, sent=False)
 
     def adopt(self, order: Order, zygote: ZygoteLink) -> None:
         """Take over a worker that was ordered from its zygote before this supervisor was there."""
         self._cells.claim(order.cell)
-        self._expect(order, zygote, lambda: None)
+        self._expect(order, zygote, sent=True)
 
-    def _expect(self, order: Order, zygote: ZygoteLink, send: Callable[[], None]) -> bool:
-        """Have the worker exist for us, and send the order. False when that failed, which has been dealt with."""
+    def _expect(self, order: Order, zygote: ZygoteLink, *, sent: bool) -> bool:
+        """Have the worker exist for us, and send the order if it is not yet. False when that failed, which has been
+        dealt with."""
         worker = Worker(order.ident, order.slot, order.generation, order.cell, order.nonce, order.at)
         self._next_ident = order.ident + 1
         self._fleet.workers[worker.ident] = worker
@@ -146,7 +147,8 @@ class Workforce:
         zygote.unanswered[worker.ident] = order.at
         try:
             self._send_certificates(worker)
-            send()
+            if not sent:
+                self._office.tell(zygote.channel, order.message, order.fds)
         except OSError as error:
             del zygote.unanswered[worker.ident]
             worker.failure, worker.refused = f"{type(error).__name__}: {error}", True

@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.child import goes_well
 
 PROGRAM = """
-    import ctypes, mmap, sys, tempfile
+    import ctypes, mmap, tempfile
     import quart, uvloop
     from aeros.core.memory import release_code
 
