@@ -17,6 +17,7 @@ from typing import Literal
 
 from .compat import own_code
 from .core.certificates import CertificateError, TLSFiles, expiry, explain
+from .core.immortal import why_mortal
 from .core.places import runtime_directory, socket_path
 from .core.process import open_pidfd
 from .core.record import as_dict, record, replace
@@ -54,7 +55,11 @@ Findings = Iterator[Finding]
 def examine(options: Options) -> list[Finding]:
     """Return what was found on this machine for a server with `options`. Starts nothing, changes nothing."""
     found = [Finding("options", "warning", f"{warning}.") for warning in options.warnings]
-    for check in (open_files, backlog, memory, cpus, event_loop, parser, quart, control, certificates, kernel, servers):
+    checks = (
+        *(open_files, backlog, memory, immortal_objects, cpus, event_loop, parser),
+        *(quart, control, certificates, kernel, servers),
+    )
+    for check in checks:
         found += check(options)
     return found
 
@@ -131,6 +136,15 @@ def memory(options: Options, available: int | None = None) -> Findings:
         yield Finding("memory", "warning", f"{said}: lower --workers, set --reload-surge 1, or add memory.")
     else:
         yield Finding("memory", "ok", f"{said}.")
+
+
+def immortal_objects(options: Options) -> Findings:
+    """Whether workers share the memory of the program's functions and classes."""
+    reason = "--immortal is off" if options.immortal == "off" else why_mortal()
+    if reason:
+        yield Finding("immortal objects", "ok", f"off: {reason}; each worker keeps some 6 MB more for itself.")
+    else:
+        yield Finding("immortal objects", "ok", "on: using functions and classes copies no memory of the workers.")
 
 
 def cpus(options: Options) -> Findings:

@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from .compat import knows_quart
 from .core.clock import monotonic, show_duration
-from .core.immortal import can_immortalise
+from .core.immortal import why_mortal
 from .core.logs import LineLog
 from .core.scoreboard import Scoreboard
 from .options import Options
@@ -33,8 +33,8 @@ from .worker import context
 
 #: So often that CPython has specialised the bytecode (8 calls in 3.11, fewer later) and filled every cache behind it.
 _PASSES = 9
-#: A start waits for the rehearsal. Where code is packed afterwards, only what it leaves beside bytecode is of use.
-_PASSES_OF_REHEARSAL = 1 if can_immortalise() else _PASSES
+#: A start waits for the rehearsal. Where the program is immortal, one pass leaves behind most of what more would.
+_PASSES_OF_REHEARSAL = _PASSES if why_mortal() else 1
 #: A page that is slow is not asked again and again for that.
 _REPEAT_FOR_S = 0.5
 _ANSWER_TIMEOUT_S = 10.0

@@ -35,6 +35,7 @@ class Options:
     workers: int
     worker_class: Literal["uvloop", "asyncio"]
     http: Literal["lane", "hypercorn"]
+    immortal: Literal["auto", "off"]
     threads: int
     #: None: as many extra workers as there are workers.
     reload_surge: int | None

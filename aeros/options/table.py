@@ -103,6 +103,12 @@ OPTIONS: tuple[Option, ...] = (
         "lane|hypercorn", field="http",
     ),
     Option(
+        "immortal", FLEET, values.one_of("auto", "off"), "auto",
+        "Keep reference counts of functions, classes and code out of the workers' memory (CPython 3.12 to 3.15), so "
+        "that they share more of it. Switch it off to rule it out when an extension in C crashes.",
+        "auto|off", field="immortal",
+    ),
+    Option(
         "worker_class", FLEET, values.worker_class, _default_worker_class,
         "The event loop of the workers: uvloop or asyncio.",
         "LOOP", field="worker_class", hypercorn="worker_class", flags=("-k", "--worker-class"),

@@ -16,7 +16,7 @@ from ..core.collector import paused
 from ..core.exitcodes import ExitCode
 from ..core.listener import Listener
 from ..core.logs import LineLog
-from ..core.memory import release_code, settle_memory
+from ..core.memory import settle_memory
 from ..core.privileges import Account
 from ..core.process import become_subreaper, fork
 from ..core.scoreboard import Scoreboard
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from .rim import Rim
     from .succession import Succession
 
-#: After the start the spare zygote is made, and then not much happens any more.
-_QUIET_S = 1.0
 _HANDLED = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -92,7 +90,7 @@ def found(
     program.preload()
     program.warm_up()
     become_subreaper()
-    settle_memory(own_program=owner is None)
+    settle_memory(log, immortal=policy.immortal == "auto" and owner is None)
     pilot = order_pilot(channel)
     try:
         pid = fork()
@@ -136,14 +134,9 @@ def found(
         if succession.inheritance.workers_asked == policy.workers and succession.inheritance.workers_now:
             target.workers = succession.inheritance.workers_now  # scaled by hand, and the program says nothing new
 
-    def started(supervisor: Supervisor) -> None:
-        announce(supervisor)
-        if owner is None:
-            loop.call_later(_QUIET_S, release_code)
-
     office = Office(policy, listeners, scoreboard, log, command, target, recent)
     supervisor = Supervisor(
-        office, ZygoteLink(1, channel, pid=pid), started, control, admin, notifier, estate, succession, pilot
+        office, ZygoteLink(1, channel, pid=pid), announce, control, admin, notifier, estate, succession, pilot
     )
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()

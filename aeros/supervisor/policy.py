@@ -44,6 +44,8 @@ class Policy:
     loop_warn_s: float = 0.0
     #: The program's name in process titles; "": no titles.
     proctitle: str = ""
+    #: "auto" or "off": whether a zygote makes the program immortal before it forks.
+    immortal: str = "auto"
 
     @classmethod
     def of(cls, options: Options) -> Policy:

@@ -136,7 +136,7 @@ class Zygote:
         if not is_settled():
             self.program.preload()
             self.program.warm_up()
-            settle_memory()
+            settle_memory(self.log, immortal=self.policy.immortal == "auto")
         gc.freeze()
         if self.policy.use_reloader:
             self._watched = _source_files()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from aeros.core.immortal import can_immortalise
+from aeros.core.immortal import why_mortal
 from tests.helpers.child import goes_well
 
 #: In a process of its own: what is made immortal there is so for ever.
 PROGRAM = """
     import asyncio, gc, sys, weakref
-    from aeros.core.immortal import immortalise_code, immortalise_program
+    from aeros.core.immortal import immortalise_program
 
     def outer():
         def inner():
@@ -43,10 +43,7 @@ PROGRAM = """
 
     Kind.described = Descriptor()
     bound = held.__init__
-    functions = immortalise_program()
-    assert outer in functions and len(functions) > 3000, len(functions)
-    assert sys.getrefcount(outer.__code__) < 100, "code is left for later"
-    immortalise_code([function.__code__ for function in functions])
+    assert immortalise_program() > 20_000
     immortal = sys.getrefcount(None)
     for thing in program:
         assert sys.getrefcount(thing) == immortal, thing
@@ -64,54 +61,122 @@ PROGRAM = """
         gc.unfreeze()
         gc.collect()
     outer = None
-    Kind = type("Kind", (Kind,), {"later": sys.intern("later" + str(len(functions)))})
+    Kind = type("Kind", (Kind,), {"later": sys.intern("later" + str(len(program)))})
     assert gc.collect() >= 0
     print("well")
 """
 
 
-@pytest.mark.skipif(not can_immortalise(), reason="this Python has no immortal objects")
+@pytest.mark.skipif(bool(why_mortal()), reason=why_mortal())
 def test_a_program_is_immortal_and_its_data_is_not() -> None:
     goes_well(PROGRAM, options=("-X", "dev"))
 
 
-UNHASHABLE = """
-    from aeros.core import memory
+METACLASSES = """
+    import enum, sys, types, weakref
+    from aeros.core.immortal import immortalise_program
 
-    class Meta(type):
-        def __eq__(self, other):
-            return self is other
+    called = []
 
-    class Kind(metaclass=Meta):
+    def loud(name):
+        def method(self, *arguments):
+            called.append(name)
+            return getattr(type, name)(self, *arguments)
+        return method
+
+    # As in the libraries that have them: sqlalchemy, pydantic, typing_extensions, mocks.
+    Loud = type("Loud", (type,), {name: loud(name) for name in (
+        "__hash__", "__eq__", "__getattribute__", "__instancecheck__", "__subclasscheck__", "__subclasses__",
+        "__bool__", "mro", "__dir__",
+    )} | {"__len__": lambda self: called.append("__len__") or 0})
+    Unhashable = type("Unhashable", (type,), {"__hash__": None, "__eq__": loud("__eq__")})
+
+    class Shy(type):
+        @property
+        def __class__(self):
+            called.append("__class__")
+            return int
+
+        @property
+        def __dict__(self):
+            called.append("__dict__")
+            return {}
+
+        @property
+        def __mro__(self):
+            called.append("__mro__")
+            return ()
+
+        def __getattr__(self, name):
+            called.append("__getattr__")
+            raise AttributeError(name)
+
+    class Watching:
+        def __get__(self, instance, owner):
+            called.append("__get__")
+            return None
+
+    class LoudKind(metaclass=Loud):
+        __hash__ = Watching()
+        seen = Watching()
+        aim = "loud"
+
+    class Sibling(LoudKind):
         pass
 
-    kept = [Kind(), {}]
-    memory.settle_memory()
-    assert memory.is_settled()
+    class UnhashableKind(metaclass=Unhashable):
+        pass
+
+    class ShyKind(metaclass=Shy):
+        pass
+
+    class Proxy:
+        @property
+        def __class__(self):
+            called.append("a proxy's __class__")
+            return types.FunctionType
+
+    class LoudEnum(enum.Enum):
+        ONE = 1
+
+    kept = [LoudKind(), Sibling(), UnhashableKind(), ShyKind(), Proxy(), {}]
+    called.clear()
+    assert immortalise_program() > 10_000
+    assert not called, called
+    immortal = sys.getrefcount(None)
+    for kind in (Loud, LoudKind, Sibling, Unhashable, UnhashableKind, Shy, ShyKind, Watching, LoudEnum, LoudEnum.ONE):
+        assert sys.getrefcount(kind) == immortal, type.__repr__(kind)
+    for thing in kept:
+        assert sys.getrefcount(thing) < 20
+    gone = weakref.ref(kept[0])
+    del kept, thing
+    assert gone() is None
     print("well")
 """
 
 
-def test_a_program_with_classes_that_cannot_be_hashed_starts_too() -> None:
-    goes_well(UNHASHABLE)
+@pytest.mark.skipif(bool(why_mortal()), reason=why_mortal())
+def test_no_code_of_the_app_is_called_and_all_its_classes_are_immortal() -> None:
+    goes_well(METACLASSES)
 
 
 NO_DESCRIPTORS = """
     import gc, os, resource, sys
     from aeros.core import memory
+    from aeros.core.logs import LineLog
 
     class Kind:
         pass
 
     used = os.open("/", os.O_RDONLY)
     resource.setrlimit(resource.RLIMIT_NOFILE, (used, used))
-    memory.settle_memory()
+    memory.settle_memory(LineLog(""))
     assert memory.is_settled() and gc.get_freeze_count() > 1000
     assert sys.getrefcount(Kind) < 100
     print("well")
 """
 
 
-@pytest.mark.skipif(not can_immortalise(), reason="this Python has no immortal objects")
+@pytest.mark.skipif(bool(why_mortal()), reason=why_mortal())
 def test_without_descriptors_the_program_stays_mortal() -> None:
     goes_well(NO_DESCRIPTORS)
