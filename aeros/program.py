@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .core.collector import paused
+from .core.lazy_imports import resolve_lazy_imports
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.memory import merge_memory
@@ -36,10 +37,13 @@ class AppProgram:
         self._hooks = hooks if isinstance(hooks, Hooks) else Hooks()
 
     def preload(self) -> None:
-        """Import what every worker needs, and use it once, where it is still shared. Runs no code of the app's."""
+        """Import what every worker needs, and use it once, where it is still shared. Of the app's code this runs only
+        what its lazy imports bring (PEP 810)."""
         if self._options.memory_merge and (obstacle := merge_memory()) is not None:
             self._log.warning(f"--memory-merge: {obstacle}")
         with paused():
+            for failure in resolve_lazy_imports():
+                self._log.debug(f"a lazy import of the program fails: {failure}")
             from .worker.preload import preload
 
             preload(self._options)

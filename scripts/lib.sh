@@ -5,9 +5,9 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
-# Find the newest Python that is new enough; AEROS_PYTHON overrides.
+# Find a Python that is new enough, first the one that Aeros is developed with; AEROS_PYTHON overrides.
 find_python() {
-    local name candidate names="python3.13 python3.12 python3.11 python3 python"
+    local name candidate names="python3.13 python3.14 python3.15 python3.12 python3.11 python3 python"
     for name in ${AEROS_PYTHON:-$names}; do
         while read -r candidate; do
             if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then

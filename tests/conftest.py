@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from .apps import source_of
 from .helpers import serverproc
@@ -51,6 +52,11 @@ def report(request: pytest.FixtureRequest) -> Iterator[Report]:
     _figures.begin()
     yield found
     _figures.end(request.node.nodeid, found)
+
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("aeros", deadline=None)
+settings.load_profile("aeros")
 
 
 def pytest_configure(config: pytest.Config) -> None:

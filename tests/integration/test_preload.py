@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,31 @@ def test_the_supervisor_lets_go_of_the_code_of_its_start(serve: Serve) -> None:
     eventually(lambda: proc.rss_of_files(server.pid) < proc.rss_of_files(worker), 10, "less of it than a worker has")
     server.handle().reload(timeout=30)
     assert server.stop() == 0
+
+
+LAZY_APP = """
+import os, sys
+from aeros import WebServer
+lazy import heavy
+lazy import there_is_no_such_module
+
+app = WebServer(__name__)
+
+@app.get("/")
+async def home():
+    return {"imported by": heavy.PID, "worker": os.getpid()}
+
+app.start(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="Python 3.15 has lazy imports")
+def test_what_the_program_imports_lazily_is_imported_before_the_fork(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "heavy.py").write_text("import os\nPID = os.getpid()\n")
+    server = serve(LAZY_APP, "-w", "1", "--log-level", "debug").ready(1)
+    first = server.get("/").json()
+    assert first["imported by"] == server.pid != first["worker"]
+    assert server.handle().reload().ok
+    second = server.get("/").json()
+    assert second["imported by"] not in (server.pid, second["worker"])
+    assert re.search("a lazy import of the program fails: .*there_is_no_such_module", server.log)
