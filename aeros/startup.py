@@ -20,6 +20,7 @@ from . import app_metrics
 from .core.certificates import CertificateError, TLSFiles, explain
 from .core.channel import Channel, ChannelClosed, channel_pair
 from .core.exitcodes import ExitCode
+from .core.files import give_folder, make_logs
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.messages import Arrived, Heir, Inherit, LoadFailed, Message, ProtocolError, Unfit, Welcome, clip
@@ -165,12 +166,13 @@ class _Preparation:
     """What both ways of starting need before the first fork. Everything that can fail, fails here."""
 
     def __init__(self, app: Any, options: Options, inheritance: Inheritance | None = None) -> None:
-        self.log = make_log(options)
+        self.account = _account(options)
+        self.log = make_log(options, self.account)
         self.notifier: Notifier | None = None
         for warning in options.warnings:
             self.log.warning(warning)
         _check_tls(options)
-        self.account = _account(options, self.log)
+        _check_reach(self.account, self.log)
         self.policy = Policy.of(options)
         self.pid_file, self.same_pid_file = _pid_file(options, inheritance)
         activated = take_activated(os.environ)
@@ -273,7 +275,10 @@ def _admin(options: Options, app: Any, account: Account | None, inheritance: Inh
     name = _app_name(app)
     directory = app_metrics.share() if options.app_metrics else ""
     if directory and account is not None:
-        os.chown(directory, account.uid, account.gid)
+        try:
+            give_folder(directory, account)
+        except OSError as error:
+            raise StartError(f"cannot give {directory} to {account.name}: {error.strerror}") from None
     token = options.admin_token or ""
     settings = AdminSettings(name, host, token, options.admin_write, options.ready_min, directory, options.proctitle)
     return AdminChild(listener, settings)
@@ -404,22 +409,22 @@ def _give_up(error: AerosError) -> Any:
     sys.exit(int(error.exit_code))
 
 
-def _account(options: Options, log: LineLog) -> Account | None:
-    """Return whom the app runs as, with the log files made theirs; None: as we do. Raises OptionsError."""
+def _account(options: Options) -> Account | None:
+    """Return whom the app runs as; None: as we do. Raises OptionsError."""
     if options.run_as is None:
         return None
     account = find_account(options.run_as)
     if not may_become(account):
         raise OptionsError(f"--run-as {options.run_as} needs the server to be started by root", option="run_as")
-    try:
-        account.own(options.log_files)
-    except OSError as error:
-        raise OptionsError(f"cannot write the log {error.filename}: {error.strerror}", option="run_as") from None
+    return account
+
+
+def _check_reach(account: Account | None, log: LineLog) -> None:
+    """Warn of what the app's user will miss."""
     program = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-", "-c") else ""
     for path in filter(None, (os.getcwd(), sys.executable, program)):  # noqa: PTH109
-        if not readable_by(account, path):
+        if account is not None and not readable_by(account, path):
             log.warning(f"{account.name} may not read {path}: reloads will fail, and what is imported later may")
-    return account
 
 
 def _check_tls(options: Options) -> None:
@@ -437,14 +442,23 @@ def _check_tls(options: Options) -> None:
         raise BindError(f"cannot use certificate {certificate}: {explain(error)}") from None
 
 
-def make_log(options: Options) -> LineLog:
-    """Return Aeros's own log as `options` want it. Raises OptionsError when its file cannot be written."""
+def make_log(options: Options, account: Account | None = None) -> LineLog:
+    """Return Aeros's own log as `options` want it, and see to it that workers can open theirs.
+
+    account: whom the app runs as. Raises OptionsError when a file cannot be written.
+    """
+    error_log, access_log = options.error_log or "", options.access_log or ""
+    name, path = "error_log", error_log
     try:
-        return LineLog(options.error_log or "", level=options.log_level.lower(), log_format=options.log_format)
+        log = LineLog(error_log, level=options.log_level.lower(), log_format=options.log_format, account=account)
+        name, path = "access_log", access_log
+        if path not in ("", "-"):
+            make_logs([path], account)
     except OSError as error:
         raise OptionsError(
-            f"cannot write the log {options.error_log}: {error.strerror}", option="error_logfile"
+            f"cannot write the log {path} (--{name.replace('_', '-')}file): {error.strerror}", option=name
         ) from None
+    return log
 
 
 def _rim(options: Options, role: str) -> Rim | None:

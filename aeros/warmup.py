@@ -74,12 +74,16 @@ def warm_up(app: Any, options: Options, scoreboard: Scoreboard, log: LineLog) ->
 async def _ask(
     app: Any, options: Options, requests: Sequence[bytes], log: LineLog, *, passes: int, named: bool
 ) -> None:
+    from .worker.access import LeanLogger
     from .worker.lane import Lane
 
     config = options.hypercorn_config()
     # Logs are the workers' to open: a file opened here would be kept by all of them, and never be written to.
     config.accesslog = config.errorlog = None
+    config.logger_class = LeanLogger
     config.statsd_host = None
+    # Code of the user's (a handler, a class): for workers to run, as the user that they run as.
+    config.logconfig = config.logconfig_dict = None
     lane = Lane(app, config, loop=asyncio.get_running_loop())
     for request in requests:
         await _ask_often(lane, request, request.split(b" ", 2)[1].decode() if named else None, passes, log)

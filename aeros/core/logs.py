@@ -11,10 +11,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from .clock import iso_time, monotonic
+from .files import open_log
+from .privileges import Account
 from .sink import Sink
 from .storms import Storms
 
@@ -40,10 +42,17 @@ class LineLog:
     """Writes lines to `target`: "-" for standard error, "" for nowhere, else a path that is appended to."""
 
     def __init__(
-        self, target: str = "-", *, level: str = "info", log_format: LogFormat = "text", who: str = "aeros"
+        self,
+        target: str = "-",
+        *,
+        level: str = "info",
+        log_format: LogFormat = "text",
+        who: str = "aeros",
+        account: Account | None = None,
     ) -> None:
-        """Raises OSError when the file cannot be opened."""
+        """account: whom the app runs as; the file is that user's. Raises OSError when it cannot be opened."""
         self.target = target
+        self._account = account
         self.threshold = LEVELS[level]
         self.log_format = log_format
         self.who = who
@@ -55,14 +64,16 @@ class LineLog:
         self.tap: Callable[[str], None] | None = None
         self.reopen()
 
-    def reopen(self) -> None:
+    def reopen(self, kept: Sequence[str] = ()) -> None:
         """Open the file by its name again, after a rotation, or look anew at what standard error is. Keeps the old
-        one if that fails (and raises)."""
+        one if that fails (and raises), or its absolute path is among those to be kept."""
+        if self.target not in ("-", "") and os.path.abspath(self.target) in kept:  # noqa: PTH100
+            return
         if self.target in ("-", ""):
             self._fd = 2 if self.target else -1
             self._colour = self.log_format == "text" and _is_terminal(2)
         else:
-            fd = os.open(self.target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = open_log(self.target, self._account)
             if self._fd > 2:
                 os.close(self._fd)
             self._fd = fd

@@ -214,7 +214,10 @@ class Misbehave(Message):
 
 @record
 class ReopenLogs(Message):
-    """Reopen log files by name (after a rotation). Also sent to zygotes."""
+    """Reopen log files by name (after a rotation). Also sent to zygotes. kept: absolute paths of those that cannot be
+    opened, which the supervisor has said: the old files are kept."""
+
+    kept: list[str]
 
 
 # --- worker or zygote to supervisor ---------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from .process import forbid_new_privileges
+from .process import die_with_parent, forbid_new_privileges, parent_death_signal
 from .record import record
 
 
@@ -46,18 +46,24 @@ class Account:
         # No sudo, no setuid program: what the app runs stays this user as well.
         forbid_new_privileges()
 
-    def own(self, paths: Sequence[str]) -> None:
-        """Make the log files at `paths` exist and be this user's, so that it can open them after a rotation.
 
-        Anything but a regular file is left alone. Raises OSError.
-        """
-        for path in paths:
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
-            try:
-                if stat.S_ISREG(os.fstat(fd).st_mode):
-                    os.fchown(fd, self.uid, self.gid)
-            finally:
-                os.close(fd)
+@contextlib.contextmanager
+def acting_as(account: Account) -> Iterator[None]:
+    """Do what follows with the rights of `account`, for one that may come back: root. Raises OSError.
+
+    Nobody gets hold of this process meanwhile: the real user, by which the kernel decides that, stays.
+    """
+    uid, gid, groups, death = os.geteuid(), os.getegid(), os.getgroups(), parent_death_signal()
+    os.setgroups(list(account.groups))
+    try:
+        os.setegid(account.gid)
+        os.seteuid(account.uid)
+        yield
+    finally:
+        os.seteuid(uid)
+        os.setegid(gid)
+        os.setgroups(groups)
+        die_with_parent(death)  # the kernel forgets it when the user changes
 
 
 def find_account(text: str) -> Account:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Collection, Iterable
 
 _PR_SET_PDEATHSIG = 1
+_PR_GET_PDEATHSIG = 2
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -37,6 +38,17 @@ def become_subreaper(on: bool = True) -> bool:
 def die_with_parent(signum: int) -> bool:
     """Have the kernel send `signum` when the thread that made this process ends; 0 turns it off. Linux only."""
     return _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def parent_death_signal() -> int:
+    """Return the signal that `die_with_parent` has asked for, 0 if none."""
+    if sys.platform != "linux":
+        return 0
+    import ctypes
+
+    number = ctypes.c_int(0)
+    ctypes.CDLL(None).prctl(_PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0)
+    return number.value
 
 
 def forbid_new_privileges() -> bool:

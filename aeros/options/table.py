@@ -274,7 +274,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "log_config", LOGS, values.optional_text, None,
-        "A logging configuration file: ini, or json: or toml: and a path.",
+        "A logging configuration file: ini, or json: or toml: and a path. It is code, which workers run.",
         "PATH", hypercorn="logconfig",
     ),
     Option(

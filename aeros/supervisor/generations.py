@@ -125,9 +125,9 @@ class Generations:
         """Return the zygote that forks for `generation`, which must be forkable."""
         return next(z for z in self._zygotes if z.generation == generation and z.loaded and not z.retired)
 
-    def reopen_logs(self) -> None:
+    def reopen_logs(self, kept: list[str]) -> None:
         for zygote in self._zygotes:
-            self._office.tell(zygote.channel, ReopenLogs())
+            self._office.tell(zygote.channel, ReopenLogs(kept))
 
     # --- what zygotes say ------------------------------------------------------------------------------------
 

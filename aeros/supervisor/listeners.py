@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.files import give_socket
 from ..core.listener import Kind, Listener
 from ..errors import BindError
 from .activation import NONE, Activated
@@ -114,7 +115,7 @@ def close_all(listeners: Sequence[Listener]) -> None:
         listener.sock.close()
         if listener.path:
             with contextlib.suppress(OSError):
-                if os.stat(listener.path).st_ino == listener.inode:  # noqa: PTH116 - the same call as at birth
+                if os.lstat(listener.path).st_ino == listener.inode:
                     Path(listener.path).unlink()
 
 
@@ -190,9 +191,9 @@ def _bind_unix(bind: str, kind: Kind, options: Options) -> Listener:
     user, group = options.hypercorn.get("user"), options.hypercorn.get("group")
     try:
         if user is not None or group is not None:
-            os.chown(path, -1 if user is None else user, -1 if group is None else group)
+            give_socket(path, -1 if user is None else user, -1 if group is None else group)
         sock.listen(options.backlog)
-        inode = os.stat(path).st_ino  # noqa: PTH116
+        inode = os.lstat(path).st_ino
     except OSError as error:
         sock.close()
         Path(path).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from ..core.certificates import CertificateError
 from ..core.channel import Channel
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
+from ..core.files import make_logs
 from ..core.messages import MISBEHAVIOURS
 from ..core.record import as_dict
 from ..core.scoreboard import MAX_WORKERS, heartbeat_every_s
@@ -348,15 +349,18 @@ class Supervisor:
     def reopen_logs(self) -> None:
         """Open the log files by name again, in the whole family."""
         log, account = self.office.log, self.office.command.account
-        try:
-            log.reopen()
-            if account is not None:
+        kept = []
+        for path in self.office.policy.log_files:
+            try:
                 # Before anybody else opens them: the app's user may not be allowed to make files there.
-                account.own(self.office.policy.log_files)
-        except OSError as error:
-            log.error(f"cannot reopen the log {error.filename or log.target}: {error.strerror}; keeping the old file")
-        self.workforce.reopen_logs()
-        self.generations.reopen_logs()
+                make_logs([path], account)
+            except OSError as error:
+                log.error(f"cannot reopen the log {path}: {error.strerror}; the old file is kept")
+                kept.append(path)
+        with contextlib.suppress(OSError):  # it has just been opened
+            log.reopen(kept)
+        self.workforce.reopen_logs(kept)
+        self.generations.reopen_logs(kept)
         log.info("log files reopened")
 
     def _refuse_when_stopping(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 
 from ..core.exitcodes import ExitCode
+from ..core.files import is_same_file, open_pid_file, remove_if_same
 from ..errors import StartError
+
+#: More than any pid, and than what is left of two when a server was killed as it wrote the second over the first.
+_MOST_BYTES = 64
 
 
 class PidFile:
@@ -17,16 +20,28 @@ class PidFile:
         """Take the lock. Raises StartError when another server holds it, or the file cannot be written."""
         self.path = os.path.abspath(path)  # noqa: PTH100 - a string is what is shown
         try:
-            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self.fd = open_pid_file(self.path)
         except OSError as error:
-            raise StartError(f"cannot write the pid file {path}: {error.strerror}", exit_code=ExitCode.USAGE) from None
+            raise StartError(f"cannot use the pid file {path}: {error.strerror}", exit_code=ExitCode.USAGE) from None
+        try:
+            self._take_lock(path)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self._is_ours = True
+
+    def _take_lock(self, path: str) -> None:
+        text = os.pread(self.fd, _MOST_BYTES, 0)
+        if text.strip(b"0123456789 \r\n"):
+            raise StartError(
+                f"cannot use the pid file {path}: it holds something else than a pid, and is left alone",
+                exit_code=ExitCode.USAGE,
+            )
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(self.fd, 32).decode("ascii", "replace").strip()
-            os.close(self.fd)
-            raise StartError(f"the pid file {path} belongs to a running server (pid {holder or 'unknown'})") from None
-        self._inode = os.fstat(self.fd).st_ino
+            holder = (text.decode().split() or ["unknown"])[0]
+            raise StartError(f"the pid file {path} belongs to a running server (pid {holder})") from None
 
     @classmethod
     def inherit(cls, path: str, fd: int) -> PidFile | None:
@@ -34,11 +49,8 @@ class PidFile:
         inherited = cls.__new__(cls)
         inherited.path = os.path.abspath(path)  # noqa: PTH100
         inherited.fd = fd
-        inherited._inode = os.fstat(fd).st_ino
-        with contextlib.suppress(OSError):
-            if os.stat(inherited.path).st_ino == inherited._inode:  # noqa: PTH116
-                return inherited
-        return None
+        inherited._is_ours = True
+        return inherited if is_same_file(inherited.path, fd) else None
 
     def write(self, pid: int = 0) -> None:
         """Say that this process is the one, or `pid`."""
@@ -50,7 +62,7 @@ class PidFile:
     def bequeath(self, pid: int) -> None:
         """It is the supervisor `pid`'s from now on, to which the lock has gone as well; `remove` leaves it alone."""
         self.write(pid)
-        self._inode = 0
+        self._is_ours = False
 
     def forget(self) -> None:
         """In a child: let go of the copy of the descriptor, the lock stays with the supervisor."""
@@ -58,7 +70,6 @@ class PidFile:
 
     def remove(self) -> None:
         """Remove the file if it is still ours, and release the lock."""
-        with contextlib.suppress(OSError):
-            if os.stat(self.path).st_ino == self._inode:  # noqa: PTH116
-                os.unlink(self.path)  # noqa: PTH108
+        if self._is_ours:
+            remove_if_same(self.path, self.fd)
         os.close(self.fd)

@@ -251,9 +251,9 @@ class Workforce:
         else:
             self._signal(worker, signal.SIGKILL)
 
-    def reopen_logs(self) -> None:
+    def reopen_logs(self, kept: list[str]) -> None:
         for link in self._links.values():
-            self._office.tell(link.channel, ReopenLogs())
+            self._office.tell(link.channel, ReopenLogs(kept))
 
     def _kill_after_dump(self, worker: Worker) -> None:
         if worker.ident not in self._fleet.workers:

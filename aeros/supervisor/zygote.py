@@ -174,7 +174,7 @@ class Zygote:
                 self._hook(lambda: self.program.after_reload(message), "on_reload")
             case ReopenLogs():
                 with contextlib.suppress(OSError):
-                    self.log.reopen()
+                    self.log.reopen(message.kept)
             case RetireZygote():
                 self._retiring = True
                 self._title.show(f"zygote gen={self.generation} retiring")

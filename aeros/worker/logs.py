@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from hypercorn.logging import Logger
 
+from ..core.files import open_log
 from ..core.record_line import json_line
 from ..core.sink import Sink
 from .access import Atoms, LeanLogger
@@ -21,10 +22,15 @@ from .access import Atoms, LeanLogger
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
+    from ..core.logs import LineLog
+
 #: How soon lines that a reader had no room for are tried again.
 _FLUSH_S = 0.1
 
 _STREAMS = {"hypercorn.access": 1, "hypercorn.error": 2}
+#: Hypercorn's.
+_TEXT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+_TIME = "[%Y-%m-%d %H:%M:%S %z]"
 
 
 class WholeLineHandler(logging.Handler):
@@ -40,11 +46,12 @@ class WholeLineHandler(logging.Handler):
         if target != "-":
             self.reopen()
 
-    def reopen(self) -> None:
-        """Open the file by its name again. Keeps the old one and raises OSError if that fails."""
-        if self._target == "-":
+    def reopen(self, kept: Sequence[str] = ()) -> None:
+        """Open the file by its name again, unless it is among the `kept`. Keeps the old one and raises OSError if that
+        fails."""
+        if self._target == "-" or os.path.abspath(self._target) in kept:  # noqa: PTH100
             return
-        fd = os.open(self._target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_log(self._target)
         if self._fd > 2:
             os.close(self._fd)
         self._sink.close()
@@ -85,29 +92,34 @@ class _JSONFormatter(logging.Formatter):
 class WorkerLogs:
     """Sets up the logs of `config` for this worker; `reopen` after a rotation."""
 
-    def __init__(self, config: Config, log_format: Literal["text", "json"], slot: int, generation: int) -> None:
+    def __init__(
+        self, config: Config, log_format: Literal["text", "json"], slot: int, generation: int, log: LineLog
+    ) -> None:
+        """log: is told what goes wrong later. Raises OSError when a file cannot be opened."""
+        self._log = log
         self._handlers: list[WholeLineHandler] = []
         if config.logger_class is Logger and config.statsd_host is None:
             config.logger_class = LeanLogger
-        if config.logconfig is not None or config.logconfig_dict is not None:
-            return
-        for logger, target in (
-            (config.log.access_logger, config.accesslog),
-            (config.log.error_logger, config.errorlog),
-        ):
-            if logger is None or not isinstance(target, str) or len(logger.handlers) != 1:
-                continue
-            (theirs,) = logger.handlers
-            handler = WholeLineHandler(target, _STREAMS.get(logger.name, 2))
-            handler.setFormatter(theirs.formatter if log_format == "text" else _JSONFormatter(slot, generation))
-            logger.handlers = [handler]
-            theirs.close()
-            self._handlers.append(handler)
+        if not issubclass(config.logger_class, Logger):
+            return  # somebody's own, who may read these as they are
+        formatter = _JSONFormatter(slot, generation) if log_format == "json" else logging.Formatter(_TEXT, _TIME)
+        # As Hypercorn sets them up, but for the handler: its own would follow a link that somebody else has laid.
+        for attribute, name in (("accesslog", "hypercorn.access"), ("errorlog", "hypercorn.error")):
+            target = getattr(config, attribute)
+            if target and isinstance(target, str):
+                handler = WholeLineHandler(target, _STREAMS[name])
+                handler.setFormatter(formatter)
+                logger = logging.getLogger(name)
+                logger.handlers, logger.propagate = [handler], name != "hypercorn.access"
+                if config.loglevel is not None:
+                    logger.setLevel(config.loglevel.upper())
+                setattr(config, attribute, logger)
+                self._handlers.append(handler)
 
-    def reopen(self) -> None:
-        """Open the log files by name again; one that cannot be opened keeps its old file."""
+    def reopen(self, kept: Sequence[str]) -> None:
+        """Open the log files by name again; one that cannot be opened keeps its old file, as do the `kept` paths."""
         for handler in self._handlers:
             try:
-                handler.reopen()
+                handler.reopen(kept)
             except OSError as error:
-                print(f"cannot reopen a log file: {error}", file=sys.stderr)  # noqa: T201
+                self._log.error(f"cannot reopen the log {error.filename}: {error.strerror}; the old file is kept")

@@ -86,7 +86,7 @@ def run_worker(
     async def serve() -> int:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(options.threads, thread_name_prefix="aeros"))
-        lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation)
+        lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation, log)
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
         table, websocket_table = InFlightTable(cell), InFlightTable(cell, websockets=True)
         lane = Lane(

@@ -79,7 +79,7 @@ class Serving:
         identity: tuple[int, int, str],
         on_ready: Callable[[], Awaitable[None]],
         startup_failure: Callable[[], tuple[str, str, bool] | None],
-        reopen_logs: Callable[[], None],
+        reopen_logs: Callable[[list[str]], None],
         born_at: float,
         proxy_headers: ProxyHeaders | None = None,
     ) -> None:
@@ -326,8 +326,8 @@ class Serving:
                 self._finish()
             case ReopenLogs():
                 with contextlib.suppress(OSError):
-                    self._log.reopen()
-                self._reopen_logs()
+                    self._log.reopen(message.kept)
+                self._reopen_logs(message.kept)
             case Misbehave():
                 from .misbehaviour import misbehave
 

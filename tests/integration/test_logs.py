@@ -215,3 +215,30 @@ def test_a_log_nobody_reads_stops_nothing(tmp_path: Path) -> None:
                 os.close(reader)
             proc.kill_all(proc.family(marker))
             process.wait(10)
+
+
+@pytest.mark.parametrize("option", ["--access-logfile", "--error-logfile"])
+def test_a_log_that_cannot_be_written_is_one_sentence(serve: Serve, tmp_path: Path, option: str) -> None:
+    path = tmp_path / "none" / "x.log"
+    server = serve("plain", "-w", "2", option, str(path))
+    assert server.wait_exit() == 2
+    assert server.log == f"aeros: cannot write the log {path} ({option}): No such file or directory\n"
+
+
+def test_a_folder_that_is_gone_costs_a_line_and_no_access_log(serve: Serve, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    server = serve("plain", "-w", "2", "--access-logfile", str(folder / "access.log")).ready(2)
+    folder.rename(tmp_path / "old")
+    server.expect("cannot reopen", "reload")
+    server.send_signal(signal.SIGUSR1)
+    server.wait_log("log files reopened")
+    for _ in range(5):
+        assert server.get().status == 200
+    eventually(lambda: (tmp_path / "old" / "access.log").read_text().count("GET /") == 5, 5)
+    refused = server.command("reload", str(server.pid))
+    assert refused.returncode == 1
+    assert "No such file or directory" in refused.stderr
+    assert server.get().status == 200
+    assert server.stop() == 0
+    assert server.log.count("cannot reopen the log") == 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +17,9 @@ from aeros.core.privileges import UnknownAccountError, find_account, readable_by
 from tests.conftest import Serve
 from tests.helpers.authority import Authority
 from tests.helpers.conditions import eventually
+from tests.helpers.everybody import interpreter
 from tests.helpers.http import get
-from tests.helpers.serverproc import REPOSITORY, ServerProcess
+from tests.helpers.serverproc import ServerProcess
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -65,24 +66,14 @@ def uids_of(pid: int) -> set[str]:
     return set(Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[:4])
 
 
-def interpreter() -> tuple[str, str]:
-    """An interpreter that nobody may run, and a PYTHONPATH with which it finds what this one does."""
-    nobody = find_account("nobody")
-    packages = [str(REPOSITORY), *(path for path in sys.path if path.endswith("site-packages"))]
-    for path in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
-        if readable_by(nobody, path) and all(readable_by(nobody, package) for package in packages):
-            return path, ":".join(packages)
-    pytest.skip("nobody may neither run this interpreter nor one of the system's of the same version")
-
-
 def as_nobody(serve: Serve, folder: Path, *args: str, **how: object) -> ServerProcess:
     program = folder / "app.py"
     program.write_text(APP)
     program.chmod(0o644)
-    python, path = interpreter()
+    python, environment = interpreter()
     argv = [python, str(program), "-b", "127.0.0.1:0", "--run-as", "nobody", *args]
     # A reload begins where the first start stood, and the folders of pytest are their owner's alone.
-    return serve(argv=["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *argv], env={"PYTHONPATH": path}, **how)
+    return serve(argv=["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *argv], env=environment, **how)
 
 
 @ROOT_ONLY
@@ -181,3 +172,40 @@ def test_accounts_by_name_and_number(tmp_path: Path) -> None:
     secret.chmod(0o600)
     assert readable_by(root, str(secret))
     assert not readable_by(find_account("4000000:4000000"), str(secret))
+
+
+LOG_CONFIG = """
+import logging, os
+from pathlib import Path
+
+class Handler(logging.FileHandler):
+    def __init__(self, folder):
+        with open(f"{folder}/made-by", "a") as file:
+            file.write(f"{os.geteuid()}\\n")
+        super().__init__(f"{folder}/own.log")
+"""
+
+
+@ROOT_ONLY
+def test_a_log_configuration_is_code_that_only_the_user_runs(serve: Serve, open_folder: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    logs = open_folder / "logs"
+    logs.mkdir()
+    os.chown(logs, nobody.pw_uid, nobody.pw_gid)
+    (open_folder / "handlers.py").write_text(LOG_CONFIG)
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"own": {"()": "handlers.Handler", "folder": str(logs)}},
+        "loggers": {"hypercorn.access": {"handlers": ["own"], "level": "INFO"}},
+    }
+    (open_folder / "logs.json").write_text(json.dumps(config))
+    arguments = ("-w", "2", "--log-config", f"json:{open_folder}/logs.json", "--access-logfile", "/dev/null")
+    server = as_nobody(serve, open_folder, *arguments).ready()
+    server.send_signal(signal.SIGHUP)
+    server.settled(2)
+    assert server.get().status == 200
+    eventually(lambda: "GET / " in (logs / "own.log").read_text(), 5)
+    assert set((logs / "made-by").read_text().split()) == {str(nobody.pw_uid)}
+    assert (logs / "own.log").stat().st_uid == nobody.pw_uid
+    assert server.stop() == 0
