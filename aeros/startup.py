@@ -234,7 +234,7 @@ class _Preparation:
                 succession=succession,
             )
         except StartError:
-            close_all(self.listeners)
+            close_all([*self.listeners, *([self.admin.listener] if self.admin is not None else [])])
             raise
         finally:
             self.drop_pid_file()
@@ -271,7 +271,8 @@ def _admin(options: Options, app: Any, account: Account | None, inheritance: Inh
     from .supervisor.admin import AdminChild
 
     listener = bind_admin(options, inheritance)
-    host, _ = split_host_port(options.admin or "")
+    address = options.admin or ""
+    host = "" if address.startswith("unix:") else split_host_port(address)[0]
     name = _app_name(app)
     directory = app_metrics.share() if options.app_metrics else ""
     if directory and account is not None:

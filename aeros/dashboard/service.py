@@ -24,8 +24,8 @@ from ..errors import AerosError
 from ..server import Server
 from ..titles import Title
 from ..worker.accept import Acceptor
-from ..worker.http1 import http1_protocol_factory
 from ..worker.lane import Lane
+from .door import LIMITS, door
 from .history import History
 from .site import make_site
 from .source import Source
@@ -82,15 +82,17 @@ async def _serve(source: Source, settings: AdminSettings, listener: socket.socke
         await source.settled()
         # Not before: what the supervisor before counted is added at that moment, and would look like a burst.
         sampling = loop.create_task(sample())
-        lane = Lane(site, config, loop=loop)
+        lane = Lane(site, config, loop=loop, limits=LIMITS)
+        factory, has_room = door(lane)
         acceptor = Acceptor(
             loop,
             [(listener, False)],
-            http1_protocol_factory(lane),
+            factory,
             None,
             lambda change: None,
             handshake_timeout_s=0.0,
             on_pause=lambda why: None,
+            has_room=has_room,
         )
         acceptor.start()
         await told_to_end.wait()

@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client.exposition import choose_encoder
-from quart import Quart, Response, redirect, request
+from quart import Quart, Response, request
 from quart.typing import ResponseReturnValue
 
 from ..core.admin import AdminSettings
 from ..errors import AerosError, ControlError, OptionsError
 from ..status import ServerStatus
 from ..version import __version__
-from .guard import COOKIE, Guard
+from .commands import BadBodyError, read_nothing, read_number
+from .guard import SESSION_S, Guard
 from .history import History
 from .metrics import make_registry
 from .source import Source
+from .watchers import MOST_OF_ONE, Watchers
 
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-#: Browsers that watch at a time; each costs a message a second.
-_MAX_WATCHERS = 64
+#: No page takes longer than this to be read, but for /events.
+_RESPONSE_TIMEOUT_S = 20.0
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -37,7 +39,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 #: For balancers and orchestrators, which have no token and learn nothing but yes or no.
-_OPEN = ("/healthz", "/readyz")
+_PROBES = ("/healthz", "/readyz")
 
 
 def make_site(source: Source, history: History, settings: AdminSettings) -> Quart:
@@ -46,29 +48,34 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
     guard = Guard(settings)
     registry = make_registry(source, settings)
     files = {name: (_PAGE / name).read_bytes() for name in _KINDS}
-    watchers: set[object] = set()
+    watchers = Watchers()
+    site.config["RESPONSE_TIMEOUT"] = _RESPONSE_TIMEOUT_S
 
     @site.before_request
     async def admit() -> ResponseReturnValue | None:
-        if request.path in _OPEN:
+        if request.path in _PROBES:
             return None
         if not guard.own_host(request):
             return _refusal(403, "this dashboard answers to localhost and addresses only")
-        if request.method == "GET" and "token" in request.args and guard.is_token(request.args["token"]):
-            # Out of the address bar, the history, and whatever is sent on from there.
-            answer = redirect(request.path, 303)
-            answer.set_cookie(COOKIE, guard.cookie, httponly=True, samesite="Strict", path="/")
-            return answer
-        if not guard.knows_token(request):
-            refusal = _refusal(401, "a token is needed: Authorization: Bearer …, or ?token=… in a browser")
+        if "token" in request.args:
+            return _refusal(
+                401, "a token has no place in an address, where history and logs keep it: open / and enter it"
+            )
+        if request.path == "/" or request.path[1:] in files:
+            return None  # the same for everybody; what it shows it has to ask for
+        if not guard.same_origin(request):
+            return _refusal(403, "asked by a page that is not this dashboard's own")
+        if not guard.admits(request):
+            refusal = _refusal(401, "a token is needed: Authorization: Bearer …, or open / in a browser and enter it")
             refusal.headers["WWW-Authenticate"] = 'Bearer realm="aeros"'
             return refusal
-        if request.method == "POST":
-            if not settings.write:
-                return _refusal(403, "read-only: start the server with --admin-write to steer it from here")
-            if not guard.same_origin(request):
-                return _refusal(403, "commands are taken from this dashboard's own page only")
+        if request.method == "POST" and request.path != "/login" and not settings.write:
+            return _refusal(403, "read-only: start the server with --admin-write to steer it from here")
         return None
+
+    @site.errorhandler(BadBodyError)
+    async def bad_body(error: BadBodyError) -> Response:
+        return _refusal(error.status, str(error))
 
     @site.after_request
     async def harden(response: Response) -> Response:
@@ -80,6 +87,13 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
     async def page() -> Response:
         return Response(files["page.html"], content_type="text/html; charset=utf-8")
 
+    @site.post("/login")
+    async def login() -> Response:
+        session = guard.new_session(request)
+        if not session:
+            return _refusal(400, "send the token itself: Authorization: Bearer …")
+        return _json({"ok": True, "session": session, "seconds": SESSION_S})
+
     @site.get("/<name>")
     async def part(name: str) -> Response:
         if name not in files:
@@ -88,20 +102,21 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
 
     @site.get("/events")
     async def events() -> Response:
-        if len(watchers) >= _MAX_WATCHERS:
-            return _refusal(503, f"{_MAX_WATCHERS} browsers are watching already")
+        if request.method == "HEAD":
+            return Response(b"", content_type="text/event-stream")
+        watcher = watchers.admit(request.remote_addr or "")
+        if watcher is None:
+            refusal = _refusal(503, f"too many are watching already; from one address at most {MOST_OF_ONE}")
+            refusal.headers["Retry-After"] = "5"
+            return refusal
 
         async def stream() -> AsyncIterator[bytes]:
-            me = object()
-            watchers.add(me)
-            try:
-                about = {"name": settings.name, "version": __version__, "write": settings.write}
-                yield _event("hello", about | {"points": list(history.points)})
-                while not source.retiring:
-                    yield _event("now", _now(await source.status(), history))
-                    await asyncio.sleep(1.0)
-            finally:
-                watchers.discard(me)
+            about = {"name": settings.name, "version": __version__, "write": settings.write}
+            yield watcher.sending(_event("hello", about | {"points": list(history.points)}))
+            while not source.retiring:
+                yield watcher.sending(_event("now", _now(await source.status(), history)))
+                watcher.sent()
+                await asyncio.sleep(1.0)
 
         response = Response(stream(), content_type="text/event-stream")
         response.timeout = None
@@ -135,20 +150,18 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
 
     @site.post("/reload")
     async def reload() -> Response:
+        await read_nothing()
         return await _command(source.reload())
 
     @site.post("/scale")
     async def scale() -> Response:
-        workers = (await _body()).get("workers")
-        if not isinstance(workers, int) or isinstance(workers, bool):
-            return _refusal(400, 'send {"workers": N}')
+        workers = await read_number("workers", 'send {"workers": N}')
+        assert workers is not None
         return await _command(source.scale(workers))
 
     @site.post("/restart")
     async def restart() -> Response:
-        slot = (await _body()).get("slot")
-        if slot is not None and (not isinstance(slot, int) or isinstance(slot, bool)):
-            return _refusal(400, 'send {"slot": N}, or {} for all')
+        slot = await read_number("slot", 'send {"slot": N}, or {} for all', optional=True)
         return await _command(source.restart(slot))
 
     return site
@@ -180,11 +193,6 @@ def _now(status: ServerStatus, history: History) -> dict[str, Any]:
         "point": history.points[-1] if history.points else None,
         "events": list(history.events),
     }
-
-
-async def _body() -> dict[str, Any]:
-    given = await request.get_json(force=True, silent=True)
-    return given if isinstance(given, dict) else {}
 
 
 async def _command(done: Awaitable[dict[str, Any]]) -> Response:

@@ -107,8 +107,9 @@ class Options:
     sni: tuple[str, ...]
     tls_watch: bool
 
-    #: "host:port", or None: no dashboard.
+    #: "host:port" or "unix:path", or None: no dashboard.
     admin: str | None
+    admin_mode: int
     admin_token: str | None
     admin_write: bool
     ready_min: int

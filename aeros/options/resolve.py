@@ -219,7 +219,7 @@ def _check(given: Layer) -> list[str]:
         ]
         + [
             f"{given[name].spelled} has no effect without --admin"
-            for name in ("admin_token", "admin_write", "ready_min", "app_metrics")
+            for name in ("admin_mode", "admin_token", "admin_write", "ready_min", "app_metrics")
             if value(name) and value("admin") is None
         ]
     )
@@ -227,12 +227,24 @@ def _check(given: Layer) -> list[str]:
 
 def _check_admin(given: Layer) -> None:
     admin = given["admin"]
-    token = given.get("admin_token")
-    if not is_loopback(str(admin.value)) and (token is None or token.value is None):
+    address = str(admin.value)
+    token = given["admin_token"].value if "admin_token" in given else None
+    if not is_loopback(address) and token is None:
         raise OptionsError(
             f"{admin.spelled} {admin.value} can be reached from other machines and needs a token: set "
             "AEROS_ADMIN_TOKEN, or use 127.0.0.1",
             option="admin",
+        )
+    mode = given["admin_mode"].value if "admin_mode" in given else BY_NAME["admin_mode"].default
+    write = given.get("admin_write")
+    # Every user of this machine can connect to loopback, and so can the app: both could steer the server.
+    closed = address.startswith("unix:") and not int(str(mode)) & 0o002
+    if write is not None and write.value and token is None and not closed:
+        where = "with that mode any user" if address.startswith("unix:") else "any user of this machine"
+        raise OptionsError(
+            f"{write.spelled} needs a token, since {where} can connect to {admin.value}: set AEROS_ADMIN_TOKEN, or "
+            "use --admin unix:/path, with a mode that is closed to others",
+            option="admin_write",
         )
     if find_spec("prometheus_client") is None:
         raise OptionsError(

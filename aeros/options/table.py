@@ -343,8 +343,15 @@ OPTIONS: tuple[Option, ...] = (
     # -- dashboard
     Option(
         "admin", ADMIN, or_none(values.admin_address), None,
-        "Where to serve the dashboard, /metrics, /healthz, /readyz and /status.json: host:port. Needs aeros[admin].",
+        "Where to serve the dashboard, /metrics, /healthz, /readyz and /status.json: host:port, or unix:path. Needs "
+        "aeros[admin].",
         "ADDRESS", field="admin",
+    ),
+    Option(
+        "admin_mode", ADMIN, values.file_mode, 0o600,
+        "Who may connect to a dashboard on a Unix socket: the mode of its file, in octal. --user and --group say whose "
+        "it is.",
+        "MODE", field="admin_mode",
     ),
     Option(
         "admin_token", ADMIN, or_none(values.token), None,
@@ -354,7 +361,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "admin_write", ADMIN, units.switch, False,
-        "Let the dashboard reload, scale and restart.",
+        "Let the dashboard reload, scale and restart. Needs a token, or a Unix socket that is closed to others.",
         field="admin_write", kind="switch",
     ),
     Option(

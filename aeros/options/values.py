@@ -435,11 +435,24 @@ def logger_class(value: object) -> object:
 
 
 def admin_address(value: object) -> str:
-    """Return host:port of the dashboard, in its full spelling."""
+    """Return host:port or unix:path of the dashboard, in its full spelling."""
     given = text(value)
-    if given.startswith(("unix:", "fd:")) or ":" not in given:
-        raise BadValueError("must be host:port, such as 127.0.0.1:9000")
+    # An abstract socket (unix:@name) belongs to nobody: any user of the machine may connect.
+    if given.startswith(("unix:@", "fd:")) or ":" not in given:
+        raise BadValueError("must be host:port, such as 127.0.0.1:9000, or unix:/path/of/a/socket")
     return address(given)
+
+
+def file_mode(value: object) -> int:
+    """Return the mode of a file, 0 to 0o777. A text is octal, as chmod has it."""
+    number: object = value
+    if isinstance(value, str):
+        octal = re.fullmatch(r"(?:0o)?([0-7]{1,4})", value.strip())
+        number = int(octal[1], 8) if octal else None
+    try:
+        return int(str(whole(0, 0o777)(number)))
+    except BadValueError:
+        raise BadValueError("must be a mode from 0 to 0777, in octal, such as 0660") from None
 
 
 def is_loopback(bind: str) -> bool:

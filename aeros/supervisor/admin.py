@@ -18,6 +18,7 @@ from ..core.clock import monotonic, show_duration
 from ..core.listener import Listener
 from ..core.process import describe_exit, reap
 from .launch import launch_module
+from .listeners import close_all
 from .office import Office
 
 _FIRST_DELAY_S = 0.1
@@ -102,8 +103,10 @@ class AdminChild:
         self._office.log.warning(f"{why}; started again in {show_duration(self._delay_s)}")
         self._timer = self._office.loop.call_later(self._delay_s, self._start)
 
-    def retire(self) -> None:
-        """Have it accept no more, and end when it has answered: another one serves the same socket from now on."""
+    def retire(self, *, kept: bool) -> None:
+        """Have it accept no more, and end when it has answered. kept: another one serves the same socket now."""
+        if kept:
+            self.listener.path = ""  # the file is its to remove
         self._let_go()
         if self._pid:
             self._kill_at = monotonic() + _RETIRE_S
@@ -119,7 +122,7 @@ class AdminChild:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self.listener.sock.close()
+        close_all([self.listener])
 
     def close(self) -> None:
         """End it at once."""

@@ -37,12 +37,14 @@ class Inheritance:
     listeners: list[Listener]
     bequests: list[dict[str, Any]]
     admin: Listener | None = None
+    admin_bequest: dict[str, Any] = field(default_factory=dict)
     pid_file: str = ""
     pid_file_fd: int = -1
     metrics_directory: str = ""
     workers_asked: int = 0
     workers_now: int = 0
     kept: list[int] = field(default_factory=list)
+    admin_kept: Listener | None = None
 
     @classmethod
     def from_message(cls, facts: dict[str, Any], fds: Sequence[int]) -> Inheritance:
@@ -59,6 +61,7 @@ class Inheritance:
                 listeners,
                 bequests,
                 admin,
+                dict(facts.get("admin") or {}),
                 pid_file,
                 left.pop(0) if pid_file else -1,
                 str(facts.get("metrics_directory") or ""),
@@ -88,6 +91,14 @@ class Inheritance:
                     break
         return found
 
+    def claim_admin(self, bind: str, name: object) -> Listener | None:
+        """Return the dashboard's listener if it is that of this bind, or has this socket name."""
+        listener = self.admin
+        if listener is None or (listener.bind != bind and listener.sock.getsockname()[:2] != name):
+            return None
+        self.admin, self.admin_kept = None, listener
+        return listener
+
     def let_go(self) -> None:
         """Close what was not claimed: it stays the old supervisor's, and goes with it."""
         for index, listener in enumerate(self.listeners):
@@ -102,3 +113,5 @@ class Inheritance:
         """The listeners are ours: socket files go with us."""
         for index in self.kept:
             self.listeners[index].own(self.bequests[index])
+        if self.admin_kept is not None:
+            self.admin_kept.own(self.admin_bequest)

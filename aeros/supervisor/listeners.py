@@ -65,12 +65,16 @@ def bind_all(options: Options, activated: Activated = NONE, inheritance: Inherit
 def bind_admin(options: Options, inheritance: Inheritance | None = None) -> Listener:
     """Bind the address of the dashboard, or claim it. Raises BindError."""
     assert options.admin is not None
-    if inheritance is not None and (inherited := inheritance.admin) is not None:
-        same = inherited.sock.getsockname()[:2] == _resolved(options.admin, "insecure")[1][:2]
-        if inherited.bind == options.admin or same:
-            inheritance.admin = None
-            return inherited
+    if inheritance is not None and (inherited := inheritance.claim_admin(options.admin, _address_of(options.admin))):
+        return inherited
+    if options.admin.startswith("unix:"):
+        return _bind_unix(options.admin, "insecure", options, options.admin_mode)
     return _bind_inet(options.admin, "insecure", options)
+
+
+def _address_of(bind: str) -> object:
+    """Return what the kernel calls the address, to compare it with that of a socket."""
+    return None if bind.startswith("unix:") else _resolved(bind, "insecure")[1][:2]
 
 
 def _were_activated(options: Options, inheritance: Inheritance) -> bool:
@@ -174,11 +178,12 @@ def _also_any4(options: Options) -> bool:
     return any(split_host_port(bind)[0] == "0.0.0.0" for bind in every if not bind.startswith(("unix:", "fd://")))
 
 
-def _bind_unix(bind: str, kind: Kind, options: Options) -> Listener:
+def _bind_unix(bind: str, kind: Kind, options: Options, mode: int | None = None) -> Listener:
+    """mode: of the file, from its first moment on; None: as the umask has it."""
     path = bind.removeprefix("unix:")
     _clear_stale(path, bind)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = options.hypercorn.get("umask")
+    umask = options.hypercorn.get("umask") if mode is None else 0o777 & ~mode
     previous = os.umask(umask) if umask is not None else None
     try:
         sock.bind(path)

@@ -77,7 +77,8 @@ class Succession:
         """Every worker accepts."""
         if self.state is HeirState.ADMITTING:
             self._on("admitted")
-            self._tell(TookOver({"kept": self.inheritance.kept, "pid_file": self._same_pid_file}))
+            kept = {"kept": self.inheritance.kept, "admin": self.inheritance.admin_kept is not None}
+            self._tell(TookOver(kept | {"pid_file": self._same_pid_file}))
 
     def failed(self, reason: str, traceback: str) -> None:
         """It will come to nothing: tell the old one why."""

@@ -333,7 +333,7 @@ class Upgrade:
         if self._estate.pid_file is not None and message.facts.get("pid_file"):
             self._estate.pid_file.bequeath(pid)
         if self._admin is not None:
-            self._admin.retire()
+            self._admin.retire(kept=bool(message.facts.get("admin")))
         # In this order: systemd listens to the main process alone.
         self._notifier.hand_over(pid)
         self._estate.let_go()

@@ -453,7 +453,7 @@ class Admin(_RealServer):
     beside = 1
     splices = (
         *(b"\r\n", b" ", b"%00", b"%ff", b"../", b"//", b"?", b"&", b"=", b"\xff", b"Origin: http://[\r\n", b"Bearer "),
-        *(b"Host: a]\r\n", b"Cookie: aeros_admin=x\r\n", b"Content-Length: 5\r\n", b"token", b"0" * 64),
+        *(b"Host: a]\r\n", b"Sec-Fetch-Site: same-site\r\n", b"Content-Length: 5\r\n", b"token", b"0" * 64),
     )
 
     def seeds(self) -> list[bytes]:

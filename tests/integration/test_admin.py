@@ -6,25 +6,32 @@ import json
 import os
 import re
 import signal
+import stat
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from aeros.core.admin import AdminSettings
+from aeros.dashboard.guard import SESSION_S, Guard
 from aeros.dashboard.history import History
 from tests.apps import deploy
 from tests.conftest import Serve
 from tests.helpers import proc
 from tests.helpers.conditions import eventually
+from tests.helpers.http import Connection, get
 from tests.helpers.load import MIXED, KeepAliveGet, Load
 from tests.helpers.serverproc import ServerProcess
 
 TOKEN = "correct-horse-battery"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+WRITE = ("-w", "1", "--admin", "127.0.0.1:0", "--admin-write")
 
 
 def ask(
@@ -114,16 +121,11 @@ def test_a_token_guards_it_and_is_written_nowhere(serve: Serve) -> None:
     eventually(lambda: ask(server, "/readyz")[0] == 200, 20, "probes need no token")
     assert ask(server, "/metrics")[0] == 401
     assert ask(server, "/status.json", headers={"Authorization": "Bearer wrong-token"})[0] == 401
-    assert ask(server, "/?token=wrong-token")[0] == 401
+    assert ask(server, "/?token=wrong-token")[0] == ask(server, f"/?token={TOKEN}")[0] == 401
+    assert ask(server, "/events?token=" + TOKEN)[0] == 401
     code, text = ask(server, "/status.json", headers={"Authorization": f"Bearer {TOKEN}"})
     assert code == 200
     assert json.loads(text)["pid"] == server.pid
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    with opener.open(f"{server.status().admin}/?token={TOKEN}", timeout=10) as page:
-        assert "token" not in page.url
-        assert b"Aeros" in page.read()
-    with opener.open(f"{server.status().admin}/metrics", timeout=10) as page:
-        assert b"aeros_requests_total" in page.read()
     assert TOKEN not in server.log
     assert not [pid for pid in server.family if TOKEN in proc.command(pid)]
 
@@ -133,14 +135,15 @@ def test_read_only_unless_told_and_only_for_its_own_page(serve: Serve) -> None:
     assert ask(server, "/scale", body={"workers": 2})[0] == 403
     assert ask(server, "/", headers={"Host": "evil.example"})[0] == 403
     assert server.stop() == 0
-    server = up(serve("full", "-w", "1", "--admin", "127.0.0.1:0", "--admin-write").ready(1))
-    assert ask(server, "/scale", body={"workers": 2}, headers={"Origin": "http://evil.example"})[0] == 403
-    assert ask(server, "/scale", body={"workers": 2}, headers={"Sec-Fetch-Site": "cross-site"})[0] == 403
-    assert ask(server, "/scale", body={"workers": "two"})[0] == 400
-    code, text = ask(server, "/scale", body={"workers": 2}, headers={"Origin": server.status().admin})
+    server = up(serve("full", *WRITE, env={"AEROS_ADMIN_TOKEN": TOKEN}).ready(1))
+    assert ask(server, "/scale", body={"workers": 2})[0] == 401
+    for foreign in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-site"}):
+        assert ask(server, "/scale", body={"workers": 2}, headers=BEARER | foreign)[0] == 403
+    assert ask(server, "/scale", body={"workers": "two"}, headers=BEARER)[0] == 400
+    code, text = ask(server, "/scale", body={"workers": 2}, headers=BEARER | {"Origin": server.status().admin})
     assert (code, json.loads(text)["workers"]) == (200, 2)
-    assert ask(server, "/restart", body={"slot": 7})[0] == 400
-    assert json.loads(ask(server, "/reload", body={})[1])["generation"] == 2
+    assert ask(server, "/restart", body={"slot": 7}, headers=BEARER)[0] == 400
+    assert json.loads(ask(server, "/reload", body={}, headers=BEARER)[1])["generation"] == 2
 
 
 def test_it_does_not_outlive_a_killed_supervisor(serve: Serve) -> None:
@@ -154,7 +157,10 @@ def test_it_does_not_outlive_a_killed_supervisor(serve: Serve) -> None:
     ("arguments", "sentence"),
     [
         (("--admin", "0.0.0.0:0"), r"needs a token: set AEROS_ADMIN_TOKEN"),
-        (("--admin", "unix:/tmp/x"), r"must be host:port"),
+        (("--admin", "unix:@x"), r"must be host:port, such as 127.0.0.1:9000, or unix:/path"),
+        (WRITE, r"--admin-write needs a token, since any user of this machine can connect to 127.0.0.1:0"),
+        (("--admin", "unix:x", "--admin-write", "--admin-mode", "666"), r"since with that mode any user can connect"),
+        (("--admin", "unix:x", "--admin-mode", "1777"), r"--admin-mode must be a mode from 0 to 0777, in octal"),
         (("--admin", "127.0.0.1:0", "--admin-token", "short"), r"8 to 200 visible ASCII"),
     ],
 )
@@ -246,3 +252,77 @@ def test_a_worker_that_starts_has_no_rate_of_the_one_it_replaces(serve: Serve) -
     assert [event["text"] for event in history.events] == ["a new generation is being made"]
     server.settled(2)
     assert server.stop() == 0
+
+
+# -- the session of a browser
+
+
+def login(server: ServerProcess) -> dict[str, str]:
+    """Headers of a browser that has given the token."""
+    code, text = ask(server, "/login", headers=BEARER, body={})
+    assert code == 200
+    return {"Authorization": f"Bearer {json.loads(text)['session']}"}
+
+
+def test_a_browser_gets_a_secret_of_its_own_for_the_token(serve: Serve) -> None:
+    server = up(serve("full", *WRITE, env={"AEROS_ADMIN_TOKEN": TOKEN}).ready(1))
+    one, other = login(server), login(server)
+    assert one != other
+    assert TOKEN not in str(one)
+    assert ask(server, "/status.json", headers=one)[0] == ask(server, "/status.json", headers=other)[0] == 200
+    assert ask(server, "/scale", headers=one, body={"workers": 1})[0] == 200
+    # It is no cookie, opens no other session, and cannot be made longer.
+    session = one["Authorization"].removeprefix("Bearer ")
+    assert ask(server, "/status.json", headers={"Cookie": f"aeros_admin={session}"})[0] == 401
+    assert ask(server, "/login", headers=one, body={})[0] == 400
+    ends, _, rest = session.partition(".")
+    assert ask(server, "/status.json", headers={"Authorization": f"Bearer {int(ends) + 1}.{rest}"})[0] == 401
+    assert ask(server, "/login", headers={"Authorization": "Bearer wrong-token"}, body={})[0] == 401
+    # It outlives the dashboard's process, which may end at any time.
+    server.expect(r"dashboard pid=\d+ ended \(SIGKILL\)")
+    victim = dashboard_pid(server)
+    assert victim
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: dashboard_pid(server) not in (None, victim), 10, "started again")
+    up(server)
+    assert ask(server, "/status.json", headers=one)[0] == 200
+
+
+def test_a_session_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = Guard(AdminSettings("app", "127.0.0.1", TOKEN, True, 1, "", ""))
+
+    def asked(bearer: str) -> Any:
+        return SimpleNamespace(headers={"Authorization": f"Bearer {bearer}"})
+
+    session = guard.new_session(asked(TOKEN))
+    assert guard.admits(asked(session))
+    later = time.time() + SESSION_S + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert not guard.admits(asked(session))
+    assert guard.admits(asked(TOKEN))
+    for odd in ("", ".", "..", "0", f"{session}.", session[:-1] + "ä", "9" * 5000 + ".x.y"):
+        assert not guard.admits(asked(odd))
+
+
+# -- a Unix socket
+
+
+@pytest.mark.parametrize(("options", "mode"), [((), 0o600), (("--admin-mode", "660"), 0o660)])
+def test_a_unix_socket_needs_no_token_and_is_its_owners(
+    serve: Serve, tmp_path: Path, options: tuple[str, ...], mode: int
+) -> None:
+    path = tmp_path / "admin.sock"
+    server = serve("full", "-w", "1", "--admin", f"unix:{path}", "--admin-write", *options).ready(1)
+    found = path.stat()
+    assert (stat.S_ISSOCK(found.st_mode), stat.S_IMODE(found.st_mode)) == (True, mode)
+    assert server.status().admin == f"unix:{path}"
+    assert eventually(lambda: get(str(path), "/healthz").status == 200, 20)
+    with Connection(str(path)) as client:
+        assert client.request("POST", "/scale", b'{"workers":2}').json()["workers"] == 2
+        # A page that reaches it through a forwarded port is a page like any.
+        assert client.request("POST", "/reload", headers={"Origin": "http://evil.example"}).status == 403
+    done = server.handle().upgrade(timeout=60)
+    server.succeeded_by(done.pid)
+    assert get(str(path), "/status.json").json()["pid"] == done.pid
+    assert server.stop() == 0
+    assert not path.exists()

@@ -266,7 +266,8 @@ async function command(path, body, button) {
   button.disabled = true;
   button.blur();
   try {
-    const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const answer = await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    if (answer.status === 401) { showLogin("Logged in too long ago: enter the token again."); return; }
     const said = await answer.json();
     notice(said.ok ? "" : said.why + (said.traceback ? "\n" + said.traceback : ""));
   } catch (error) {
@@ -274,6 +275,55 @@ async function command(path, body, button) {
   } finally {
     button.disabled = false;
   }
+}
+
+// --- who asks -------------------------------------------------------------------------------------------------
+
+// What the server gave for the token, for this tab and this address alone. No cookie: browsers send a cookie to every
+// port of a host, so to every other server there. And no token in an address, not even behind "#": browsers write the
+// address into their history before a script can take it out.
+const SESSION = "aeros " + location.pathname;
+
+function ask(path, options = {}) {
+  const session = sessionStorage.getItem(SESSION);
+  const headers = { ...options.headers, ...(session ? { Authorization: "Bearer " + session } : {}) };
+  return fetch(path, { ...options, headers, cache: "no-store" });
+}
+
+function showLogin(why) {
+  sessionStorage.removeItem(SESSION);
+  $("main").hidden = $("foot").hidden = $("steer").hidden = true;
+  notice(why);
+  $("login").hidden = false;
+  $("token").focus();
+}
+
+async function logIn(event) {
+  event.preventDefault();
+  const token = $("token").value.trim();
+  try {
+    const answer = await fetch("login", { method: "POST", headers: { Authorization: "Bearer " + token } });
+    if (answer.status === 401) { showLogin("That is not this server's token."); return; }
+    const said = await answer.json();
+    if (!said.ok) { notice(said.why); return; }
+    sessionStorage.setItem(SESSION, said.session);
+  } catch (error) {
+    notice(`no answer: ${error}`);
+    return;
+  }
+  $("token").value = "";
+  $("login").hidden = true;
+  $("main").hidden = $("foot").hidden = false;
+  notice("");
+  listen();
+}
+
+async function openLink(event) {
+  // A link carries no session, so its page is fetched.
+  if (!sessionStorage.getItem(SESSION)) return;
+  event.preventDefault();
+  const answer = await ask(event.target.getAttribute("href"));
+  window.open(URL.createObjectURL(new Blob([await answer.text()], { type: "text/plain" })));
 }
 
 // --- the line -------------------------------------------------------------------------------------------------
@@ -289,32 +339,63 @@ function show() {
   showEvents();
 }
 
-function listen() {
-  const line = new EventSource("events");
-  line.addEventListener("hello", (message) => {
-    about = JSON.parse(message.data);
+const TAKE = {
+  hello(said) {
+    about = said;
     points = about.points;
     $("steer").hidden = !about.write;
-    $("foot").replaceChildren(`Aeros ${about.version} · `, ...["status.json", "metrics", "healthz", "readyz"].map((name) => el("a", { href: name }, name)));
-  });
-  line.addEventListener("now", (message) => {
+    const links = ["status.json", "metrics", "healthz", "readyz"].map((name) => el("a", { href: name }, name));
+    for (const link of links) link.addEventListener("click", openLink);
+    $("foot").replaceChildren(`Aeros ${about.version} · `, ...links);
+  },
+  now(said) {
     heard = Date.now();
-    latest = JSON.parse(message.data);
+    latest = said;
     events = latest.events;
     const point = latest.point;
     if (point && (!points.length || point.at > points[points.length - 1].at)) points.push(point);
     while (points.length > 600) points.shift();
     show();
-  });
-  line.addEventListener("error", () => {
-    if (line.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
-  });
+  },
+};
+
+let line = null;  // what ends the stream of events that is read
+
+async function read(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = "", part = await reader.read(); !part.done; part = await reader.read()) {
+    text += part.value;
+    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+      const [kind, data] = text.slice(0, end).split("\n");
+      text = text.slice(end + 2);
+      TAKE[kind.slice("event: ".length)](JSON.parse(data.slice("data: ".length)));
+    }
+  }
+}
+
+async function listen() {
+  // Not an EventSource, which cannot send the session.
+  line = new AbortController();
+  heard = Date.now();
+  try {
+    const answer = await ask("events", { signal: line.signal });
+    if (answer.status === 401) {
+      showLogin(sessionStorage.getItem(SESSION) ? "Logged in too long ago: enter the token again." : "");
+      return;
+    }
+    if (answer.ok) await read(answer);
+  } catch (error) {
+    // As when it ends: the server may be back in a moment.
+  }
+  setTimeout(listen, 2000);
 }
 
 setInterval(() => {
-  const stale = Date.now() - heard > 4000;
+  const stale = $("login").hidden && Date.now() - heard > 4000;
   document.body.classList.toggle("stale", stale);
   if (stale) { setText($("state"), "no connection"); $("state").className = "pill bad"; }
+  if (!$("login").hidden) { setText($("state"), "token needed"); $("state").className = "pill warn"; }
+  if (stale && Date.now() - heard > 10000) line.abort();  // nothing comes and nothing ends: the network is gone
 }, 1000);
 for (const button of $("span").children) {
   button.addEventListener("click", () => {
@@ -327,5 +408,6 @@ $("reload").addEventListener("click", () => command("reload", {}, $("reload")));
 $("more").addEventListener("click", () => command("scale", { workers: latest.status.target_workers + 1 }, $("more")));
 $("fewer").addEventListener("click", () => command("scale", { workers: Math.max(1, latest.status.target_workers - 1) }, $("fewer")));
 new ResizeObserver(showPlots).observe($("plots"));
+$("login").addEventListener("submit", logIn);
 makePlots();
 listen();
