@@ -79,7 +79,7 @@ class Option:
             return str(value).lower()
         if self.metavar == "TIME" and isinstance(value, int | float):
             return format_duration(value)
-        if self.metavar == "MODE" and isinstance(value, int):
+        if self.metavar == "OCTAL" and isinstance(value, int):
             return f"{value:04o}"
         if self.metavar == "SIZE" and isinstance(value, int):
             return format_size(value)

@@ -351,7 +351,7 @@ OPTIONS: tuple[Option, ...] = (
         "admin_mode", ADMIN, values.file_mode, 0o600,
         "Who may connect to a dashboard on a Unix socket: the mode of its file, in octal. --user and --group say whose "
         "it is.",
-        "MODE", field="admin_mode",
+        "OCTAL", field="admin_mode",
     ),
     Option(
         "admin_token", ADMIN, or_none(values.token), None,
