@@ -17,7 +17,7 @@ from . import errors
 from .core.channel import Channel, ChannelClosed
 from .core.clock import monotonic
 from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
-from .core.places import socket_path
+from .core.places import distrusted_folder, distrusted_peer, distrusted_socket, socket_path
 from .core.record import replace
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, ControlError, NotAServerError, OptionsError, ServerStopped, StateError, UpgradeFailed
@@ -28,6 +28,7 @@ from .version import __version__
 
 #: How long the server may take to answer what it can answer at once.
 _ANSWER_TIMEOUT_S = 10.0
+_WHOSE = "a server is steered by the user who started it"
 
 
 class Server:
@@ -368,24 +369,19 @@ class Server:
 def connect(server: int | str | os.PathLike[str]) -> Server:
     """Return a handle on a running server of this user: by its supervisor's pid or its control socket's path.
 
-    Raises NotAServerError, naming what is there instead.
+    Raises NotAServerError, naming what is there instead; also where another user than this one or root may be the one
+    who answers, who is told nothing then.
     """
     if isinstance(server, int):
         path, name = socket_path(server), f"pid {server}"
+        _check_folder(path.parent)
         if not path.exists():
             raise NotAServerError(_why_no_socket(server, path))
     else:
         path, name = Path(server), str(server)
         if not path.exists():
             raise NotAServerError(f"{name} does not exist")
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    line.settimeout(_ANSWER_TIMEOUT_S)
-    try:
-        line.connect(str(path))
-    except OSError as error:
-        line.close()
-        raise NotAServerError(f"{name} is not a running Aeros server: {path}: {error.strerror or error}") from None
-    channel = Channel(line, name)
+    channel = Channel(_trusted_line(path, name), name)
     try:
         return Server(channel)
     except AerosError as error:
@@ -393,15 +389,44 @@ def connect(server: int | str | os.PathLike[str]) -> Server:
         raise NotAServerError(f"{name} is not an Aeros server: {error}") from None
 
 
+def _trusted_line(path: Path, name: str) -> socket.socket:
+    """Return a connection to a socket that only this user or root can have put there. Raises NotAServerError."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    line.settimeout(_ANSWER_TIMEOUT_S)
+    try:
+        why = distrusted_socket(path)
+        if not why:
+            line.connect(str(path))
+            why = distrusted_peer(line)
+    except OSError as error:
+        line.close()
+        raise NotAServerError(f"{name} is not a running Aeros server: {path}: {error.strerror or error}") from None
+    if why:
+        line.close()
+        raise NotAServerError(f"{name} is not trusted: {why}; nothing was said to it ({_WHOSE})")
+    return line
+
+
 def running_servers() -> list[int]:
-    """Return the supervisors of this user that have a control socket at the usual place."""
+    """Return the supervisors of this user that have a control socket at the usual place.
+
+    Raises NotAServerError where another user has been at that place.
+    """
     folder = socket_path(0).parent
+    _check_folder(folder)
     found = []
     with contextlib.suppress(OSError):
         for entry in folder.iterdir():
             if entry.suffix == ".sock" and entry.stem.isdigit() and _alive(int(entry.stem)):
                 found.append(int(entry.stem))
     return sorted(found)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise NotAServerError where another user may have been at the place of this user's control sockets."""
+    with contextlib.suppress(OSError):  # where there is none, there is no server either
+        if why := distrusted_folder(folder):
+            raise NotAServerError(f"no server is looked for: {why} ({_WHOSE})")
 
 
 def _why_no_socket(pid: int, path: Path) -> str:

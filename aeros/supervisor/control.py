@@ -12,8 +12,6 @@ import errno
 import os
 import socket
 import stat
-import struct
-import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +30,7 @@ from ..core.messages import (
     ProtocolError,
     clip,
 )
-from ..core.places import socket_path
+from ..core.places import distrusted_folder, peer_uid, socket_path
 from ..core.record import mutable
 from ..errors import AerosError
 from ..version import __version__
@@ -109,9 +107,9 @@ class ControlLine:
                 _clear_stale(path.parent)
             self._listen(path, succeeding)
         except OSError as error:
-            self._log.info(
-                f"no control socket: {path}: {error.strerror or error} (the server runs without; see --control)"
-            )
+            # An enemy's work is worth a warning: nobody can steer the server.
+            log = self._log.warning if error.errno == errno.EPERM else self._log.info
+            log(f"no control socket: {path}: {error.strerror or error} (the server runs without; see --control)")
 
     def _listen(self, path: Path, succeeding: bool) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -155,7 +153,7 @@ class ControlLine:
                 self._loop.call_later(_PAUSE_S, self._watch)
             return
         connection.setblocking(False)
-        uid = _peer_uid(connection)
+        uid = peer_uid(connection)
         if uid not in (os.geteuid(), 0):
             self._log.warning(f"control: refused a client of user {uid}")
             connection.close()
@@ -316,14 +314,13 @@ class ControlLine:
 
 
 def _private_directory(path: Path) -> None:
-    """Make `path` with mode 0700, or check that it is ours and closed to others. Raises OSError."""
+    """Make `path` with mode 0700, or check that it is ours and nobody else's. Raises OSError."""
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise OSError(errno.EPERM, "the directory belongs to somebody else")
-    if stat.S_IMODE(found.st_mode) & 0o077:
+    if path.lstat().st_uid == os.geteuid() and not path.is_symlink():
         path.chmod(0o700)
+    if why := distrusted_folder(path):
+        raise OSError(errno.EPERM, why)
 
 
 def _clear_stale(folder: Path) -> None:
@@ -341,11 +338,3 @@ def _clear_stale(folder: Path) -> None:
 def accept(listener: socket.socket) -> socket.socket:
     """Return the next client's connection. Raises OSError."""
     return listener.accept()[0]
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    if sys.platform == "linux":
-        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return int(struct.unpack("3i", raw)[1])
-    raw = connection.getsockopt(0, 1, 76)  # SOL_LOCAL, LOCAL_PEERCRED: struct xucred {version, uid, …}
-    return int(struct.unpack_from("2I", raw)[1])
