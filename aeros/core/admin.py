@@ -15,8 +15,8 @@ CHANNEL_FD, LISTENER_FD, SETTINGS_FD = 3, 4, 5
 
 @record
 class AdminSettings:
-    """host: that the socket was bound to; "": a Unix socket. token: "" where none is needed. write: whether commands are
-    taken.
+    """host: that the socket was bound to; "": a Unix socket. token: "" where none is needed. write: whether commands
+    are taken.
 
     ready_min: workers that must serve for /readyz to say yes. metrics_directory: where the workers keep the app's own
     metrics; "" where they do not. proctitle: the program's name in the process's title; "": no title.
