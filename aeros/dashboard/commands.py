@@ -48,7 +48,7 @@ async def read_nothing() -> None:
 async def _body() -> bytes:
     try:
         async with asyncio.timeout(_BODY_TIMEOUT_S):
-            return await request.get_data(as_text=False)
+            return await request.get_data(True, False, False)
     except TimeoutError:
         raise BadBodyError(f"the body was not there within {_BODY_TIMEOUT_S:.0f} s", 408) from None
 
