@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import inspect
 import os
 import platform
-import select
-import socket
 import ssl
 import sys
 import threading
@@ -37,11 +34,13 @@ from .status import ServerStatus, StatusReader
 from .supervisor.activation import take as take_activated
 from .supervisor.estate import Estate, Inheritance
 from .supervisor.founding import found
-from .supervisor.launch import CHANNEL_VARIABLE, UPGRADE_VARIABLE, CommandLine
+from .supervisor.launch import CommandLine
 from .supervisor.listeners import bind_admin, bind_all, close_all, split_host_port
 from .supervisor.notify import Notifier
 from .supervisor.pidfile import PidFile
 from .supervisor.policy import Policy
+from .supervisor.summons import CHANNEL_VARIABLE, UPGRADE_VARIABLE
+from .supervisor.summons import take as take_summons
 from .supervisor.zygote import Zygote
 from .titles import program_label
 from .version import __version__
@@ -85,15 +84,18 @@ def start(
         wanted = program if program and options.proctitle == "auto" else options.proctitle
         return replace(options, proctitle=program_label(wanted, _app_name(app)))
 
-    channel = _summons(CHANNEL_VARIABLE)
-    if channel is not None:
-        _become_zygote(channel, app, resolved)
-    channel = _summons(UPGRADE_VARIABLE)
-    if channel is not None:
-        with _explaining(channel):
+    try:
+        to_zygote = take_summons(CHANNEL_VARIABLE, os.environ)
+        to_heir = take_summons(UPGRADE_VARIABLE, os.environ)
+    except StartError as error:
+        _give_up(error)
+    if to_zygote is not None:
+        _become_zygote(to_zygote, app, resolved)
+    if to_heir is not None:
+        with _explaining(to_heir):
             options = resolved()
             check_app(app)
-            return _supervise_next(channel, app, options, block, program)
+            return _supervise_next(to_heir, app, options, block, program)
     try:
         options = resolved()
         check_app(app)
@@ -516,8 +518,7 @@ def _await_inheritance(channel: Channel, options: Options) -> Inheritance:
     try:
         channel.setblocking(True)
         channel.send(Heir(os.getpid(), facts))
-        ready, _, _ = select.select([channel.fileno()], [], [], _WELCOME_TIMEOUT_S)
-        found = next(iter(channel.receive()), None) if ready else None
+        found = channel.first(_WELCOME_TIMEOUT_S)
     except ChannelClosed:
         pass
     except ProtocolError as error:
@@ -535,29 +536,6 @@ def _await_inheritance(channel: Channel, options: Options) -> Inheritance:
 
 
 # --- a later generation ------------------------------------------------------------------------------------------
-
-
-def _summons(variable: str) -> Channel | None:
-    """Return the channel of the supervisor that ran this program to be its next generation, or the next supervisor, if
-    one did."""
-    told = os.environ.pop(variable, "")
-    if not told:
-        return None
-    number, _, faulthandler_is_ours = told.partition("+")
-    if faulthandler_is_ours:
-        os.environ.pop("PYTHONFAULTHANDLER", None)
-        import faulthandler
-
-        faulthandler.disable()
-    try:
-        line = socket.socket(fileno=int(number))
-        # Not on a low number, which a bind (fd://3) might mean.
-        moved = fcntl.fcntl(line.fileno(), fcntl.F_DUPFD_CLOEXEC, 64)
-        line.close()
-        line = socket.socket(fileno=moved)
-    except (OSError, ValueError):
-        return None  # the variable was inherited by some other program, which starts a server of its own
-    return Channel(line, "the supervisor")
 
 
 def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) -> None:
@@ -596,11 +574,10 @@ def _await_welcome(channel: Channel) -> tuple[Welcome, list[int]]:
     try:
         channel.setblocking(True)
         channel.send(Arrived(os.getpid(), __version__))
-        ready, _, _ = select.select([channel.fileno()], [], [], _WELCOME_TIMEOUT_S)
-        for message, fds in channel.receive() if ready else []:
-            if isinstance(message, Welcome):
-                return message, fds
-    except ChannelClosed:
+        message, fds = channel.first(_WELCOME_TIMEOUT_S) or (None, [])
+        if isinstance(message, Welcome):
+            return message, fds
+    except (ChannelClosed, ProtocolError):
         pass
     channel.close()
     sys.exit(int(ExitCode.FAILURE))  # the supervisor has given this generation up, or is gone

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 import struct
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from .clock import monotonic
 from .messages import MAX_MESSAGE_BYTES, Message, ProtocolError, decode, encode, expected_fds
 from .record import record
 
 _HEADER = struct.Struct("!I")
+#: struct ucred: pid, uid, gid
+_CREDENTIALS = struct.Struct("3i")
 _READ_BYTES = 65536
 _MAX_FDS = 253  # SCM_MAX_FD on Linux
 _MAX_PENDING_BYTES = 8 * MAX_MESSAGE_BYTES
@@ -40,10 +45,19 @@ class ChannelClosed(Exception):  # noqa: N818 - a state of the line
 class Channel:
     """One end of the line. `peer` names the other process in errors. Not thread-safe."""
 
-    def __init__(self, sock: socket.socket, peer: str, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, peer: str, bounds: Bounds | None = None, *, identified: bool = False
+    ) -> None:
+        """identified: have the kernel say which process each message is from, and take those of `only_from` alone."""
         self._sock = sock
         self._bounds = bounds or Bounds()
         self._room = socket.CMSG_SPACE(_MAX_FDS * 4) if self._bounds.fds else 0
+        self._identified = identified and sys.platform == "linux"
+        if self._identified:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self._room += socket.CMSG_SPACE(_CREDENTIALS.size)
+        #: The pid of the one process that may speak here. Set before the first `receive`.
+        self.only_from = 0
         self.peer = peer
         self._incoming = bytearray()
         self._incoming_fds: deque[int] = deque()
@@ -58,6 +72,20 @@ class Channel:
 
     def setblocking(self, blocking: bool) -> None:
         self._sock.setblocking(blocking)
+
+    def first(self, timeout_s: float) -> tuple[Message, list[int]] | None:
+        """Wait for a message; None where none has come whole within `timeout_s`. The line blocks from then on.
+
+        Raises ChannelClosed, ProtocolError.
+        """
+        until = monotonic() + timeout_s
+        self._sock.setblocking(False)
+        received = self.receive(1)
+        while not received and (left := until - monotonic()) > 0:
+            select.select([self._sock], [], [], left)
+            received = self.receive(1)
+        self._sock.setblocking(True)
+        return received[0] if received else None
 
     @property
     def pending(self) -> bool:
@@ -147,6 +175,8 @@ class Channel:
                 break
             except OSError:
                 data, ancillary, flags = b"", [], 0
+            if self._identified and data:
+                self._check_sender(ancillary)
             for level, kind, payload in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     received = array.array("i")
@@ -164,6 +194,20 @@ class Channel:
         if self._eof and not messages:
             raise ChannelClosed(f"{self.peer} closed the channel")
         return messages
+
+    def _check_sender(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        """Raise ProtocolError where the kernel says that another process than `only_from` has sent this.
+
+        The other end may be open in more processes than one: whatever a program starts inherits its descriptors. The
+        kernel joins nothing that comes from two of them (unix(7), SO_PASSCRED), so one look per read is enough.
+        """
+        sender = 0
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and len(payload) == _CREDENTIALS.size:
+                sender = _CREDENTIALS.unpack(payload)[0]
+        if sender != self.only_from:
+            _close_received(ancillary)
+            raise ProtocolError(f"process {sender} spoke on the line of {self.peer}, which is process {self.only_from}")
 
     def _decode_whole(self, most: int | None) -> list[tuple[Message, list[int]]]:
         messages: list[tuple[Message, list[int]]] = []
@@ -209,6 +253,13 @@ _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
+def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            for (fd,) in struct.iter_unpack("i", payload[: len(payload) - len(payload) % 4]):
+                os.close(fd)
+
+
 def close_fds(messages: Iterable[tuple[Message, list[int]]]) -> None:
     """Let go of what came with messages that nobody will look at."""
     for _, fds in messages:
@@ -216,8 +267,10 @@ def close_fds(messages: Iterable[tuple[Message, list[int]]]) -> None:
             os.close(fd)
 
 
-def channel_pair(there: str, bounds: Bounds | None = None) -> tuple[Channel, socket.socket]:
+def channel_pair(
+    there: str, bounds: Bounds | None = None, *, identified: bool = False
+) -> tuple[Channel, socket.socket]:
     """Return (our end as a non-blocking channel to `there`, the other end's bare socket to hand to it)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     ours.setblocking(False)
-    return Channel(ours, there, bounds), theirs
+    return Channel(ours, there, bounds, identified=identified), theirs

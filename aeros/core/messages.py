@@ -325,7 +325,8 @@ class TakeOver(Message):
 
 @record
 class TookOver(Message):
-    """They do. facts: kept (indexes of the inherited listeners that are in use), pid_file (whether it is)."""
+    """They do. facts: kept (indexes of the inherited listeners that are in use), bound (how many others are), pid_file
+    (whether it is)."""
 
     facts: dict[str, Any]
 
@@ -411,7 +412,7 @@ def encode(message: Message) -> bytes:
 def decode(data: bytes, sender: str) -> Message:
     """Return the message in `data`. Raises ProtocolError naming `sender` for anything else."""
     try:
-        record = json.loads(data)
+        record = json.loads(data, parse_int=_read_int, parse_float=_read_float, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"{sender} sent bytes that are not JSON: {error}") from None
     if not isinstance(record, dict):
@@ -427,13 +428,31 @@ def decode(data: bytes, sender: str) -> Message:
         value = record[name]
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             raise ProtocolError(f"{sender} sent a {kind} whose {name!r} is a {type(value).__name__}")
-        # JSON knows no bounds, and Python reads NaN and Infinity too.
-        if isinstance(value, (int, float)) and not -(2**63) <= value < 2**63:
-            raise ProtocolError(f"{sender} sent a {kind} whose {name!r} is out of range")
     if len(record) != len(field_names(cls)):
         extra = sorted(set(record) - set(field_names(cls)))
         raise ProtocolError(f"{sender} sent a {kind} with unknown {extra[0][:80]!r}")
     return cls(**record)
+
+
+# JSON knows no bounds, and Python reads NaN and Infinity too. Here, so that it holds for what is deep inside, too.
+
+
+def _read_int(text: str) -> int:
+    # By its length first: reading a long one takes time by the square of it.
+    if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**63:
+        raise ValueError(f"the number {text[:24]} is out of range")
+    return value
+
+
+def _read_float(text: str) -> float:
+    value = float(text)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"the number {text[:24]} is out of range")
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
 
 
 def expected_fds(message: Message) -> int:

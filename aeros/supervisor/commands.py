@@ -33,10 +33,12 @@ class CommandHandler:
                 case "reload":
                     supervisor.reload(self._reload_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
                 case "upgrade":
-                    supervisor.begin_upgrade(_upgrade_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
+                    supervisor.begin_upgrade(
+                        self._upgrade_waiter(reply), _seconds(arguments, "timeout_s"), "by command"
+                    )
                 case "upgrade_with":  # not a new argument of the above: an older supervisor would not see it
                     others, timeout_s = _texts(arguments, "arguments"), _seconds(arguments, "timeout_s")
-                    supervisor.begin_upgrade(_upgrade_waiter(reply), timeout_s, "by command", others)
+                    supervisor.begin_upgrade(self._upgrade_waiter(reply), timeout_s, "by command", others)
                 case "scale":
                     supervisor.scale(_whole(arguments, "workers"))
                     supervisor.when_ready(lambda error: reply(error or {"workers": office.target.workers}))
@@ -85,15 +87,16 @@ class CommandHandler:
 
         return waiter
 
+    def _upgrade_waiter(self, reply: Reply) -> UpgradeWaiter:
+        def waiter(record: Upgraded) -> None:
+            if record.ok:
+                reply(as_dict(record))
+            elif self._supervisor.office.target.upgraded:
+                reply(ServerStopped(record.reason))
+            else:
+                reply(UpgradeFailed(record.reason, traceback=record.traceback))
 
-def _upgrade_waiter(reply: Reply) -> UpgradeWaiter:
-    def waiter(record: Upgraded) -> None:
-        if record.ok:
-            reply(as_dict(record))
-        else:
-            reply(UpgradeFailed(record.reason, traceback=record.traceback))
-
-    return waiter
+        return waiter
 
 
 def _whole(arguments: dict[str, Any], name: str) -> int:

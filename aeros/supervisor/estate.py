@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.facts import whole
 from ..core.listener import Listener
 from ..core.record import field, mutable
+from ..core.scoreboard import MAX_WORKERS
 
 if TYPE_CHECKING:
     from .pidfile import PidFile
@@ -56,8 +58,10 @@ class Inheritance:
             admin = Listener.adopt(left.pop(0), facts["admin"]) if facts.get("admin") else None
             pid_file = str(facts.get("pid_file") or "")
             workers = facts.get("workers") or {}
+            if facts["pid"] != os.getppid():
+                raise ValueError(f"the inheritance is of process {facts['pid']}, which is not our parent")
             return cls(
-                int(facts["pid"]),
+                facts["pid"],
                 listeners,
                 bequests,
                 admin,
@@ -65,10 +69,10 @@ class Inheritance:
                 pid_file,
                 left.pop(0) if pid_file else -1,
                 str(facts.get("metrics_directory") or ""),
-                int(workers.get("asked", 0)),
-                int(workers.get("now", 0)),
+                whole(workers, "asked", most=MAX_WORKERS),
+                whole(workers, "now", most=MAX_WORKERS),
             )
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, OSError) as error:
             raise ValueError(f"the inheritance is not understood: {type(error).__name__}: {error}") from None
 
     @property

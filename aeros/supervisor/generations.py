@@ -247,7 +247,7 @@ class Generations:
             self._kill_zygote(zygote)
 
     def _kill_zygote(self, zygote: ZygoteLink) -> None:
-        if zygote.pid:
+        if zygote.pid and not zygote.reaped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(zygote.pid, signal.SIGKILL)
         self._zygote_gone(zygote)
@@ -526,7 +526,14 @@ class Generations:
         for zygote in list(self._zygotes):
             if zygote.pid and (self._loader is None or zygote.pid != self._loader.pid):
                 with contextlib.suppress(ChildProcessError):
-                    reap(zygote.pid)
+                    if reap(zygote.pid) is not None:
+                        self._ended(zygote)
+
+    def _ended(self, zygote: ZygoteLink) -> None:
+        """It was reaped. What it started while it loaded the app may hold its end of the line open still."""
+        zygote.reaped = True
+        self._on_readable(zygote)
+        self._zygote_gone(zygote)
 
     def _reap_loader(self, loader: Loader) -> None:
         status = loader.reap()

@@ -10,15 +10,11 @@ from pathlib import Path
 
 from ..core.privileges import Account
 from ..core.record import record, replace
-
-#: Tells the program that, when it reaches start(), it is to become the zygote on this descriptor.
-CHANNEL_VARIABLE = "AEROS_INTERNAL_CHANNEL"
-#: The same, but it is to become the supervisor that succeeds the one at the other end.
-UPGRADE_VARIABLE = "AEROS_INTERNAL_UPGRADE"
+from .summons import CHANNEL_VARIABLE, LINE_FD, UPGRADE_VARIABLE, spell
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
 # outlive it), be the user it is to run as, stand where the first one stood (the path, so that a switched symlink is
-# followed), then become it.
+# followed), say for which process the summons is (exec keeps the pid), then become it.
 _SHIM = """
 import ctypes, os, sys
 parent, directory, account = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -39,6 +35,9 @@ try:
 except OSError as error:
     print(f"cannot change to {directory}: {error.strerror}", file=sys.stderr)
     os._exit(1)
+for name in "AEROS_INTERNAL_CHANNEL", "AEROS_INTERNAL_UPGRADE":
+    if name in os.environ:
+        os.environ[name] = str(os.getpid()) + os.environ[name]
 os.execv(sys.argv[4], sys.argv[4:])
 """
 
@@ -116,19 +115,22 @@ def launch(
         raise OSError("a frozen program has no interpreter that could give up root before it; restart to change it")
     environment = dict(os.environ) | (account.environment if account is not None else {}) | dict(environ or {})
     ids = _ids(account)
-    # Descriptor 3 is the channel in the child; whatever else is open here closes on exec.
-    environment[variable] = "3"
-    if "PYTHONFAULTHANDLER" not in environment:
-        # A program that hangs can then be asked where: SIGABRT prints its stack. Taken back by start().
-        environment |= {"PYTHONFAULTHANDLER": "1", variable: "3+faulthandler"}
+    # A program that hangs can be asked where: SIGABRT prints its stack. Taken back by start().
+    faulthandler = "PYTHONFAULTHANDLER" not in environment
+    if faulthandler:
+        environment["PYTHONFAULTHANDLER"] = "1"
+    for name in (CHANNEL_VARIABLE, UPGRADE_VARIABLE):
+        environment.pop(name, None)
+    environment[variable] = spell(faulthandler=faulthandler)
     shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), command.directory, ids, *command.arguments)
-    spare = os.dup(channel_fd) if channel_fd == 3 else channel_fd
+    # Nothing but the line and the standard streams goes along: whatever else is open here closes on exec.
+    spare = os.dup(channel_fd) if channel_fd == LINE_FD else channel_fd
     try:
         return os.posix_spawn(
             shim[0],
             shim if not frozen else command.arguments,
             environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, stderr_fd, 2), (os.POSIX_SPAWN_DUP2, spare, 3)],
+            file_actions=[(os.POSIX_SPAWN_DUP2, stderr_fd, 2), (os.POSIX_SPAWN_DUP2, spare, LINE_FD)],
             setsigmask=[],
             setsigdef=_DEFAULT_SIGNALS,
             setpgroup=0,

@@ -78,12 +78,22 @@ class Accounts:
         """Return what another supervisor sent, perhaps of another version of Aeros. Raises ValueError if it does not
         count as we do: buckets of other widths cannot be added."""
         try:
+            _check([record[name] for name in ("totals", "exits", "reloads", "slots")])
             totals = Totals(**record["totals"])
             accounts = cls(totals, dict(record["exits"]), dict(record["reloads"]))
             accounts.slots = {int(slot): [*counts][:3] for slot, counts in record["slots"].items()}
             return cls().plus(accounts)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _check(counted: Any) -> None:
+    """Raise TypeError where something deep inside is no count."""
+    if isinstance(counted, (dict, list)):
+        for inside in counted.values() if isinstance(counted, dict) else counted:
+            _check(inside)
+    elif isinstance(counted, bool) or not isinstance(counted, (int, float)) or counted < 0:
+        raise TypeError(f"{str(counted)[:40]!r} is no count")
 
 
 def _sum(one: Any, other: Any) -> Any:

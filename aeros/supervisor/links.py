@@ -79,6 +79,8 @@ class ZygoteLink:
     retired: bool = False
     #: Made to stand by for a generation that serves already.
     spare: bool = False
+    #: Its number may be another process's by now.
+    reaped: bool = False
     #: Workers it was told to fork and has not answered for, with the time of the order.
     unanswered: dict[int, float] = field(default_factory=dict)
 

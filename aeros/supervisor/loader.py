@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from ..core.channel import Channel, channel_pair
 from ..core.messages import clip
 from ..core.process import describe_exit, reap
-from .launch import CHANNEL_VARIABLE, CommandLine, launch
+from .launch import CommandLine, launch
 from .office import Office
+from .summons import CHANNEL_VARIABLE
 
 #: How much of the end of what it printed is kept, for whoever asked for the reload.
 _TAIL_BYTES = 64 * 1024
@@ -106,9 +107,10 @@ def run_again(
 ) -> tuple[Loader, Channel]:
     """Start the program again; return it, and our end of its channel. variable, environ: see `launch`.
 
+    Only the process that was started may speak there: what it starts in turn has inherited its end.
     Raises OSError; then nothing was started.
     """
-    channel, theirs = channel_pair("the new program")
+    channel, theirs = channel_pair("the new program", identified=True)
     try:
         stderr_read, stderr_write = os.pipe()
     except OSError:
@@ -124,4 +126,5 @@ def run_again(
         raise
     finally:
         os.close(stderr_write)
+    channel.only_from = pid
     return Loader(office, pid, generation, stderr_read), channel

@@ -196,6 +196,8 @@ class Supervisor:
         self.generations.advance()
         self.generations.check(now)
         self.upgrade.check(now)
+        if self._succession is not None:
+            self._succession.check(now)
         self._check_ready()
         facts = self._facts()
         self._notifier.tell(facts, now)

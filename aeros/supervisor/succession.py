@@ -5,10 +5,14 @@ Until it has settled, all that it inherited is still the old one's: it removes n
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..core import facts as reading
 from ..core.channel import Channel, ChannelClosed, close_fds
+from ..core.clock import monotonic, show_duration
 from ..core.messages import (
     Abandon,
     Legacy,
@@ -23,10 +27,16 @@ from ..core.messages import (
 )
 from ..core.process import die_with_parent
 from ..status import Upgraded
+from ..version import __version__
 from .estate import Inheritance
 from .ledger import Accounts
 from .lifecycle import HEIR_EDGES, HeirState, advance
 from .office import Office
+
+#: How long leave to take over may take: the old supervisor gives it as soon as it has heard that we are ready.
+_LEAVE_S = 30.0
+#: The latest time that is believed, in seconds since the epoch: the year 5138.
+_LATEST_S = 1e11
 
 
 class Heir(Protocol):
@@ -60,6 +70,7 @@ class Succession:
         self.state = HeirState.PREPARING
         self._same_pid_file = same_pid_file
         self._uncounted = False
+        self._leave_by = 0.0
 
     def open(self, heir: Heir) -> None:
         """Called first thing inside the loop."""
@@ -71,14 +82,21 @@ class Succession:
         """Every worker is ready."""
         if self.state is HeirState.PREPARING:
             self._on("ready")
+            self._leave_by = monotonic() + _LEAVE_S
             self._tell(Prepared({}))
+
+    def check(self, now: float) -> None:
+        """Give up where the old supervisor has fallen silent: it goes on, or its watchdog ends it."""
+        if self.state is HeirState.PREPARED and now >= self._leave_by:
+            self._abandon(f"the supervisor to be succeeded has not answered for {show_duration(_LEAVE_S)}")
 
     def accepting(self) -> None:
         """Every worker accepts."""
         if self.state is HeirState.ADMITTING:
             self._on("admitted")
-            kept = {"kept": self.inheritance.kept, "admin": self.inheritance.admin_kept is not None}
-            self._tell(TookOver(kept | {"pid_file": self._same_pid_file}))
+            kept, admin = self.inheritance.kept, self.inheritance.admin_kept is not None
+            bound = len(self._heir.office.listeners) - len(kept)
+            self._tell(TookOver({"kept": kept, "bound": bound, "admin": admin, "pid_file": self._same_pid_file}))
 
     def failed(self, reason: str, traceback: str) -> None:
         """It will come to nothing: tell the old one why."""
@@ -111,19 +129,24 @@ class Succession:
                 die_with_parent(0)
                 self._heir.admit()
             case Settled() if self.state is HeirState.ACCEPTING:
-                record = message.facts.get("record")
                 self._settle(
-                    self._accounts(message.facts),
-                    Upgraded.from_message(record) if isinstance(record, dict) else None,
-                    bool(message.facts.get("reload")),
+                    self._accounts(message.facts), self._record(message.facts), message.facts.get("reload") is True
                 )
             case Legacy() if self.state is HeirState.SETTLED:
                 self._heir.inherit(self._accounts(message.facts))
             case Abandon() if self.state not in (HeirState.SETTLED, HeirState.ABANDONED):
-                why = message.facts.get("why")
+                why = reading.line(message.facts, "why")
                 self._abandon("the upgrade is off" + (f": {why}" if why else ""))
             case _:
                 raise ProtocolError(f"it sent a {type(message).__name__} to a supervisor that was {self.state.value}")
+
+    def _record(self, facts: dict[str, Any]) -> Upgraded | None:
+        """Return how this upgrade went, as the old supervisor has measured it."""
+        told = facts.get("record")
+        if not isinstance(told, dict):
+            return None
+        seconds, at = (reading.number(told, name, 0.0, most=_LATEST_S) for name in ("seconds", "at"))
+        return Upgraded(True, os.getpid(), self.inheritance.pid, seconds, at, __version__, platform.python_version())
 
     def _accounts(self, facts: dict[str, Any]) -> Accounts:
         try:

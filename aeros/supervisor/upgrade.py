@@ -10,10 +10,11 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
+from ..core import facts as reading
 from ..core.channel import Channel, ChannelClosed, close_fds
 from ..core.clock import monotonic, show_duration, wall_time
+from ..core.exitcodes import ExitCode
 from ..core.messages import (
     Abandon,
     Heir,
@@ -34,18 +35,22 @@ from ..status import Upgraded
 from .admin import AdminChild
 from .estate import Estate
 from .fleet import Worker
-from .launch import UPGRADE_VARIABLE
 from .ledger import Accounts
 from .lifecycle import UPGRADE_EDGES, UpgradeState, advance
 from .loader import Loader, run_again
 from .notify import Notifier
 from .office import Office
 from .reconcile import LAST_ACCEPT_S
+from .summons import UPGRADE_VARIABLE
 
 #: From leave to accept until all workers of the new supervisor do.
 _TAKE_OVER_S = 10.0
 #: Beyond what the new supervisor says that its fleet may take.
 _PREPARE_MARGIN_S = 5.0
+#: The most that the new supervisor may ask for, where our own boot timeout is not longer still.
+_LONGEST_PREPARE_S = 3600.0
+#: The most addresses that it may say it has bound anew.
+_MOST_BOUND = 10_000
 #: For a program that was asked for its stack, and for a supervisor that was told to end.
 _LAST_CALL_S = 2.0
 #: How often the new supervisor is told what is counted while the old one's workers drain.
@@ -84,7 +89,7 @@ class Upgrade:
         self._limit = 0.0
         self._last_call = False
         self._concluded = False
-        self._heir: dict[str, Any] = {}
+        self._heir: dict[str, str] = {}
         self._others: Sequence[str] | None = None
         self._next_legacy = 0.0
         self.state = UpgradeState.IDLE
@@ -262,8 +267,11 @@ class Upgrade:
                 self._hear(message)
         except ChannelClosed:
             self._office.loop.remove_reader(line.fileno())
-            if self.state not in (UpgradeState.ENDING, UpgradeState.OVER):
-                # Its exit says more, and is on its way; one that lives on without its channel is ended.
+            if self.state is UpgradeState.OVER:
+                self._lost()
+            elif self.state in (UpgradeState.PREPARING, UpgradeState.TAKING_OVER):
+                # Its exit says more, and is on its way; one that lives on without its channel is ended. A program that
+                # still loads says itself, when it reaches start(), that it has closed it.
                 self.deadline = min(self.deadline, monotonic() + _LAST_CALL_S)
         except ProtocolError as error:
             self.fail(f"the new supervisor is not understood: {error}")
@@ -280,8 +288,8 @@ class Upgrade:
                 self._over(message)
             case Unfit():
                 facts = message.facts
-                reason, traceback = str(facts.get("reason", "")), str(facts.get("traceback", ""))
-                self.fail(reason, traceback, logged=bool(facts.get("logged")), told=True)
+                reason, traceback = reading.line(facts, "reason"), reading.lines(facts, "traceback")
+                self.fail(reason, traceback, logged=facts.get("logged") is True, told=True)
             case _ if self.state is UpgradeState.ENDING:
                 pass  # sent before it heard of that
             case _:
@@ -289,10 +297,12 @@ class Upgrade:
 
     def _arrived(self, message: Heir) -> None:
         assert self._line is not None
+        if message.pid != self.pid:
+            raise ProtocolError(f"it says that it is process {message.pid}; process {self.pid} was started")
         self._on("arrived")
-        self._heir = message.facts
-        prepare_s = message.facts.get("prepare_s")
-        allowed_s = float(prepare_s) if isinstance(prepare_s, (int, float)) else self._office.policy.boot_timeout_s
+        self._heir = {name: reading.line(message.facts, name, 40) for name in ("aeros", "python")}
+        own_s = self._office.policy.boot_timeout_s
+        allowed_s = reading.number(message.facts, "prepare_s", own_s, most=max(2 * own_s, _LONGEST_PREPARE_S))
         self.deadline = min(self._limit, monotonic() + allowed_s + _PREPARE_MARGIN_S)
         listeners, pid_file = self._office.listeners, self._estate.pid_file
         fds = [2, *(listener.sock.fileno() for listener in listeners)]
@@ -319,6 +329,13 @@ class Upgrade:
     def _over(self, message: TookOver) -> None:
         """The point of no return: its workers accept, and it is the server."""
         office, now = self._office, monotonic()
+        try:
+            kept = reading.indexes(message.facts, "kept", len(office.listeners))
+        except ValueError as error:
+            raise ProtocolError(f"it took over, but {error}") from None
+        if not kept and not reading.whole(message.facts, "bound", most=_MOST_BOUND):
+            self.fail("it took over, but serves at no address")
+            return
         self._on("took_over")
         self.deadline = 0.0
         assert self._loader is not None
@@ -326,11 +343,9 @@ class Upgrade:
         pid, loader, self._loader = self._loader.pid, self._loader, None
         loader.succeeded()
         self.last = record = replace(self._record(now), ok=True, pid=pid)
-        kept = message.facts.get("kept")
-        for index, listener in enumerate(office.listeners):
-            if isinstance(kept, list) and index in kept:
-                listener.path = ""  # it is the new one's to remove
-        if self._estate.pid_file is not None and message.facts.get("pid_file"):
+        for index in kept:
+            office.listeners[index].path = ""  # it is the new one's to remove
+        if self._estate.pid_file is not None and message.facts.get("pid_file") is True:
             self._estate.pid_file.bequeath(pid)
         if self._admin is not None:
             self._admin.retire(kept=bool(message.facts.get("admin")))
@@ -345,11 +360,20 @@ class Upgrade:
         """No connection made from now on meets the old code: say so, once, if there was an upgrade."""
         if self.state is UpgradeState.OVER and not self._concluded and self.last is not None:
             self._concluded = True
-            took = show_duration(self.last.seconds)
-            self._log.info(
-                f"upgraded: pid {self.last.pid} serves after {took}; this supervisor ends with its last connection"
-            )
+            if self.last.ok:
+                took = show_duration(self.last.seconds)
+                self._log.info(
+                    f"upgraded: pid {self.last.pid} serves after {took}; this supervisor ends with its last connection"
+                )
             self._answer()
+
+    def _lost(self) -> None:
+        """The new supervisor has closed its line, so it has ended. Before we have let go: then nobody serves."""
+        if not self._concluded and self.last is not None:
+            reason = f"the new supervisor pid={self.last.pid} ended as soon as it had taken over; nobody serves now"
+            self.last = replace(self.last, ok=False, reason=reason)
+            self._log.critical(reason)
+            self._office.first_error(ExitCode.FAILURE)
 
     def _gone(self) -> None:
         self._on("gone")
@@ -368,7 +392,7 @@ class Upgrade:
 
     def _record(self, now: float) -> Upgraded:
         seconds = round(now - self._started_at, 3)
-        aeros, python = (str(self._heir.get(name, "")) for name in ("aeros", "python"))
+        aeros, python = (self._heir.get(name, "") for name in ("aeros", "python"))
         return Upgraded(False, self.pid, os.getpid(), seconds, wall_time(), aeros, python)
 
     def _bequeath_accounts(self, now: float) -> None:

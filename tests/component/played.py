@@ -502,7 +502,8 @@ class System:
         program.stderr = os.dup(stderr_fd)
         return program.pid
 
-    def channel_pair(self, *how: Any) -> Any:
+    def channel_pair(self, *how: Any, **_: bool) -> Any:
+        """Without `identified`: the kernel says that all of the played are this one process."""
         self._need_descriptors()
         return channel_pair(*how)
 
