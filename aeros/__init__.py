@@ -15,6 +15,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .core import origin as _origin  # noqa: F401 - before anything else: it reads how this process was started
 from .core.collector import paused
 from .version import __version__
 

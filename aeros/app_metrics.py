@@ -38,7 +38,6 @@ def share() -> str:
             raise StartError(f"{VARIABLE} is set to {directory}, which is not a directory")
         return directory
     _made = _last = tempfile.mkdtemp(prefix="aeros-metrics-")
-    # Inherited by the programs that a reload runs: there prometheus-client finds it at its import.
     os.environ[VARIABLE] = _made
     if "prometheus_client" in sys.modules:
         _convert()
@@ -67,6 +66,11 @@ def _convert() -> None:
 def made() -> str:
     """Return the directory this process has to remove, "" if there is none."""
     return _made
+
+
+def environment() -> dict[str, str]:
+    """Return what a program that is run again needs, so that prometheus-client finds the directory at its import."""
+    return {VARIABLE: _made} if _made else {}
 
 
 def adopt(directory: str) -> None:

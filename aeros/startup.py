@@ -21,6 +21,7 @@ from .core.files import give_folder, make_logs
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.messages import Arrived, Heir, Inherit, LoadFailed, Message, ProtocolError, Unfit, Welcome, clip
+from .core.origin import directory_of_start
 from .core.privileges import Account, find_account, may_become, readable_by
 from .core.process import die_with_parent, fork, reset_signals
 from .core.record import replace
@@ -216,7 +217,8 @@ class _Preparation:
         """Become the supervisor until the end."""
         if self.pid_file is not None and succession is None:
             self.pid_file.write()
-        command = replace(command, account=self.account)
+        environment = {**command.environment, **app_metrics.environment()}
+        command = replace(command, account=self.account, environment=environment)
         try:
             return found(
                 program=self.program,
@@ -425,7 +427,7 @@ def _account(options: Options) -> Account | None:
 def _check_reach(account: Account | None, log: LineLog) -> None:
     """Warn of what the app's user will miss."""
     program = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-", "-c") else ""
-    for path in filter(None, (os.getcwd(), sys.executable, program)):  # noqa: PTH109
+    for path in filter(None, (directory_of_start(), sys.executable, program)):
         if account is not None and not readable_by(account, path):
             log.warning(f"{account.name} may not read {path}: reloads will fail, and what is imported later may")
 

@@ -90,6 +90,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         argv: list[str] | None = None,
         python: str = sys.executable,
         bind: str | None = "127.0.0.1:0",
+        cwd: Path = tmp_path,
         **how: object,
     ) -> ServerProcess:
         if argv is None:
@@ -97,7 +98,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             program.write_text(source_of(app, version))
             bound = ["-b", bind] if bind is not None else []
             argv = [python, str(program), *bound, *args]
-        server = ServerProcess(argv, tmp_path, **how)  # type: ignore[arg-type]
+        server = ServerProcess(argv, cwd, **how)  # type: ignore[arg-type]
         servers.append(server)
         return server
 

@@ -103,6 +103,15 @@ def descends_from(pid: int, ancestors: Collection[int]) -> bool:
     return False
 
 
+def working_directory(pid: int) -> str:
+    """Return where process `pid` stands, for a log line; "" where the system does not say it."""
+    try:
+        found = os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115
+    except OSError:
+        return ""
+    return found if found.isprintable() else ascii(found)
+
+
 def reap(pid: int, *, with_group: bool = False) -> int | None:
     """Return the wait status of child `pid` if it has ended, else None. Raises ChildProcessError if not a child.
 

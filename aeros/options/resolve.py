@@ -9,12 +9,13 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ..core.origin import INTERNAL_PREFIX
 from ..errors import OptionsError
 from . import files
 from .cpus import usable_cpus
 from .given import Given, Layer, contradiction, convert, from_mapping, join, shorten
 from .model import Options
-from .spec import ENV_PREFIX, INTERNAL_PREFIX, Option, nearest
+from .spec import ENV_PREFIX, Option, nearest
 from .table import BY_NAME, OPTIONS
 from .values import AUTO, is_loopback, join_host_port, split_host_port
 

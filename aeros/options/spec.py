@@ -13,7 +13,6 @@ from ..core.record import record
 from .units import Converter, format_duration, format_size
 
 ENV_PREFIX = "AEROS_"
-INTERNAL_PREFIX = "AEROS_INTERNAL_"
 
 
 @record(eq=False)

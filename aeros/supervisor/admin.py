@@ -74,7 +74,7 @@ class AdminChild:
                         LISTENER_FD: self.listener.sock.fileno(),
                         SETTINGS_FD: settings,
                     }
-                    self._pid = launch_module("aeros.dashboard", inherited, self._office.command.account)
+                    self._pid = launch_module("aeros.dashboard", inherited, self._office.command)
                 finally:
                     os.close(settings)
         except OSError as error:

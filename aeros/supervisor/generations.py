@@ -32,7 +32,7 @@ from ..core.messages import (
     ZygoteForkFailed,
     clip,
 )
-from ..core.process import descends_from, reap
+from ..core.process import descends_from, reap, working_directory
 from .fleet import Worker
 from .lifecycle import ReloadState, WorkerState
 from .links import ZygoteLink
@@ -191,7 +191,7 @@ class Generations:
         return pid == zygote.pid or (not zygote.pid and descends_from(pid, (os.getpid(),)))
 
     def _welcome(self, zygote: ZygoteLink, message: Arrived) -> None:
-        zygote.pid = message.pid
+        zygote.pid, zygote.directory = message.pid, working_directory(message.pid)
         listeners = self._office.listeners
         fds = [self._office.scoreboard.fd, 2, *(listener.sock.fileno() for listener in listeners)]
         described = [listener.describe() for listener in listeners]
@@ -427,7 +427,8 @@ class Generations:
         seconds, why_same = round(now - self.reload.started_at, 3), office.command.why_not
         record = ReloadRecord(True, new, self.reload.how, seconds, wall_time(), why_same)
         same = f" (the same code: {why_same})" if why_same else ""
-        self._log.info(f"reloaded: generation {new} serves after {show_duration(record.seconds)}{same}")
+        place = next((f" from {z.directory}" for z in self._zygotes if z.generation == new and z.directory), "")
+        self._log.info(f"reloaded: generation {new} serves after {show_duration(record.seconds)}{place}{same}")
         self._finish(record)
 
     def _supersede(self, now: float) -> None:

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..core.origin import directory_of_start, environment_of_start
 from ..core.privileges import Account
-from ..core.record import record, replace
+from ..core.record import field, record, replace
 from .summons import CHANNEL_VARIABLE, LINE_FD, UPGRADE_VARIABLE, spell
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
@@ -60,6 +61,8 @@ class CommandLine:
     why_no_others: str = ""
     #: Whom it runs as when it is run again; None: as the supervisor.
     account: Account | None = None
+    #: That of its start: what the program has set since, also from a `.env`, it sets again, from what is there then.
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_this_process(cls, app: str = "") -> CommandLine:
@@ -78,24 +81,14 @@ class CommandLine:
         elif app and (sys.argv[1:2] != ["run"] or app not in sys.argv[2:]):
             no_others = "the server was not started by the command line"
         kept = ("run", app) if app else ()
-        return cls(sys.executable, arguments, _logical_directory(), why_not, own, kept, no_others)
+        directory, environment = directory_of_start(), environment_of_start()
+        return cls(sys.executable, arguments, directory, why_not, own, kept, no_others, environment=environment)
 
     def with_others(self, others: Sequence[str]) -> CommandLine:
         """Return the same command line with other arguments for the program; what `aeros run` serves stays."""
         own = len(self.kept) + len(others)
         before = self.arguments[: len(self.arguments) - self.own]
         return replace(self, arguments=(*before, *self.kept, *others), own=own)
-
-
-def _logical_directory() -> str:
-    """Return the working directory as a path that follows a symlink switched later, where the shell told us."""
-    told = os.environ.get("PWD", "")
-    try:
-        if told and Path(told).samefile("."):
-            return told
-        return str(Path.cwd())
-    except OSError:
-        return told or "/"
 
 
 def launch(
@@ -107,13 +100,13 @@ def launch(
 ) -> int:
     """Start the program again with its end of a channel and its standard error; return the pid.
 
-    variable: CHANNEL_VARIABLE or UPGRADE_VARIABLE. environ: variables beside those of this process. Not a fork of ours:
+    variable: CHANNEL_VARIABLE or UPGRADE_VARIABLE. environ: variables beside those of the start. Not a fork of ours:
     posix_spawn runs nothing of this process in the child. Raises OSError.
     """
     account, frozen = command.account, getattr(sys, "frozen", False)
     if frozen and account is not None:
         raise OSError("a frozen program has no interpreter that could give up root before it; restart to change it")
-    environment = dict(os.environ) | (account.environment if account is not None else {}) | dict(environ or {})
+    environment = {**command.environment, **(account.environment if account is not None else {}), **(environ or {})}
     ids = _ids(account)
     # A program that hangs can be asked where: SIGABRT prints its stack. Taken back by start().
     faulthandler = "PYTHONFAULTHANDLER" not in environment
@@ -144,21 +137,22 @@ def _ids(account: Account | None) -> str:
     return " ".join(map(str, (account.uid, account.gid, *account.groups))) if account is not None else ""
 
 
-def launch_module(module: str, descriptors: Mapping[int, int], account: Account | None = None) -> int:
+def launch_module(module: str, descriptors: Mapping[int, int], command: CommandLine) -> int:
     """Start `python -m module`, one of ours, in a fresh interpreter that dies with this process; return the pid.
 
-    descriptors: number there -> number here; nothing else but the standard streams goes along. account: whom it
-    runs as. Raises OSError.
+    descriptors: number there -> number here; nothing else but the standard streams goes along. command: that of the
+    program, whose environment and account it gets. Raises OSError.
     """
     # Ours and no namesake: not from the working directory (-P), first from where this Aeros is.
     home = str(Path(__file__).resolve().parents[2])
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AEROS_")}
+    account = command.account
+    environment = {name: value for name, value in command.environment.items() if not name.startswith("AEROS_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, environment.get("PYTHONPATH"))))
-    command = (sys.executable, "-P", "-m", module)
+    arguments = (sys.executable, "-P", "-m", module)
     if account is not None:
         environment |= account.environment
     ids = _ids(account)
-    shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), "/", ids, *command)
+    shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), "/", ids, *arguments)
     copies: list[int] = []
     try:
         # High numbers, so that no descriptor is overwritten before it was duplicated.

@@ -83,6 +83,8 @@ class ZygoteLink:
     reaped: bool = False
     #: Workers it was told to fork and has not answered for, with the time of the order.
     unanswered: dict[int, float] = field(default_factory=dict)
+    #: Where a program that was run again stood when it reached start(), with symlinks resolved; "" if not known.
+    directory: str = ""
 
     @property
     def name(self) -> str:

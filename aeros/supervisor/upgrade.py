@@ -28,7 +28,7 @@ from ..core.messages import (
     TookOver,
     Unfit,
 )
-from ..core.process import describe_exit
+from ..core.process import describe_exit, working_directory
 from ..core.record import as_dict, replace
 from ..errors import UpgradeFailed
 from ..status import Upgraded
@@ -90,6 +90,7 @@ class Upgrade:
         self._last_call = False
         self._concluded = False
         self._heir: dict[str, str] = {}
+        self._directory = ""
         self._others: Sequence[str] | None = None
         self._next_legacy = 0.0
         self.state = UpgradeState.IDLE
@@ -303,6 +304,7 @@ class Upgrade:
         self._heir = {name: reading.line(message.facts, name, 40) for name in ("aeros", "python")}
         own_s = self._office.policy.boot_timeout_s
         allowed_s = reading.number(message.facts, "prepare_s", own_s, most=max(2 * own_s, _LONGEST_PREPARE_S))
+        self._directory = working_directory(self.pid)
         self.deadline = min(self._limit, monotonic() + allowed_s + _PREPARE_MARGIN_S)
         listeners, pid_file = self._office.listeners, self._estate.pid_file
         fds = [2, *(listener.sock.fileno() for listener in listeners)]
@@ -362,8 +364,10 @@ class Upgrade:
             self._concluded = True
             if self.last.ok:
                 took = show_duration(self.last.seconds)
+                place = f" from {self._directory}" if self._directory else ""
                 self._log.info(
-                    f"upgraded: pid {self.last.pid} serves after {took}; this supervisor ends with its last connection"
+                    f"upgraded: pid {self.last.pid} serves after {took}{place}; this supervisor ends with its last "
+                    "connection"
                 )
             self._answer()
 
