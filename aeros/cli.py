@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -103,6 +104,7 @@ def _parser() -> OptionsParser:
         description="Serve an ASGI app until stopped: aeros run module:app -w 4, or module:factory().",
     )
     run.add_argument("app", metavar="APP", help="module:app, module:factory(), or module alone for module:app")
+    _chdir_option(run)
     run.set_defaults(run=_run)
 
     doctor = commands.add_parser(
@@ -112,6 +114,7 @@ def _parser() -> OptionsParser:
         description="Check this machine for a server with these options, and say what to change. Takes what aeros run "
         "takes, without the app; exit code 1 when there is a problem.",
     )
+    _chdir_option(doctor)
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
@@ -230,6 +233,15 @@ def _server_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", dest="named", metavar="PID|PATH", help="the same as SERVER")
 
 
+def _chdir_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--chdir",
+        metavar="DIR",
+        help="change to this directory first: the app and all relative paths are looked for there. A symlink is "
+        "followed anew at each reload and upgrade",
+    )
+
+
 def _seconds(text: str) -> float:
     from .options.units import parse_duration
 
@@ -258,6 +270,7 @@ def _whole(text: str) -> int:
 def _run(options: argparse.Namespace) -> int:
     from .loading import load_app
 
+    _change_directory(options)
     app = load_app(options.app)
     constructor = getattr(app, "serving_defaults", None)
     result = startup.start(app, arguments_of(options), {}, constructor=constructor, program=options.app)
@@ -265,10 +278,20 @@ def _run(options: argparse.Namespace) -> int:
     return result
 
 
+def _change_directory(options: argparse.Namespace) -> None:
+    """Go where --chdir says. A program that is run again begins in the directory of the start and does so, too."""
+    if options.chdir is not None:
+        try:
+            os.chdir(options.chdir)
+        except OSError as error:
+            raise OptionsError(f"--chdir {options.chdir}: {error.strerror}") from None
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from . import doctor
     from .options import resolve
 
+    _change_directory(options)
     findings = doctor.examine(resolve(arguments_of(options)))
     if options.json:
         print(json.dumps([finding.to_dict() for finding in findings], indent=2))

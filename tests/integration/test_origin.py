@@ -13,7 +13,7 @@ import pytest
 from aeros import AerosError
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
-from tests.helpers.serverproc import ServerProcess
+from tests.helpers.serverproc import ServerProcess, run_command
 
 #: Reads a .env as python-dotenv does: what is set already stays.
 DOTENV = """
@@ -207,3 +207,43 @@ def test_a_switched_symlink_is_followed_after_a_change_of_directory(start: Start
     reload(server)
     assert server.get().json() == {"argv": "two"}
     server.wait_log(rf"reloaded: generation 2 serves after .* from {releases[1]}/src$")
+
+
+def test_chdir_follows_a_symlink_that_nobody_else_told_of(start: Starts, tmp_path: Path) -> None:
+    """As supervisord does it: the directory is a symlink, and PWD does not say so."""
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "shop.py").write_text(
+            MOVES.format(before="", where="'/'").replace("sys.argv[1:]", repr(name))
+        )
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    server = start(["-m", "aeros", "run", "--chdir", "current", "shop:app", *SERVED], tmp_path, {}, unset="PWD").ready(
+        1
+    )
+    assert server.get().json() == {"argv": "one"}
+    for generation, name in ((2, "two"), (3, "three")):
+        link.unlink()
+        link.symlink_to(name)
+        if name == "two":
+            reload(server)
+            server.wait_log(rf"reloaded: generation {generation} serves after .* from /$")
+        else:
+            upgrade(server)
+        eventually(lambda name=name: server.get().json() == {"argv": name}, 10, f"the code of {name}")
+
+
+def test_a_chdir_that_does_not_lead_anywhere(start: Starts, tmp_path: Path) -> None:
+    layout(tmp_path)
+    (tmp_path / "current").symlink_to("src")
+    arguments = ["-m", "aeros", "run", "--chdir", str(tmp_path / "current"), "app:app", *SERVED]
+    server = start(arguments, tmp_path, {}).ready(1)
+    (tmp_path / "current").unlink()
+    with pytest.raises(AerosError, match=r"--chdir .*current: No such file or directory"):
+        server.handle().reload(timeout=30)
+    server.expect(r"reload refused", r"aeros: --chdir")
+    assert server.get().status == 200
+    for command in (["run", "app:app"], ["doctor"]):
+        done = run_command([sys.executable, "-m", "aeros", *command, "--chdir", "nowhere"], tmp_path, tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "aeros: --chdir nowhere: No such file or directory\n"
