@@ -29,6 +29,7 @@ from .core.scoreboard import Scoreboard
 from .errors import AerosError, AppLoadError, BindError, OptionsError, StartError, StateError
 from .inflight import RequestInFlight
 from .options import Options, resolve
+from .options.mistakes import mistaken
 from .program import AppProgram
 from .server import Server, connect
 from .status import ServerStatus, StatusReader
@@ -172,7 +173,7 @@ class _Preparation:
         self.account = _account(options)
         self.log = make_log(options, self.account)
         self.notifier: Notifier | None = None
-        for warning in options.warnings:
+        for warning in (*options.warnings, *mistaken(options)):
             self.log.warning(warning)
         _check_tls(options)
         _check_reach(self.account, self.log)

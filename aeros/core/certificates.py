@@ -116,9 +116,24 @@ def _check(pair: Pair, certificate: str, key: str, password: str | None) -> None
             # Without a password OpenSSL would ask on the terminal.
             context.load_cert_chain(certfile, keyfile, password or "")
         except ssl.SSLError as error:
-            raise CertificateError(f"cannot use {names}: {explain(error)}") from None
+            raise CertificateError(f"cannot use {names}: {_why(pair, certificate, key, password, error)}") from None
         except (OSError, ValueError) as error:
             raise CertificateError(f"cannot use {names}: {error}") from None
+
+
+def _why(pair: Pair, certificate: str, key: str, password: str | None, error: ssl.SSLError) -> str:
+    """Return what is wrong with a pair. OpenSSL says "PEM lib" of most mistakes, so the files are looked at."""
+    if getattr(error, "reason", None):
+        return explain(error)
+    if "CERTIFICATE-----" not in certificate:
+        return f"{pair.certfile} holds no certificate in PEM form"
+    if "PRIVATE KEY-----" not in key:
+        return f"{pair.keyfile} holds no private key in PEM form"
+    if "-----BEGIN ENCRYPTED" not in key and ",ENCRYPTED" not in key:  # PKCS #8, and RFC 1421's Proc-Type: 4,ENCRYPTED
+        return explain(error)
+    if not password:
+        return "the key is encrypted, and no password was given: set AEROS_KEYFILE_PASSWORD"
+    return "the key is encrypted with another password than the one given (keyfile_password)"
 
 
 def expiry(certificate: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.record import field, field_names, record
 from ..errors import OptionsError
+from .hosts import HostNames
 from .spec import Option
 from .table import BY_HYPERCORN, OPTIONS
 
@@ -175,6 +176,7 @@ class Options:
             except Exception as error:
                 kind = f"{type(config).__module__}.{type(config).__qualname__}"
                 raise OptionsError(f"{kind} refuses {name}: {type(error).__name__}: {error}") from error
+        config.server_names = HostNames(config.server_names)
         return config
 
     def describe_changes(self, other: Options) -> list[str]:

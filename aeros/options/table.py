@@ -492,7 +492,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "server_names", HTTP, several(values.filled), (),
-        "A host name to serve; requests for others get 404. May be repeated.",
+        "A host name to serve; requests for others get 404. Case does not count, and a port only where the name has "
+        "one. May be repeated.",
         "NAME", hypercorn="server_names", flags=("--server-name",), kind="list",
     ),
     Option(
