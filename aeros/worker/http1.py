@@ -20,6 +20,7 @@ from .http1_response import continue_response, error_response
 from .http2 import HTTP2Connection
 from .inflight import client_label
 from .landing import LANDING_MIN, BodyReader
+from .leftover import DROP_MAX, LINGER_S, REST_WINDOW_S, Leftover
 from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:
@@ -40,13 +41,9 @@ EOF_GRACE_S = 0.02
 Hypercorn needs a few turns of the loop to notice; a client that half-closes (`nc -N`) gets quick answers there.
 """
 
-LINGER_S = 2.0
-"""How long what a client still sends is read and dropped after a response that ends the connection.
-
-Closing at once would make the kernel answer with a reset, which can destroy the response on its way.
-"""
-
-HEAD, BODY, BUSY, LINGER, GONE = range(5)
+HEAD, BODY, BUSY, REST, LINGER, GONE = range(6)
+"""Waiting for a head; reading a body; answering, with the body read; reading the rest of a body whose request has been
+answered; closing; closed."""
 
 
 class HTTP1Connection(asyncio.Protocol):
@@ -56,14 +53,17 @@ class HTTP1Connection(asyncio.Protocol):
         "__weakref__",
         "_ahead",
         "_chunked",
+        "_ends",
         "_eof",
         "_exchange",
         "_idle_since",
         "_landing",
         "_last_read",
+        "_leftover",
         "_logging",
         "_parser",
         "_phase",
+        "_pipelines",
         "_read_paused",
         "_read_timer",
         "_remaining",
@@ -107,6 +107,9 @@ class HTTP1Connection(asyncio.Protocol):
         self._chunked: ChunkedReader | None = None
         self._remaining = 0
         self._landing = False  # a BodyReader stands in for this
+        self._leftover: Leftover | None = None  # counts what is dropped, in REST and LINGER
+        self._ends = False  # the connection ends when the rest has been read
+        self._pipelines = False  # the client has sent a request before it had the answer to the one before
         self._eof = False
         self._read_paused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -155,8 +158,13 @@ class HTTP1Connection(asyncio.Protocol):
             self._read_body(data)
         elif phase == BUSY:
             self._ahead += data
+            self._pipelines = True
             if len(self._ahead) > READ_AHEAD:
                 self._pause_reading()
+        elif phase == REST:
+            self._read_rest(data)
+        else:
+            self._drop(data)
 
     def eof_received(self) -> bool:
         """Return whether to leave the sending side open, which TLS cannot."""
@@ -180,6 +188,8 @@ class HTTP1Connection(asyncio.Protocol):
                 timer.cancel()
         if self._slow is not None:
             self._slow.stop()
+        if self._leftover is not None:
+            self._leftover.stop()
         if self._exchange is not None:
             self._exchange.disconnect()
         self.resume_writing()
@@ -208,6 +218,8 @@ class HTTP1Connection(asyncio.Protocol):
     def close_idle(self) -> None:
         if self._phase == HEAD:
             self._close()
+        elif self._phase == REST:
+            self._close(linger=True)
 
     def abort(self) -> None:
         self.transport.abort()
@@ -281,15 +293,6 @@ class HTTP1Connection(asyncio.Protocol):
         if lane.table is not None:
             stage = READING if head.has_body else HANDLING
             lane.table.begin(exchange, stage, head.raw_method, head.raw_path, self.label)
-        if lane.server_names and head.host.decode("latin1") not in lane.server_names:
-            self._phase = BODY if head.has_body else BUSY
-            exchange.refuse(404)
-            return
-        limit = lane.limits.body_bytes
-        if limit is not None and head.content_length > limit:
-            self._phase = BODY
-            exchange.refuse(413)
-            return
         if not head.has_body:
             self._phase = BUSY
             exchange.end_of_body()
@@ -297,35 +300,43 @@ class HTTP1Connection(asyncio.Protocol):
             self._phase = BODY
             self._remaining = head.content_length
             self._chunked = ChunkedReader(lane.incomplete_size) if head.chunked else None
-        if lane.overload is None:
+        limit = lane.limits.body_bytes
+        if lane.server_names and head.host.decode("latin1") not in lane.server_names:
+            exchange.refuse(404)
+        elif limit is not None and head.content_length > limit:
+            exchange.refuse(413)
+        elif lane.overload is None:
             lane.running += 1  # run() takes it back
             exchange.task = lane.loop.create_task(exchange.run())
         else:
             lane.overload.begin(exchange)
-        if head.expect_continue:
+        if head.expect_continue and self._exchange is exchange:
             self.transport.write(continue_response(lane.common.block()))
         if rest:
             self.data_received(rest)
         if self._phase == BODY and lane.limits.min_data_rate is not None:
             self._watched().body_begun(exchange)
 
+    def _of_body(self, data: bytes) -> tuple[bytes, bytes, bool]:
+        """Return (what of the data is body, what stands behind it, whether that is its end). Raises RequestRefused."""
+        if self._chunked is not None:
+            data, rest = self._chunked.feed(data)
+            return data, rest, self._chunked.complete
+        rest = b""
+        remaining = self._remaining
+        if len(data) > remaining:
+            rest = data[remaining:]
+            data = data[:remaining]
+        self._remaining = remaining = remaining - len(data)
+        return data, rest, not remaining
+
     def _read_body(self, data: bytes) -> None:
         exchange = cast(HTTP1Exchange, self._exchange)
-        rest = b""
-        if self._chunked is not None:
-            try:
-                data, rest = self._chunked.feed(data)
-            except RequestRefused as error:
-                self._refuse(error.status)
-                return
-            complete = self._chunked.complete
-        else:
-            remaining = self._remaining
-            if len(data) > remaining:
-                rest = data[remaining:]
-                data = data[:remaining]
-            self._remaining = remaining = remaining - len(data)
-            complete = not remaining
+        try:
+            data, rest, complete = self._of_body(data)
+        except RequestRefused as error:
+            self._refuse(error.status)
+            return
         if data:
             exchange.feed(data)
             limit = self.lane.limits.body_bytes
@@ -399,6 +410,61 @@ class HTTP1Connection(asyncio.Protocol):
             self.transport.resume_reading()
             self._last_read = self.lane.loop.time()
 
+    # What is left of a body
+
+    def is_last(self, status: int) -> bool:
+        """Tell, as the head of a response is made, whether it must say that the connection ends behind it.
+
+        More of its request may be left than will be dropped, and then nobody would find the next one. Of a chunked
+        body nobody knows how much is left: it is taken for little. A 408 says that the rest does not come.
+        """
+        return self._phase == BODY and (self._remaining > DROP_MAX or status == 408)
+
+    def _drop_rest(self, ends: bool) -> None:
+        """Read the rest of a body whose request is answered, and drop it. ends: then the connection ends."""
+        if self._landing:
+            self._end_landing()
+        if self._slow is not None:
+            self._slow.body_done()
+        self._phase = REST
+        self._ends = ends
+        if ends and self.transport.can_write_eof():
+            self.transport.write_eof()  # the client need not wait until it has sent all
+        self._count_leftover(REST_WINDOW_S)
+        self.resume_reading()
+
+    def _read_rest(self, data: bytes) -> None:
+        self._drop(data)
+        try:
+            _, rest, complete = self._of_body(data)
+        except RequestRefused:
+            self._close(linger=True)  # its answer has been sent
+            return
+        if not complete or self._phase != REST:
+            return
+        if self._ends or self.lane.closing:
+            self._close(linger=True)
+            return
+        self._stop_dropping()
+        self._phase = HEAD
+        self._idle_since = self.lane.loop.time()
+        if rest:
+            self._read_head(rest)
+
+    def _count_leftover(self, window_s: float) -> None:
+        self._stop_dropping()
+        lane = self.lane
+        self._leftover = Leftover(lane.loop, lane.limits.min_data_rate, window_s, self.transport.abort)
+
+    def _drop(self, data: bytes) -> None:
+        if self._leftover is not None:
+            self._leftover.drop(len(data))
+
+    def _stop_dropping(self) -> None:
+        if self._leftover is not None:
+            self._leftover.stop()
+            self._leftover = None
+
     # The ends of things
 
     def response_done(self, exchange: Exchange) -> None:
@@ -408,9 +474,12 @@ class HTTP1Connection(asyncio.Protocol):
         self._exchange = None
         if self._phase in (LINGER, GONE):
             return
-        if not exchange.keep_alive or self._phase != BUSY or self.lane.closing:
-            # Also the early response: with some of the body unread nobody could tell where the next request starts.
-            self._close(linger=self._phase == BODY or bool(self._ahead))
+        ends = not exchange.keep_alive or self.lane.closing
+        if self._phase == BODY:
+            self._drop_rest(ends)
+            return
+        if ends:
+            self._close(linger=self._pipelines)
             return
         self._phase = HEAD
         self._idle_since = self.lane.loop.time()
@@ -421,6 +490,11 @@ class HTTP1Connection(asyncio.Protocol):
             self._read_head(data)
         if self._eof:
             self._after_eof()
+
+    def break_off(self) -> None:
+        """End the connection within a response."""
+        # TLS has no half of an end: there the client would wait for the response until it has sent all of its request.
+        self._close(linger=self.transport.can_write_eof() and (self._phase == BODY or self._pipelines))
 
     def _after_eof(self) -> None:
         """See the requests through that came before the client closed its sending side."""
@@ -450,12 +524,15 @@ class HTTP1Connection(asyncio.Protocol):
         self._ahead.clear()
         if self._landing:
             self._end_landing()
-        if linger and self._phase != LINGER and not self._eof and self.transport.can_write_eof():
+        halves = self.transport.can_write_eof()
+        if linger and self._phase != LINGER and not self._eof and (halves or self._phase == BODY):
             self._phase = LINGER
-            self.transport.write_eof()
+            if halves:
+                self.transport.write_eof()
+            self._count_leftover(LINGER_S)
             self.resume_reading()
-            self.lane.loop.call_later(LINGER_S, self.transport.abort)
             return
+        self._stop_dropping()
         self._phase = LINGER
         self.transport.close()
         # A peer that reads nothing would keep what is left to write, and the connection, for ever.
@@ -541,7 +618,7 @@ class HTTP1Connection(asyncio.Protocol):
         """Close a connection whose next bytes are due and do not come (read_timeout)."""
         lane = self.lane
         left = timeout = cast(float, lane.read_timeout)
-        if self._phase in (HEAD, BODY) and not self._read_paused:
+        if self._phase in (HEAD, BODY, REST) and not self._read_paused:
             left += max(self._last_read, self._idle_since) - lane.loop.time()
             if left <= 0:
                 if self._exchange is not None:

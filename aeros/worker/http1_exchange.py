@@ -53,7 +53,8 @@ class HTTP1Exchange(Exchange):
         carrier.transport.write(data)
 
     def break_off(self) -> None:
-        self.keep_alive = False  # the connection ends, and with it the body
+        self.keep_alive = False
+        self.carrier.break_off()
 
     def start_response(self, status: int, headers: Iterable[Pair]) -> None:
         """Make the head. It is written together with the first of the body, or by `flush`. Raises ResponseError."""
@@ -64,7 +65,7 @@ class HTTP1Exchange(Exchange):
             from .request_ids import with_echo
 
             headers = with_echo(self.scope, headers)
-        last = lane.farewell or carrier.requests >= lane.keep_alive_max_requests
+        last = lane.farewell or carrier.requests >= lane.keep_alive_max_requests or carrier.is_last(status)
         self.held, self.remaining, self.keep_alive = response_head(
             status,
             headers,

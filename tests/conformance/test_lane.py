@@ -11,6 +11,7 @@ from apps import DIRECT, LeanApp, asgi_app, make_quart
 from lane_server import Served, eventually, normal, quiet_config, run, served
 from quart import Quart, Response, request
 
+from aeros.worker import http1, leftover
 from aeros.worker.limits import Limits
 
 LOOPS = ["uvloop", "asyncio"]
@@ -616,6 +617,70 @@ def test_an_early_response_survives_a_client_that_still_sends() -> None:
                 await asyncio.sleep(0.005)
             assert (await reader.read(-1)).endswith(b"early")
             writer.close()
+
+    run(check())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_more_of_a_body_than_will_be_dropped_is_the_last_of_its_connection(
+    monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
+    monkeypatch.setattr(http1, "DROP_MAX", 200_000)
+    monkeypatch.setattr(leftover, "DROP_MAX", 200_000)
+
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            assert server.lane is not None
+            for announced, last in ((150_000, False), (300_000, True)):
+                reader, writer = await server.connect()
+                writer.write(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % announced)
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert (b"connection: close" in head.lower()) == last
+                assert await reader.readexactly(5) == b"early"
+                writer.write(bytes(announced))
+                if last:  # it is told at once, and let go when it does not stop
+                    assert await asyncio.wait_for(reader.read(), 2) == b""
+                    await eventually(lambda: not server.lane.connections)  # type: ignore[union-attr]
+                else:
+                    writer.write(get("/text"))
+                    await asyncio.wait_for(reader.readuntil(b"text"), 2)
+                    writer.close()
+                    await eventually(lambda: not server.lane.connections)  # type: ignore[union-attr]
+
+    run(check(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("end", ["stalls", "endless", "malformed"])
+def test_the_rest_of_a_body_is_dropped_within_bounds(monkeypatch: pytest.MonkeyPatch, end: str, loop: str) -> None:
+    monkeypatch.setattr(http1, "REST_WINDOW_S", 0.2)
+    monkeypatch.setattr(leftover, "DROP_MAX", 1 << 20)
+
+    async def check() -> None:
+        async with served(asgi_app, limits=Limits(min_data_rate=1000)) as server:
+            reader, writer = await server.connect()
+            writer.write(b"POST /early HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            head = await reader.readuntil(b"early")
+            assert b"close" not in head
+            if end == "malformed":
+                writer.write(b"nonsense\r\n")
+            for _ in range(3):  # at an honest rate it goes on
+                writer.write(b"100\r\n" + bytes(0x100) + b"\r\n")
+                await asyncio.sleep(0.15)
+            assert reader.at_eof() == (end == "malformed")
+            if end == "endless":
+                writer.write((b"10000\r\n" + bytes(0x10000) + b"\r\n") * 20)
+            await eventually(lambda: not server.lane.connections)  # type: ignore[union-attr]
+
+    run(check(), loop)
+
+
+def test_requests_that_wait_behind_an_unread_body_are_answered() -> None:
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            post = b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000)
+            data, closed = await server.exchange(post + post + get("/text") + post + get("/text"), quiet=1)
+            assert (data.count(b"early"), data.count(b"text"), closed) == (3, 2, False)
 
     run(check())
 
