@@ -451,7 +451,16 @@ class HTTP2Connection(asyncio.Protocol):
         block, _ = response_block(status, [(b"content-length", b"0")], self.common.block())
         self.output.write_block(stream_id, block, True)
         if not end:
+            self._read_rest_of(stream_id)
+
+    def _read_rest_of(self, stream_id: int) -> None:
+        """A request was answered that never got a stream: its body is coming, and is dropped on one."""
+        if len(self.streams) - self.pushed >= self._max_streams:
             self.output.write(rst_stream(stream_id, NO_ERROR))
+            return
+        stream = self.streams[stream_id] = Stream(self, stream_id, remote_closed=False)
+        stream.local_closed = True
+        stream.drop_rest()
 
     # Bodies
 
@@ -487,6 +496,8 @@ class HTTP2Connection(asyncio.Protocol):
                 head = consumer.head
                 expected = head.content_length if head.sized else None
             stream.take(data, size, expected)
+            if stream.gone:
+                return
             limit = self.lane.limits.body_bytes
             if limit is not None and stream.received > limit and isinstance(consumer, HTTP2Exchange):
                 self._too_large(stream, consumer)
@@ -513,6 +524,7 @@ class HTTP2Connection(asyncio.Protocol):
             consumer.end_of_body()
         elif stream.local_closed:
             self.answered(stream)
+        stream.send_last()
 
     def release(self, size: int) -> None:
         """Let the client send as much again on the connection."""
@@ -558,11 +570,13 @@ class HTTP2Connection(asyncio.Protocol):
         """The exchange on the stream is done, or its last byte is written: when both are, so is the stream."""
         if stream.gone:
             self._abandoned -= 1
+        elif stream.keeps_last:
+            stream.drop_rest()
         elif stream.local_closed:
             if not stream.remote_closed:
-                # What is left of the request nobody wants any more (section 8.1).
-                self.output.write(rst_stream(stream.id, NO_ERROR))
-            self._forget(stream, ENDED if stream.remote_closed else RESET_BY_US)
+                stream.drop_rest()
+                return
+            self._forget(stream, ENDED)
             self._look_if_idle()
 
     def _drop(self, stream: Stream, how: int) -> None:

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 class HTTP2Exchange(Exchange):
     """One request and its response on a stream; knows the framing of the body, not who makes it."""
 
-    __slots__ = ("held", "remaining", "suppressed")
+    __slots__ = ("held", "kept", "remaining", "suppressed")
 
     carrier: Stream
 
     def __init__(self, carrier: Carrier, head: Head) -> None:
         super().__init__(carrier, head)
         self.held: bytes | None = None
+        self.kept = b""  # what completes the body of an app that has yet to say so
         self.remaining = UNSIZED
         self.suppressed = False
 
@@ -84,18 +85,29 @@ class HTTP2Exchange(Exchange):
             if not more and size < remaining:
                 self.flush()
                 raise ResponseError("Too little data for declared Content-Length")
+            if more and size and size == remaining and not self.carrier.remote_closed:
+                self.kept = data  # the client would take it for the end: see Stream.send_end
+                return
+        if self.kept:
+            if more:
+                return
+            data, self.kept = self.kept, b""
+            size = len(data)
         carrier = self.carrier
         held = self.held
         if held is not None:
             self.held = None
             self.bytes_out += len(held)
-            if not size:
+            if not size and (more or carrier.remote_closed or self.status >= 400):
                 carrier.send_headers(held, not more)
                 return
             carrier.send_headers(held, False)
         if size or not more:
             self.bytes_out += size
-            carrier.send_data(data, not more)
+            if more or self.status >= 400:
+                carrier.send_data(data, not more)
+            else:
+                carrier.send_end(data)
 
     def answer_empty(self, status: int) -> None:
         block, _ = response_block(status, [(b"content-length", b"0")], self.carrier.connection.common.block())

@@ -76,7 +76,7 @@ class SlowStreams:
         bodies, self._bodies = self._bodies, {}
         late: list[Stream] = []
         for stream, before in bodies.items():
-            if stream.remote_closed:
+            if stream.remote_closed or stream.consumer is None:  # read to its end, or nobody wants it any more
                 continue
             # One that the app does not read has an excuse.
             if before is not None and stream.received - before < least and not stream.held:

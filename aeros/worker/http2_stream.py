@@ -6,7 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .exchange import REQUEST
-from .http2_frames import INTERNAL_ERROR, PROTOCOL_ERROR, StreamFault, window_update
+from .http2_frames import INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, StreamFault, window_update
+from .leftover import REST_WINDOW_S, Leftover
 from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 WINDOW = 256 << 10
 """Bytes a client may send on one stream before the app has taken some of them."""
+
+PAUSE_S = 1.0
+"""The end of a response waits for the end of the request's body while that comes at an honest rate in this time."""
 
 READ_AHEAD = 1 << 16
 """Bytes of a body its app has not taken up to which more is asked for."""
@@ -38,6 +42,8 @@ class Stream:
     """One stream. The connection reads its frames, and calls; the exchange on it writes."""
 
     __slots__ = (
+        "_last",
+        "_leftover",
         "_waiters",
         "client",
         "connection",
@@ -88,6 +94,8 @@ class Stream:
         self.pending: deque[memoryview] | None = None  # waits for a window or the transport
         self.pending_end = False
         self._waiters: Waiters | None = None
+        self._leftover: Leftover | None = None  # of a request that has been answered
+        self._last: bytes | None = None  # of the response's body, if it waits for the end of the request's
 
     # The request body
 
@@ -100,6 +108,8 @@ class Stream:
         consumer = self.consumer
         if consumer is None:
             self.release()
+            if self._leftover is not None:
+                self._leftover.drop(size)
             return
         if data:
             consumer.feed(data)
@@ -125,6 +135,27 @@ class Stream:
         """The app took what it had been given."""
         if self.held and (self.consumer is None or self.consumer.buffered() <= READ_AHEAD):
             self.release()
+
+    def drop_rest(self) -> None:
+        """The request is answered: read what is left of it, and drop it.
+
+        A reset may be sent instead (RFC 9113 section 8.1). But curl 7.88, and others, take one that comes with the
+        response for a failure, so it is kept for clients that send on and on.
+        """
+        rate = self.lane.limits.min_data_rate
+        if self._last is not None:
+            self._leftover = Leftover(self.lane.loop, rate, PAUSE_S, self.send_last)
+        else:
+            self._leftover = Leftover(self.lane.loop, rate, REST_WINDOW_S, lambda: self.reset(NO_ERROR))
+        self.release()
+
+    def send_last(self) -> None:
+        """Send the end of the response, if it was kept back."""
+        last, self._last = self._last, None
+        if last is not None:
+            if self._leftover is not None:
+                self._leftover.stop()
+            self.send_data(last, True)
 
     # The response
 
@@ -153,6 +184,22 @@ class Stream:
             if self.pending is not None:
                 self.connection.watched().write_begun(self)
 
+    def send_end(self, data: bytes) -> None:
+        """Send the last of a good response's body, once the client has sent the last of its request's.
+
+        curl 7.88 reads no more when it has a whole response: then it never learns that it may send the rest of its
+        body, and waits for that for ever. Only an error makes it stop sending.
+        """
+        if self.remote_closed or self.gone or self.local_closed:
+            self.send_data(data, True)
+        else:
+            self._last = data
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the response is complete, and its end waits for the client."""
+        return self._last is not None
+
     def close_local(self) -> None:
         """The last of the response was written."""
         self.local_closed = True
@@ -172,6 +219,9 @@ class Stream:
     def end(self) -> None:
         """The stream is over, whoever ended it."""
         self.gone = True
+        self._last = None
+        if self._leftover is not None:
+            self._leftover.stop()
         self.pending = None
         self.release()
         self.wake()

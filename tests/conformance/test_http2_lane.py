@@ -20,6 +20,7 @@ from h2_frames import (
     GOAWAY,
     HEADERS,
     INTERNAL,
+    PING,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
@@ -37,7 +38,7 @@ from lane_server import eventually, quiet_config, run, served
 from quart import Quart
 from quart import request as quart_request
 
-from aeros.worker import http2_departure, http2_slow, http2_stream
+from aeros.worker import http2_departure, http2_slow, http2_stream, leftover
 from aeros.worker.http2 import CONNECTION_WINDOW
 from aeros.worker.limits import Limits
 
@@ -241,15 +242,79 @@ def test_one_stalled_upload_does_not_stop_another() -> None:
     run(check())
 
 
-def test_an_early_response_ends_the_upload_without_an_error() -> None:
+@pytest.mark.parametrize(("path", "status"), [("/early", 200), ("/raises", 500), ("/" + "x" * 9000, 414)])
+def test_what_is_left_of_an_upload_is_dropped(path: str, status: int) -> None:
+    """Many times the windows, without a reset: curl 7.88 and others would take that for a failure."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/raises":
+            raise RuntimeError("on purpose")
+        await asgi_app(scope, receive, send)
+
+    async def check() -> None:
+        async with served(app) as server:
+            client = await Client.connect(server)
+            client.send(post(1, path=path))
+            answer = client.answers[1]
+            sent = 0
+            for _ in range(200):
+                await client.until(lambda sent=sent: room_of(client) - sent >= 16384)  # type: ignore[misc]
+                client.send(frame(DATA, 0, 1, bytes(16384)))
+                sent += 16384
+            client.send(frame(DATA, END_STREAM, 1, b"x"), get(3))
+            assert (await client.answer(3)).body == b"text"
+            assert (answer.status, answer.ended, answer.reset) == (status, True, None)
+            assert not client.goaways
+            (connection,) = server.lane.connections  # type: ignore[union-attr]
+            assert not connection.streams  # type: ignore[attr-defined]
+
+    run(check())
+
+
+def room_of(client: Client) -> int:
+    """Return how much may be sent on the first stream in all."""
+    return min(65535 + client.updates.get(0, 0), client.settings.get(4, 65535) + client.updates.get(1, 0))
+
+
+def test_the_end_of_a_good_response_waits_for_a_client_that_still_sends() -> None:
+    """An error does not; nor does it for a client that is silent."""
+
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            client = await Client.connect(server)
+            client.send(post(1, path="/early"), frame(DATA, 0, 1, bytes(1000)))
+            answer = client.answers[1]
+            await client.until(lambda: answer.status == 200)
+            client.send(frame(PING, 0, 0, b"whatever"))
+            await client.until(lambda: b"whatever" in client.pongs)
+            assert not answer.body
+            client.send(frame(DATA, END_STREAM, 1, b"x"))
+            await client.until(lambda: answer.ended)
+            assert (answer.body, answer.reset) == (b"early", None)
+            client.send(post(3, path="/early"))
+            assert (await client.answer(3)).body == b"early"
+            client.send(frame(DATA, END_STREAM, 3, b"late"), get(5))
+            assert (await client.answer(5)).body == b"text"
+            assert client.answers[3].reset is None
+
+    run(check())
+
+
+@pytest.mark.parametrize("end", ["stalls", "endless"])
+def test_the_rest_of_an_upload_is_dropped_within_bounds(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr(http2_stream, "REST_WINDOW_S", 0.3)
+    monkeypatch.setattr(http2_stream, "PAUSE_S", 0.1)
+    monkeypatch.setattr(leftover, "DROP_MAX", 100_000)
+
     async def check() -> None:
         async with served(asgi_app) as server:
             client = await Client.connect(server)
             client.send(post(1, path="/early"))
-            answer = await client.answer()
-            assert answer.body == b"early"
+            if end == "endless":
+                client.send(*(frame(DATA, 0, 1, bytes(16384)) for _ in range(15)))
+            answer = client.answers[1]
             await client.until(lambda: answer.reset is not None)
-            assert answer.reset == 0
+            assert (answer.body, answer.ended, answer.reset) == (b"early", True, 0)
             client.send(frame(DATA, 0, 1, b"on its way"), get(3))
             assert (await client.answer(3)).body == b"text"
             assert not client.goaways
