@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -121,7 +122,11 @@ def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture(autouse=True)
 def _hung_test_says_where(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that hangs fails with a stack: after `@pytest.mark.limit_s(n)`, else 90 s."""
+    """A test that hangs fails with a stack: after `@pytest.mark.limit_s(n)`, else 90 s.
+
+    Where the exception does not end it (a loop that waits for a task which cannot be cancelled), its process ends 30 s
+    later, with a stack too: a thread of C sees to that.
+    """
     marker = request.node.get_closest_marker("limit_s")
     limit_s = marker.args[0] if marker else 90
 
@@ -130,8 +135,10 @@ def _hung_test_says_where(request: pytest.FixtureRequest) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(limit_s)
+    faulthandler.dump_traceback_later(limit_s + 30, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

@@ -58,6 +58,7 @@ APPS = {
 }
 
 
+@pytest.mark.limit_s(300)  # hundreds of exchanges, twice each
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("kind", APPS)
 def test_every_difference_is_documented(kind: str, loop: str) -> None:
