@@ -57,11 +57,12 @@ class Server:
         self.pid = greeting.pid
         self._unreadable = ""
         try:
-            self._scoreboard = Scoreboard(fds[0], writable=False)
+            self._scoreboard = _scoreboard_of(fds)
             self._reader = StatusReader(self._scoreboard)
         except ValueError:
             # Commands are understood across versions: the upgrade that brings this one must be among them.
-            os.close(fds[0])
+            for fd in fds:
+                os.close(fd)
             self._unreadable = (
                 f"the server (pid {self.pid}) is of another Aeros ({greeting.aeros_version}), whose figures this one "
                 f"({__version__}) cannot read; aeros upgrade makes it one of this version"
@@ -461,6 +462,13 @@ def _words(arguments: str | Sequence[str]) -> list[str]:
         return shlex.split(arguments)
     except ValueError as error:  # a quote without its end
         raise OptionsError(f"cannot split arguments {arguments[:80]!r}: {error}") from None
+
+
+def _scoreboard_of(fds: list[int]) -> Scoreboard:
+    """Return the scoreboard that a server gave with its greeting. Raises ValueError for one of another version."""
+    if len(fds) != 2:
+        raise ValueError("a server of another version of Aeros")
+    return Scoreboard(*fds, writable=False)
 
 
 def _result(answer: Answer) -> dict[str, Any]:

@@ -558,13 +558,13 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
     # From here on we outlive a supervisor that dies, to end our workers in good order.
     die_with_parent(0)
     _flush_output()
-    scoreboard_fd, stderr_fd, *listener_fds = fds
+    board_fd, cells_fd, stderr_fd, *listener_fds = fds
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
     with contextlib.suppress(OSError):
         log.reopen()  # it was the loader's pipe until now
     listeners = [Listener.adopt(fd, record) for fd, record in zip(listener_fds, welcome.listeners, strict=True)]
-    scoreboard = Scoreboard(scoreboard_fd, writable=True)
+    scoreboard = Scoreboard(board_fd, cells_fd, writable=True)
     program = AppProgram(app, options, listeners, scoreboard, log)
     notes = _changed_binds(options, listeners)
     rim = _rim(options, f"zygote gen={welcome.generation}")

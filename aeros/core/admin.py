@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import os
 
+from .anonymous import finished_file
 from .record import as_dict, record
-from .scoreboard import anonymous_file
 
 #: The descriptors the dashboard's process is born with: its channel, its listening socket, its settings.
 CHANNEL_FD, LISTENER_FD, SETTINGS_FD = 3, 4, 5
@@ -32,9 +32,7 @@ class AdminSettings:
 
     def to_file(self) -> int:
         """Return the descriptor of a file that holds them; the caller closes it."""
-        fd = anonymous_file("aeros-admin")
-        os.pwrite(fd, json.dumps(as_dict(self)).encode(), 0)
-        return fd
+        return finished_file("aeros-admin", json.dumps(as_dict(self)).encode())
 
     @classmethod
     def from_file(cls, fd: int) -> AdminSettings:

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .anonymous import anonymous_file, finished_file
 from .record import as_dict, record
-from .scoreboard import anonymous_file
 
 #: The most of one file that is read: a mistaken path must not fill the memory.
 _MAX_BYTES = 1 << 20
@@ -157,10 +157,8 @@ def expired(record: bytes, files: TLSFiles, now: float | None = None) -> str:
 
 
 def store(record: bytes) -> int:
-    """Return the descriptor of a file without a name that holds `record`."""
-    fd = anonymous_file("aeros-tls")
-    os.write(fd, record)
-    return fd
+    """Return the descriptor of a file without a name that holds `record`, and that no worker can change for another."""
+    return finished_file("aeros-tls", record)
 
 
 def unpack(record: bytes) -> tuple[Sequence[Mapping[str, str]], str]:

@@ -231,6 +231,8 @@ class Channel:
             message = decode(bytes(self._incoming[_HEADER.size : end]), self.peer)
             del self._incoming[:end]
             wanted = expected_fds(message)
+            if (fewest := type(message).fewest_fds) is not None:
+                wanted = max(fewest, min(wanted, len(self._incoming_fds)))
             if not 0 <= wanted <= len(self._incoming_fds):
                 # The kernel never joins two messages that came with descriptors, so it is this one that lost some.
                 if not (self._lost_fds and type(message).fds_may_be_lost):

@@ -29,6 +29,9 @@ METHOD_BYTES, PATH_BYTES = 16, 160
 #: Words (of 8 bytes) in a row.
 ROW_WORDS = ROW_BYTES // 8
 
+#: No monotonic clock has come as far, in seconds.
+_LATEST = 1e10
+
 assert _ROW.size == 320 and (ROWS + 1) * ROW_BYTES <= TABLE_BYTES
 
 HANDLING, READING, STREAMING, SENDING = 0.0, 1.0, 2.0, 3.0
@@ -51,11 +54,12 @@ class Row:
 
 def read_rows(table: memoryview, used: int) -> list[Row]:
     """Return the requests in a table, oldest first. used: how many rows were ever taken, the overflow one aside."""
+    # Any worker can have written any bytes here, NaN and infinity among them.
     words = table.cast("d")
     rows = []
     for index in (*range(min(used, ROWS)), OVERFLOW) if used >= ROWS else range(used):
         began = words[index * ROW_WORDS]
-        if not began:
+        if not 0.0 < began < _LATEST:
             continue
         data = bytes(table[index * ROW_BYTES : (index + 1) * ROW_BYTES])
         first, stage, method, path, client, request_id, last = _ROW.unpack(data)
@@ -64,7 +68,7 @@ def read_rows(table: memoryview, used: int) -> list[Row]:
         rows.append(
             Row(
                 began,
-                STAGES[int(stage) % len(STAGES)],
+                STAGES[int(stage)] if 0.0 <= stage < len(STAGES) else STAGES[0],
                 _text(method),
                 _text(path),
                 path[-1] != 0,

@@ -33,6 +33,8 @@ class Message:
     fds: ClassVar[int] = 0
     #: Whether the message still means something to a receiver that is out of descriptors, and gets it without them.
     fds_may_be_lost: ClassVar[bool] = False
+    #: How many an older sender may send instead of `fds`; None: none but that many.
+    fewest_fds: ClassVar[int | None] = None
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
@@ -43,7 +45,7 @@ class Message:
 
 @record
 class Welcome(Message):
-    """To a freshly run program that reached start(): what it is to be. fds: scoreboard, stderr, listeners…"""
+    """To a freshly run program that reached start(): what it is to be. fds: board, cells, stderr, listeners…"""
 
     fds: ClassVar[int] = -1
     generation: int
@@ -54,7 +56,7 @@ class Welcome(Message):
 
 @record
 class Fork(Message):
-    """Fork one worker into `slot`. fds: the worker's end of its channel, the file for its stack dumps."""
+    """Fork one worker into `slot`. fds: the worker's end of its channel, its file (core.worker_file)."""
 
     fds: ClassVar[int] = 2
     fds_may_be_lost: ClassVar[bool] = True
@@ -364,9 +366,11 @@ class Hello(Message):
 
 @record
 class Greeting(Message):
-    """Who answers. fds: the scoreboard, read-only, so that status needs no further question."""
+    """Who answers. fds: the board and the cells of the scoreboard, read-only, so that status needs no further
+    question. A server of before they were two sends one."""
 
-    fds: ClassVar[int] = 1
+    fds: ClassVar[int] = 2
+    fewest_fds: ClassVar[int | None] = 1
     pid: int
     aeros_version: str
 

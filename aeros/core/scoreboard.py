@@ -1,12 +1,16 @@
-"""The scoreboard: one shared anonymous mapping that says how every worker is doing.
+"""The scoreboard: two shared anonymous files that say how the server and every worker are doing.
 
-Layout: a header page, a summary area (JSON about the server, written by the supervisor alone), then per cell a page of
-figures, and four each of its in-flight tables (see inflight): requests, and WebSockets. A cell belongs to one worker
-process at a time; the worker alone writes it, the supervisor only clears it between two workers, so nothing needs a
-lock and a writer killed in the middle of a write leaves at worst one stale 8-byte number. Each number is aligned, so it
-is stored and loaded whole.
+The board has a header page and a summary area (JSON about the server). Only the supervisor can write it: all others
+have a descriptor that reads, and the file is sealed against writers to come.
 
-Readers map it read-only: anyone in the family by inheritance, other processes through the control socket.
+The cells are one file that every zygote and worker can write: per cell a page of figures, and four each of its
+in-flight tables (see inflight): requests, and WebSockets. A cell belongs to one worker process at a time, which alone
+is to write it; the supervisor only clears it between two workers. So nothing needs a lock, and a writer killed in the
+middle of a write leaves at worst one stale 8-byte number. Each number is aligned, so it is stored and loaded whole.
+A worker that does not keep to its cell can falsify the figures that others show, and nothing else: no process decides
+by what it reads in a cell who lives, no worker counts on what it wrote there, and readers take any bytes.
+
+Readers map both read-only: anyone in the family by inheritance, other processes through the control socket.
 A stuck worker, a busy one, or a dead supervisor cannot hold a reader up.
 """
 
@@ -19,14 +23,15 @@ import os
 import time
 from typing import Any
 
+from .anonymous import published_file, read_only_copy, shared_file
 from .inflight import TABLE_BYTES, Row, clear_rows, read_rows
 from .record import record
 
-_MAGIC = 0x4145524F53_0004  # "AEROS", layout 4
+_MAGIC = 0x4145524F53_0005  # "AEROS", layout 5
 _PAGE = 4096
 _SUMMARY_OFFSET = _PAGE
 _SUMMARY_BYTES = 63 * _PAGE
-_CELLS_OFFSET = _SUMMARY_OFFSET + _SUMMARY_BYTES
+_BOARD_BYTES = _SUMMARY_OFFSET + _SUMMARY_BYTES
 _FIGURES_BYTES = _PAGE
 _CELL_BYTES = _FIGURES_BYTES + 2 * TABLE_BYTES
 
@@ -53,6 +58,8 @@ TABLE_USED = 23
 #: The same of the table of WebSockets.
 WEBSOCKETS_USED = 24
 HISTOGRAM = 32
+#: The most that a figure can say; 146 years in nanoseconds. A sum of two still fits into what messages can carry.
+MOST = 2**62
 
 RESPONSE_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
 #: Latency buckets: two bits below the leading one of the time in microseconds, so each is at most 25 % wide.
@@ -142,8 +149,10 @@ class Cell:
         return read_rows(self.websocket_table, self.words[WEBSOCKETS_USED])
 
     def read(self) -> CellFigures:
-        """Return the figures as they are now."""
+        """Return the figures as they are now, none beyond what can be: others may have written into the cell."""
         words = self.words[: HISTOGRAM + HISTOGRAM_BUCKETS].tolist()
+        if max(words) > MOST:
+            words = [min(word, MOST) for word in words]
         return CellFigures(
             pid=words[PID],
             generation=words[GENERATION],
@@ -151,7 +160,7 @@ class Cell:
             heartbeat=words[HEARTBEAT] / 1e9,
             lag_s=words[LAG] / 1e9,
             lag_max_s=words[LAG_MAX] / 1e9,
-            loop_busy=words[LOOP_BUSY] / 1e6,
+            loop_busy=min(1.0, words[LOOP_BUSY] / 1e6),
             connections=words[CONNECTIONS],
             in_flight=words[IN_FLIGHT],
             websockets=words[WEBSOCKETS],
@@ -167,40 +176,61 @@ class Cell:
 
 
 class Scoreboard:
-    """The mapping and its descriptor. Created by the supervisor; opened by descriptor everywhere else."""
+    """Both mappings and their descriptors. Created by the supervisor; opened by descriptor everywhere else."""
 
-    def __init__(self, fd: int, *, writable: bool) -> None:
-        """Take ownership of `fd`. Raises ValueError when it is not a scoreboard of this layout."""
-        self.fd = fd
-        size = os.fstat(fd).st_size
-        if size < _CELLS_OFFSET:
-            raise ValueError("not a scoreboard: too short")
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        self._map = mmap.mmap(fd, size, access=access)
-        self._bytes = memoryview(self._map)
-        self._words = self._bytes.cast("Q")
-        self._header = self._words[: _PAGE // 8]
-        if self._header[_H_MAGIC] != _MAGIC:
+    def __init__(self, fd: int, cells_fd: int, *, writable: bool) -> None:
+        """Take ownership of the descriptors of board and cells. writable: whether the cells can be written.
+
+        Raises ValueError when they are not a scoreboard of this layout; then they stay the caller's.
+        """
+        if os.fstat(fd).st_size != _BOARD_BYTES:
             raise ValueError("not a scoreboard of this version of Aeros")
-        self.cells = int(self._header[_H_CELLS])
+        self._open(mmap.mmap(fd, _BOARD_BYTES, access=mmap.ACCESS_READ), fd, cells_fd, writable)
+
+    def _open(self, board: mmap.mmap, fd: int, cells_fd: int, writable: bool) -> None:
+        header = memoryview(board).cast("Q")
+        self.cells = int(header[_H_CELLS])
+        size = self.cells * _CELL_BYTES
+        if header[_H_MAGIC] != _MAGIC or os.fstat(cells_fd).st_size != size:
+            raise ValueError("not a scoreboard of this version of Aeros")
+        self.fd, self.cells_fd = fd, cells_fd
+        self._map_board(board)
+        self._cells_map = mmap.mmap(cells_fd, size, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+        self._cells = memoryview(self._cells_map)
+
+    def _map_board(self, board: mmap.mmap) -> None:
+        self._board_map = board
+        self._board = memoryview(board)
+        self._header = self._board[:_PAGE].cast("Q")
 
     @classmethod
     def create(cls, cells: int = MAX_CELLS) -> Scoreboard:
-        """Return a new one. Its pages take memory only once they are written."""
-        size = _CELLS_OFFSET + cells * _CELL_BYTES
-        fd = anonymous_file("aeros-scoreboard")
-        os.ftruncate(fd, size)
-        os.pwrite(fd, _MAGIC.to_bytes(8, "little") + cells.to_bytes(8, "little"), 0)
-        return cls(fd, writable=True)
+        """Return a new one, which this process can write. Its pages take memory only once they are written."""
+        board, fd = published_file("aeros-scoreboard", _BOARD_BYTES)
+        try:
+            cells_fd = shared_file("aeros-cells", cells * _CELL_BYTES)
+        except OSError:
+            os.close(fd)
+            raise
+        board[:16] = _MAGIC.to_bytes(8, "little") + cells.to_bytes(8, "little")
+        new = cls.__new__(cls)
+        new._open(board, fd, cells_fd, True)
+        return new
+
+    def give_up_board(self) -> None:
+        """In a child of the process that created it: only read the board from now on."""
+        self._release_board()
+        self._map_board(mmap.mmap(self.fd, _BOARD_BYTES, access=mmap.ACCESS_READ))
+
+    def _release_board(self) -> None:
+        self._header.release()
+        self._board.release()
+        self._board_map.close()
 
     def cell(self, index: int) -> Cell:
         """Return cell `index` (0-based)."""
-        start = _CELLS_OFFSET + index * _CELL_BYTES
-        return Cell(self._bytes[start : start + _CELL_BYTES])
-
-    def heartbeat_s(self, index: int) -> float:
-        """Return when the loop of the worker in cell `index` last turned; monotonic, and cheap: asked once a second."""
-        return self._words[(_CELLS_OFFSET + index * _CELL_BYTES) // 8 + HEARTBEAT] / 1e9
+        start = index * _CELL_BYTES
+        return Cell(self._cells[start : start + _CELL_BYTES])
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Publish what the server says of itself. Supervisor only. Odd sequence numbers mean: being written."""
@@ -213,7 +243,7 @@ class Scoreboard:
         if len(data) > _SUMMARY_BYTES:
             raise ValueError(f"the summary is {len(data)} bytes long; {_SUMMARY_BYTES} is the most")
         self._header[_H_SEQUENCE] += 1
-        self._bytes[_SUMMARY_OFFSET : _SUMMARY_OFFSET + len(data)] = data
+        self._board[_SUMMARY_OFFSET : _SUMMARY_OFFSET + len(data)] = data
         self._header[_H_LENGTH] = len(data)
         self._header[_H_SEQUENCE] += 1
 
@@ -226,8 +256,8 @@ class Scoreboard:
         while time.monotonic() < deadline:
             before = self._header[_H_SEQUENCE]
             if before % 2 == 0:
-                length = self._header[_H_LENGTH]
-                data = bytes(self._bytes[_SUMMARY_OFFSET : _SUMMARY_OFFSET + length])
+                length = min(self._header[_H_LENGTH], _SUMMARY_BYTES)
+                data = bytes(self._board[_SUMMARY_OFFSET : _SUMMARY_OFFSET + length])
                 if self._header[_H_SEQUENCE] == before:
                     summary: dict[str, Any] = json.loads(data) if data else {}
                     return summary
@@ -269,21 +299,23 @@ class Scoreboard:
         length = self._header[at]
         return (length - 1, self._header[at + 1]) if length else None
 
-    def read_only_fd(self) -> int:
-        """Return a new descriptor that cannot write the mapping, to hand to strangers; the caller closes it."""
+    def read_only_fds(self) -> list[int]:
+        """Return new descriptors of board and cells that can write neither, for others; the caller closes them."""
+        board = os.dup(self.fd)
         try:
-            return os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # no /proc: macOS, a bare chroot
-            return os.dup(self.fd)
+            return [board, read_only_copy(self.cells_fd)]
+        except OSError:
+            os.close(board)
+            raise
 
     def close(self) -> None:
-        """Give up the mapping. Cells handed out keep it mapped until they are gone."""
-        self._header.release()
-        self._words.release()
-        self._bytes.release()
+        """Give up the mappings. Cells handed out keep theirs until they are gone."""
+        self._release_board()
+        self._cells.release()
         with contextlib.suppress(BufferError):
-            self._map.close()
+            self._cells_map.close()
         os.close(self.fd)
+        os.close(self.cells_fd)
 
 
 def _as_json(summary: dict[str, Any]) -> bytes:
@@ -300,14 +332,3 @@ def _with_short_texts(value: Any, most: int) -> Any:
     if isinstance(value, (list, tuple)):
         return [_with_short_texts(item, most) for item in value]
     return value
-
-
-def anonymous_file(name: str) -> int:
-    """Return the descriptor of a new file without a name; it is gone when the last descriptor is closed."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create(name, os.MFD_CLOEXEC)
-    import tempfile
-
-    fd, path = tempfile.mkstemp(prefix=name)
-    os.unlink(path)  # noqa: PTH108 - pathlib is not otherwise needed before the fork
-    return fd

@@ -15,4 +15,5 @@ class WorkerSeed:
     cell: int
     nonce: str
     channel_fd: int
-    dump_fd: int
+    #: See core.worker_file.
+    file_fd: int

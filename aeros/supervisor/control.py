@@ -74,9 +74,9 @@ class Commands(Protocol):
 class ControlLine:
     """Accepts clients on a Unix socket (if it can have one) and serves them and the handle."""
 
-    def __init__(self, commands: Commands, scoreboard_fd: Callable[[], int], log: LineLog) -> None:
+    def __init__(self, commands: Commands, scoreboard_fds: Callable[[], list[int]], log: LineLog) -> None:
         self._commands = commands
-        self._scoreboard_fd = scoreboard_fd
+        self._scoreboard_fds = scoreboard_fds
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._listener: socket.socket | None = None
@@ -232,13 +232,14 @@ class ControlLine:
     def _handle(self, client: _Client, message: Message) -> None:
         if isinstance(message, Hello):
             try:
-                fd = self._scoreboard_fd()
+                fds = self._scoreboard_fds()
             except OSError as error:
                 raise ProtocolError(f"no scoreboard for a control client: {error.strerror}") from None
             try:
-                self._send(client, Greeting(os.getpid(), __version__), [fd])
+                self._send(client, Greeting(os.getpid(), __version__), fds)
             finally:
-                os.close(fd)
+                for fd in fds:
+                    os.close(fd)
             return
         if not isinstance(message, Command):
             raise ProtocolError(f"a control client sent a {type(message).__name__}, which is not a command")

@@ -106,6 +106,7 @@ def found(
         if rim is not None:
             rim.enter("zygote gen=1")
         channel.close()
+        scoreboard.give_up_board()
         if pilot is not None:
             pilot.close()  # to be received as any other
         if admin is not None:

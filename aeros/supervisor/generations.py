@@ -193,7 +193,8 @@ class Generations:
     def _welcome(self, zygote: ZygoteLink, message: Arrived) -> None:
         zygote.pid, zygote.directory = message.pid, working_directory(message.pid)
         listeners = self._office.listeners
-        fds = [self._office.scoreboard.fd, 2, *(listener.sock.fileno() for listener in listeners)]
+        scoreboard = self._office.scoreboard
+        fds = [scoreboard.fd, scoreboard.cells_fd, 2, *(listener.sock.fileno() for listener in listeners)]
         described = [listener.describe() for listener in listeners]
         self._office.tell(zygote.channel, Welcome(zygote.generation, os.getpid(), len(fds), described), fds)
 

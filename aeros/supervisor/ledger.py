@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from ..core.record import field, mutable
-from ..core.scoreboard import HISTOGRAM_BUCKETS, RESPONSE_CLASSES, CellFigures, Scoreboard
+from ..core.scoreboard import HISTOGRAM_BUCKETS, MOST, RESPONSE_CLASSES, CellFigures, Scoreboard
 
 
 @mutable
@@ -24,18 +24,20 @@ class Totals:
 
     def add(self, figures: CellFigures, *, last: bool = True) -> None:
         """Add the figures of a worker. last: a request it died in counts as one without a response."""
-        self.requests += figures.requests
-        for index, count in enumerate(figures.responses):
-            self.responses[index] += count
+        responses = list(figures.responses)
         if last:
-            self.responses[-1] += max(0, figures.requests - sum(figures.responses))
-        self.connections += figures.connections_total
-        self.websockets += figures.websockets_total
-        self.bytes_in += figures.bytes_in
-        self.bytes_out += figures.bytes_out
-        self.seconds_sum += figures.seconds_sum
-        for index, count in enumerate(figures.histogram):
-            self.histogram[index] += count
+            responses[-1] += max(0, figures.requests - sum(responses))
+        ended = Totals(
+            figures.requests,
+            responses,
+            figures.connections_total,
+            figures.websockets_total,
+            figures.bytes_in,
+            figures.bytes_out,
+            figures.seconds_sum,
+            list(figures.histogram),
+        )
+        vars(self).update(vars(self.plus(ended)))
 
     def plus(self, other: Totals) -> Totals:
         """Return the sums of both."""
@@ -97,8 +99,11 @@ def _check(counted: Any) -> None:
 
 
 def _sum(one: Any, other: Any) -> Any:
-    """Add numbers, or lists of them of the same length. Raises ValueError."""
-    return [a + b for a, b in zip(one, other, strict=True)] if isinstance(one, list) else one + other
+    """Add numbers, or lists of them of the same length, up to the most that a figure can be: whoever counted may have
+    lied, and messages carry no more. Raises ValueError."""
+    if isinstance(one, list):
+        return [min(MOST, a + b) for a, b in zip(one, other, strict=True)]
+    return min(MOST, one + other)
 
 
 def _merged(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:

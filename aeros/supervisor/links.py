@@ -7,6 +7,7 @@ import select
 
 from ..core.channel import Channel
 from ..core.record import field, mutable
+from ..core.worker_file import STACKS_AT, read_heartbeat, read_stacks
 
 
 def has_ended(pid: int, pidfd: int | None) -> bool:
@@ -25,14 +26,15 @@ def has_ended(pid: int, pidfd: int | None) -> bool:
 
 @mutable
 class WorkerLink:
-    """What goes with a `fleet.Worker`: its channel, its pidfd once its zygote sent it, its stack dumps."""
+    """What goes with a `fleet.Worker`: its channel, its pidfd once it is known, its file (see core.worker_file)."""
 
     channel: Channel
-    dump_fd: int
+    file_fd: int
     #: Its parent, which is to report its end.
     zygote: ZygoteLink
     pidfd: int | None = None
-    dumped: int = 0
+    #: As far as the stacks in its file were read.
+    dumped: int = STACKS_AT
     #: Its end of the channel is closed: it has ended, or is about to.
     over: bool = False
 
@@ -40,16 +42,19 @@ class WorkerLink:
     def closed(self) -> bool:
         return self.channel.fileno() == -1
 
+    def heartbeat(self, now: float) -> float:
+        """Return when its loop last turned, 0.0 if never; monotonic seconds."""
+        return read_heartbeat(self.file_fd, now)
+
     def read_dump(self) -> str:
-        """Return what faulthandler has written since the last call, as text; "" if nothing."""
-        size = os.fstat(self.dump_fd).st_size
-        data = os.pread(self.dump_fd, min(size - self.dumped, 256 * 1024), self.dumped)
+        """Return what it has written of its stacks since the last call, as text; "" if nothing."""
+        data = read_stacks(self.file_fd, self.dumped)
         self.dumped += len(data)
         return _trim(data.decode("utf-8", "replace"))
 
     def close(self) -> None:
         self.channel.close()
-        os.close(self.dump_fd)
+        os.close(self.file_fd)
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None

@@ -126,7 +126,7 @@ class Supervisor:
         office = self.office
         office.open()
         self._foreign_children = frozenset(foreign_children)
-        self.control = ControlLine(CommandHandler(self), office.scoreboard.read_only_fd, office.log)
+        self.control = ControlLine(CommandHandler(self), office.scoreboard.read_only_fds, office.log)
         if self._succession is None:
             self.control.open(self._control_where)
         else:

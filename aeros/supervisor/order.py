@@ -10,7 +10,7 @@ from ..core.channel import Bounds, Channel, channel_pair
 from ..core.clock import monotonic
 from ..core.messages import Fork
 from ..core.record import mutable
-from ..core.scoreboard import anonymous_file
+from ..core.worker_file import make_worker_file
 
 #: A worker speaks of itself in short, and sends no descriptors.
 _BOUNDS = Bounds(fds=0)
@@ -18,7 +18,7 @@ _BOUNDS = Bounds(fds=0)
 
 @mutable(eq=False)
 class Order:
-    """Made before it is sent. channel, dump_fd: see `links.WorkerLink`. at: monotonic seconds."""
+    """Made before it is sent. channel, file_fd: see `links.WorkerLink`. at: monotonic seconds."""
 
     ident: int
     slot: int
@@ -27,7 +27,7 @@ class Order:
     nonce: str
     at: float
     channel: Channel
-    dump_fd: int
+    file_fd: int
     #: The worker's end of the channel.
     theirs: socket.socket
 
@@ -36,12 +36,12 @@ class Order:
         """Return a new one. Raises OSError when there are no descriptors or memory for it."""
         channel, theirs = channel_pair("a worker", _BOUNDS)
         try:
-            dump_fd = anonymous_file("aeros-stacks")
+            file_fd = make_worker_file()
         except OSError:
             channel.close()
             theirs.close()
             raise
-        return cls(ident, slot, generation, cell, secrets.token_hex(8), monotonic(), channel, dump_fd, theirs)
+        return cls(ident, slot, generation, cell, secrets.token_hex(8), monotonic(), channel, file_fd, theirs)
 
     @property
     def message(self) -> Fork:
@@ -50,13 +50,13 @@ class Order:
     @property
     def fds(self) -> list[int]:
         """Return the descriptors that go along with the message."""
-        return [self.theirs.fileno(), self.dump_fd]
+        return [self.theirs.fileno(), self.file_fd]
 
     def close(self) -> None:
         """Let go of it, in a process that is not to keep it, or where nothing came of it."""
         self.channel.close()
         self.theirs.close()
-        os.close(self.dump_fd)
+        os.close(self.file_fd)
 
 
 def order_pilot(zygote: Channel) -> Order | None:

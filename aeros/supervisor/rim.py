@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ..core import channel, logs, process, scoreboard, sink
+from ..core import anonymous, channel, logs, process, sink
 from ..core.faults import Dice, FaultPlan
 from . import control, launch, loader, pidfile
 
@@ -22,7 +22,7 @@ _PLACES: tuple[tuple[str, ModuleType, str, str], ...] = (
     ("pipe", loader, "os", "pipe"),
     ("socketpair", channel, "socket", "socketpair"),
     ("dup", channel, "os", "dup"),
-    ("memfd", scoreboard, "os", "memfd_create"),
+    ("memfd", anonymous, "os", "memfd_create"),
     ("open", logs, "os", "open"),
     ("open", pidfile, "os", "open"),
     ("write", sink, "os", "write"),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from ..core.messages import MAX_MESSAGE_BYTES
 from ..core.process import DUMP_SIGNAL, STACK_SIGNAL, send_signal
 from .fleet import Worker
 from .links import WorkerLink
@@ -15,6 +16,9 @@ _LOOK_EVERY_S = 0.02
 #: How long the interpreter may take to run the worker's own handler. Code in C may keep it from that for ever.
 _OWN_WORDS_S = 0.7
 _DUMP_S = 0.3
+#: Of what a worker writes. Its own bounds (see `worker.autopsy`) are lower, but it need not keep to them.
+_MOST_CHARS = 1 << 20
+_MOST_STACKS, _MOST_LINES, _MOST_LINE_CHARS = 200, 100, 1000
 
 #: {"by": "worker" | "faulthandler" | "", "running", "threads": [{"name", "stack"}], "tasks": […], "more_tasks"}
 Stacks = dict[str, Any]
@@ -35,7 +39,7 @@ def take_stacks(
 
     def own_words(until: float) -> None:
         nonlocal text
-        text += "" if link.closed else link.read_dump()
+        text = _more(text, link)
         found = _own_words(text)
         if found is not None:
             give(found)
@@ -49,10 +53,15 @@ def take_stacks(
         if loop.time() < until:
             loop.call_later(_LOOK_EVERY_S, dumped, until)
             return
-        text += "" if link.closed else link.read_dump()
+        text = _more(text, link)
         give(_own_words(text) or _from_faulthandler(text))
 
     ask(STACK_SIGNAL, own_words, _OWN_WORDS_S)
+
+
+def _more(text: str, link: WorkerLink) -> str:
+    """Return what the worker has written by now, as much of it as is looked at."""
+    return text if link.closed or len(text) > _MOST_CHARS else text + link.read_dump()
 
 
 def as_text(stacks: Stacks) -> str:
@@ -68,14 +77,52 @@ def _nothing() -> Stacks:
 
 
 def _own_words(text: str) -> Stacks | None:
+    """Return the report in `text` if there is one. The worker may have written anything: only what fits is taken."""
     for line in text.splitlines():
         if line.startswith('{"running"'):
             try:
-                found: Stacks = {"by": "worker", **json.loads(line)}
-            except ValueError:  # not whole yet
+                found = json.loads(line)
+            except (ValueError, RecursionError):  # not whole yet
                 return None
-            return found
+            more = found.get("more_tasks")
+            stacks = {
+                "by": "worker",
+                "running": _text(found.get("running")),
+                "threads": _stacks(found.get("threads")),
+                "tasks": _stacks(found.get("tasks")),
+                "more_tasks": more if isinstance(more, int) and 0 <= more < 2**31 else 0,
+            }
+            return _short_enough(stacks)
     return None
+
+
+def _stacks(items: object) -> list[dict[str, Any]]:
+    """Return threads or tasks as an answer has them."""
+    return [
+        {
+            "name": _text(item.get("name")),
+            **({"request": _text(item["request"])} if "request" in item else {}),
+            "stack": [_text(line) for line in stack[:_MOST_LINES]],
+        }
+        for item in (items[:_MOST_STACKS] if isinstance(items, list) else [])
+        if isinstance(item, dict) and isinstance(stack := item.get("stack"), list)
+    ]
+
+
+def _text(value: object) -> str:
+    return value[:_MOST_LINE_CHARS] if isinstance(value, str) else ""
+
+
+def _short_enough(stacks: Stacks) -> Stacks:
+    """Return `stacks` with so many tasks, then threads, that an answer can carry them."""
+    while len(json.dumps(stacks)) > MAX_MESSAGE_BYTES // 2:
+        if stacks["tasks"]:
+            kept = len(stacks["tasks"]) // 2
+            stacks["more_tasks"] += len(stacks["tasks"]) - kept
+            stacks["tasks"] = stacks["tasks"][:kept]
+        else:
+            stacks["threads"] = stacks["threads"][: len(stacks["threads"]) // 2]
+    return stacks
 
 
 def _from_faulthandler(text: str) -> Stacks:
@@ -90,4 +137,4 @@ def _from_faulthandler(text: str) -> Stacks:
             stacks["threads"].append({"name": name, "stack": []})
     stacks["by"] = "faulthandler" if stacks["threads"] else ""
     stacks["threads"].sort(key=lambda thread: thread["name"] != "MainThread")
-    return stacks
+    return _short_enough(stacks)

@@ -139,7 +139,7 @@ class Workforce:
         worker = Worker(order.ident, order.slot, order.generation, order.cell, order.nonce, order.at)
         self._next_ident = order.ident + 1
         self._fleet.workers[worker.ident] = worker
-        self._links[worker.ident] = WorkerLink(order.channel, order.dump_fd, zygote)
+        self._links[worker.ident] = WorkerLink(order.channel, order.file_fd, zygote)
         slot = self._fleet.slots[order.slot]
         slot.on("spawn")
         slot.retry_at = 0.0
@@ -283,7 +283,8 @@ class Workforce:
         for worker in self._fleet.workers.values():
             if worker.state is not WorkerState.READY:
                 continue
-            beat = self._office.scoreboard.heartbeat_s(worker.cell)
+            # Its own file, not its cell, which other workers could write.
+            beat = self._links[worker.ident].heartbeat(now)
             worker.heartbeat_at = max(beat, self._heartbeat_floor, worker.ready_at)
             self._watch.look(worker, now)
             if worker.recycle:

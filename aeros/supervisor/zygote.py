@@ -192,8 +192,8 @@ class Zygote:
         else:
             self.channel.send(ZygoteForkFailed(order.generation, reason))
 
-    def _fork_worker(self, order: Fork, channel_fd: int, dump_fd: int) -> None:
-        seed = WorkerSeed(order.worker, order.slot, order.generation, order.cell, order.nonce, channel_fd, dump_fd)
+    def _fork_worker(self, order: Fork, channel_fd: int, file_fd: int) -> None:
+        seed = WorkerSeed(order.worker, order.slot, order.generation, order.cell, order.nonce, channel_fd, file_fd)
         try:
             self.program.before_fork(order.slot, order.generation)
             _flush_output()
@@ -203,12 +203,12 @@ class Zygote:
             reason = f"{type(error).__name__}: {error}"
             self.channel.send(ForkFailed(order.worker, errno, clip(reason, 2000), clip(traceback.format_exc())))
             os.close(channel_fd)
-            os.close(dump_fd)
+            os.close(file_fd)
             return
         if pid == 0:
             self._become_worker(seed)
         os.close(channel_fd)
-        os.close(dump_fd)
+        os.close(file_fd)
         # The child may have ended already, but nobody else can have its number before we reap it.
         pidfd = open_pidfd(pid)
         self._children[pid] = _Child(order.slot, order.generation, pidfd)

@@ -1,4 +1,8 @@
-"""What a worker counts, straight into its cell of the scoreboard: plain additions, no lock, no call."""
+"""What a worker counts, in numbers of its own that it writes into its cell of the scoreboard: no lock, no call.
+
+Its own, because every worker of the family can write the cell: what stands there is for others to show. A worker that
+went by it could be made to end early, to wait for connections that are not there, or to fail at a number too big.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from ..core.scoreboard import (
     CONNECTIONS,
     CONNECTIONS_TOTAL,
     HISTOGRAM,
+    HISTOGRAM_BUCKETS,
     IN_FLIGHT,
     PENDING,
     REQUESTS,
@@ -25,72 +30,70 @@ from ..core.scoreboard import (
 class Figures:
     """The counters of one worker. Each method costs well under a microsecond."""
 
+    __slots__ = ("_counts", "_limit", "_on_limit", "_words", "in_flight", "requests")
+
     def __init__(self, cell: Cell, limit: int | None, on_limit: Callable[[], None]) -> None:
         """on_limit: called once, when request number `limit` has begun."""
         self._words = cell.words
         self._limit = limit
         self._on_limit = on_limit
-
-    @property
-    def requests(self) -> int:
-        """Return how many requests this worker has begun."""
-        return self._words[REQUESTS]
-
-    @property
-    def in_flight(self) -> int:
-        return self._words[IN_FLIGHT]
+        #: How many requests this worker has begun, and how many of them have not ended.
+        self.requests = self.in_flight = 0
+        self._counts = [0] * (HISTOGRAM + HISTOGRAM_BUCKETS)
 
     @property
     def connections(self) -> int:
         """Return how many connections are open or being set up."""
-        return self._words[CONNECTIONS] + self._words[PENDING]
+        return self._counts[CONNECTIONS] + self._counts[PENDING]
 
     def describe(self) -> str:
         """Return what is open now, for the process's title."""
-        websockets = self._words[WEBSOCKETS]
-        return f"in-flight={self._words[IN_FLIGHT]}" + (f" websockets={websockets}" if websockets else "")
+        websockets = self._counts[WEBSOCKETS]
+        return f"in-flight={self.in_flight}" + (f" websockets={websockets}" if websockets else "")
+
+    def _add(self, figure: int, change: int) -> None:
+        self._counts[figure] = self._words[figure] = self._counts[figure] + change
 
     def connection_opened(self) -> None:
-        words = self._words
-        words[CONNECTIONS] += 1
-        words[CONNECTIONS_TOTAL] += 1
+        self._add(CONNECTIONS, 1)
+        self._add(CONNECTIONS_TOTAL, 1)
 
     def connection_closed(self) -> None:
-        self._words[CONNECTIONS] -= 1
+        self._add(CONNECTIONS, -1)
 
     def connection_pending(self, change: int) -> None:
         """Count a connection that has been accepted, or (-1) is set up or failed."""
-        self._words[PENDING] += change
+        self._add(PENDING, change)
 
     def request_started(self) -> None:
         words = self._words
-        words[REQUESTS] += 1
-        words[IN_FLIGHT] += 1
-        if words[REQUESTS] == self._limit:
+        self.requests = words[REQUESTS] = self.requests + 1
+        self.in_flight = words[IN_FLIGHT] = self.in_flight + 1
+        if self.requests == self._limit:
             self._on_limit()
 
     def request_finished(self, status: int, bytes_in: int, bytes_out: int, seconds: float) -> None:
         """status: of the response, 0 when none was begun. seconds: from the request's first byte to its end."""
-        words = self._words
-        words[IN_FLIGHT] -= 1
+        words, counts = self._words, self._counts
+        self.in_flight = words[IN_FLIGHT] = self.in_flight - 1
         # 100-599 fall into five classes; everything else (0: the client left first) is "none".
-        words[RESPONSES + (status // 100 - 1 if 100 <= status < 600 else 5)] += 1
-        words[BYTES_IN] += bytes_in
-        words[BYTES_OUT] += bytes_out
-        words[SECONDS_SUM] += int(seconds * 1e9)
-        words[HISTOGRAM + bucket_of(int(seconds * 1e6))] += 1
+        at = RESPONSES + (status // 100 - 1 if 100 <= status < 600 else 5)
+        counts[at] = words[at] = counts[at] + 1
+        counts[BYTES_IN] = words[BYTES_IN] = counts[BYTES_IN] + bytes_in
+        counts[BYTES_OUT] = words[BYTES_OUT] = counts[BYTES_OUT] + bytes_out
+        counts[SECONDS_SUM] = words[SECONDS_SUM] = counts[SECONDS_SUM] + int(seconds * 1e9)
+        at = HISTOGRAM + bucket_of(int(seconds * 1e6))
+        counts[at] = words[at] = counts[at] + 1
 
     def websocket_opened(self) -> None:
-        words = self._words
-        words[WEBSOCKETS] += 1
-        words[WEBSOCKETS_TOTAL] += 1
+        self._add(WEBSOCKETS, 1)
+        self._add(WEBSOCKETS_TOTAL, 1)
 
     def websocket_closed(self) -> None:
-        self._words[WEBSOCKETS] -= 1
+        self._add(WEBSOCKETS, -1)
 
     def websocket_bytes(self, bytes_in: int, bytes_out: int) -> None:
-        words = self._words
         if bytes_in:
-            words[BYTES_IN] += bytes_in
+            self._add(BYTES_IN, bytes_in)
         if bytes_out:
-            words[BYTES_OUT] += bytes_out
+            self._add(BYTES_OUT, bytes_out)

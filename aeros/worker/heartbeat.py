@@ -7,19 +7,24 @@ import time
 from collections.abc import Callable
 
 from ..core.scoreboard import HEARTBEAT, LAG, LAG_MAX, LOOP_BUSY, Cell
+from ..core.worker_file import heartbeat_word
 from .idle import idle_clock
 
 
 class Heartbeat:
-    """Writes the time, the loop's lag and how busy it was into the worker's cell.
+    """Writes the time, the loop's lag and how busy it was into the worker's cell, and the time into its own file.
 
     A timer, so a blocked loop cannot fake it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Cell, also: Callable[[], None], every_s: float) -> None:
-        """also: called at each beat. every_s: seconds between two beats."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, cell: Cell, file_fd: int, also: Callable[[], None], every_s: float
+    ) -> None:
+        """file_fd: see core.worker_file. also: called at each beat. every_s: seconds between two beats."""
         self._loop = loop
         self._words = cell.words
+        self._own_word = heartbeat_word(file_fd)
+        self._lag_max = 0
         self._every_s = every_s
         self._also = also
         self._due = 0.0
@@ -44,9 +49,9 @@ class Heartbeat:
         if (passed := beat_ns - self._beat_ns) > 0:
             words[LOOP_BUSY] = min(1_000_000, max(0, passed - idle_ns + self._idle_ns) * 1_000_000 // passed)
         self._beat_ns, self._idle_ns = beat_ns, idle_ns
-        words[HEARTBEAT] = beat_ns
+        self._own_word[0] = words[HEARTBEAT] = beat_ns
         words[LAG] = lag
-        words[LAG_MAX] = max(words[LAG_MAX], lag)
+        words[LAG_MAX] = self._lag_max = max(self._lag_max, lag)
         self._also()
         self._due = now + self._every_s
         self._timer = self._loop.call_at(self._due, self._beat)

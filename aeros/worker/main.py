@@ -100,7 +100,7 @@ def run_worker(
             limits=Limits.of(options),
             request_ids=options.request_id,
         )
-        answer_by_signal(loop, lane, seed.dump_fd)
+        answer_by_signal(loop, lane, seed.file_fd)
         if seed.ident == 1 and _is_quart(app) and (text := own_code()) is not None:
             log.info(text)  # once: the first worker of all says it
         if options.slow_request_s:
@@ -128,7 +128,7 @@ def run_worker(
             make_protocol,
             Turn(scoreboard, seed.cell),
             figures,
-            Heartbeat(loop, cell, on_beat, heartbeat_every_s(options.loop_warn_s)),
+            Heartbeat(loop, cell, seed.file_fd, on_beat, heartbeat_every_s(options.loop_warn_s)),
             log,
             identity=(pid, seed.generation, seed.nonce),
             on_ready=on_ready,
@@ -195,7 +195,7 @@ def _settle(seed: WorkerSeed) -> None:
     os.setpgid(0, 0)
     reset_signals()
     ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, STACK_SIGNAL))
-    faulthandler.register(DUMP_SIGNAL, file=seed.dump_fd, all_threads=True)
+    faulthandler.register(DUMP_SIGNAL, file=seed.file_fd, all_threads=True)
     random.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:

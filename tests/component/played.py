@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
+from aeros.core.anonymous import anonymous_file
 from aeros.core.channel import Channel, ChannelClosed, channel_pair
 from aeros.core.exitcodes import ExitCode
 from aeros.core.logs import LineLog
@@ -44,7 +45,8 @@ from aeros.core.messages import (
     ZygoteForked,
     ZygoteForkFailed,
 )
-from aeros.core.scoreboard import HEARTBEAT, PID, REQUESTS, Scoreboard, anonymous_file
+from aeros.core.scoreboard import HEARTBEAT, PID, REQUESTS, Scoreboard
+from aeros.core.worker_file import make_worker_file
 from aeros.supervisor import generations, links, loader, loop, stacks, workforce
 from aeros.supervisor import order as orders
 from aeros.supervisor.fleet import Target
@@ -182,8 +184,9 @@ def _readable(channel: Channel) -> bool:
 class PlayedWorker(Process):
     """One worker process."""
 
-    def __init__(self, system: System, parent: int, order: Fork, channel_fd: int) -> None:
+    def __init__(self, system: System, parent: int, order: Fork, channel_fd: int, file_fd: int) -> None:
         super().__init__(system, parent)
+        self.file_fd = file_fd
         self.order = order
         self.channel = Channel(_own(channel_fd), "the supervisor")
         self.said_ready = self.accepting = self.told_to_go = self.told_to_retire = self.drained = False
@@ -202,7 +205,9 @@ class PlayedWorker(Process):
 
     def beat(self) -> None:
         if self.running and not self.blocked:
-            self.cell.words[HEARTBEAT] = int(self.system.loop.now * 1e9)
+            now_ns = int(self.system.loop.now * 1e9)
+            self.cell.words[HEARTBEAT] = now_ns
+            os.pwrite(self.file_fd, now_ns.to_bytes(8, "little"), 0)
 
     def serve(self, requests: int) -> None:
         if self.running and self.accepting and not self.deserted:
@@ -249,6 +254,11 @@ class PlayedWorker(Process):
         else:
             self.accepting = True
             self.say(Accepting())
+
+    def end(self, status: int) -> None:
+        if self.running:
+            os.close(self.file_fd)
+        super().end(status)
 
 
 class PlayedZygote(Process):
@@ -321,14 +331,14 @@ class PlayedZygote(Process):
             self.end(0)
 
     def _fork(self, order: Fork, fds: list[int], how: str) -> None:
-        channel_fd, dump_fd = fds
-        os.close(dump_fd)
+        channel_fd, file_fd = fds
         if how in ("refused", "hook"):
             os.close(channel_fd)
+            os.close(file_fd)
             number = errno.EAGAIN if how == "refused" else 0
             self.say(ForkFailed(order.worker, number, "no more processes" if number else "ValueError: x", ""))
             return
-        worker = PlayedWorker(self.system, self.pid, order, channel_fd)
+        worker = PlayedWorker(self.system, self.pid, order, channel_fd, file_fd)
         if how == "quiet":
             self.end(signal.SIGKILL)
             return
@@ -507,9 +517,9 @@ class System:
         self._need_descriptors()
         return channel_pair(*how)
 
-    def anonymous_file(self, name: str) -> int:
+    def make_worker_file(self) -> int:
         self._need_descriptors()
-        return anonymous_file(name)
+        return make_worker_file()
 
     def pipe(self) -> tuple[int, int]:
         self._need_descriptors()
@@ -538,7 +548,7 @@ class System:
             (orders, "channel_pair", self.channel_pair),
             (generations, "channel_pair", self.channel_pair),
             (loader, "channel_pair", self.channel_pair),
-            (orders, "anonymous_file", self.anonymous_file),
+            (orders, "make_worker_file", self.make_worker_file),
             (generations, "os", _StandIn(os, kill=self.kill)),
             (loader, "os", _StandIn(os, kill=self.kill, killpg=self.kill, pipe=self.pipe)),
             (loop, "os", _StandIn(os, waitid=self.waitid, waitpid=self.waitpid)),
@@ -705,7 +715,7 @@ class Family:
         if self._certificate_fd >= 0:
             os.close(self._certificate_fd)
         # The mapping of a scoreboard lives as long as the last cell anybody still has.
-        left = {fd: what for fd, what in open_fds().items() if "aeros-scoreboard" not in what}
+        left = {fd: what for fd, what in open_fds().items() if "aeros-cells" not in what}
         return [f"{fd} {what}" for fd, what in left.items() if fd not in self.descriptors_before]
 
 

@@ -29,7 +29,7 @@ def framed(*commands: Command) -> bytes:
     return b"".join(struct.pack("!I", len(data)) + data for data in map(encode, commands))
 
 
-def no_scoreboard() -> int:
+def no_scoreboard() -> list[int]:
     raise OSError("none")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from aeros.core.channel import Channel, channel_pair
 from aeros.core.messages import Fork
+from aeros.core.worker_file import STACKS_AT
 from aeros.supervisor import order
 from tests.helpers.proc import open_fds
 
@@ -38,7 +39,7 @@ def test_it_can_be_read_by_who_comes_later() -> None:
         assert message == Fork(pilot.ident, 0, 1, pilot.cell, pilot.nonce)
         os.write(fds[0], b"x")
         os.write(fds[1], b"stacks")
-        assert os.pread(pilot.dump_fd, 6, 0) == b"stacks"
+        assert os.pread(pilot.file_fd, 6, STACKS_AT) == b"stacks"
         for fd in fds:
             os.close(fd)
         pilot.close()
