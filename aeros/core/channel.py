@@ -65,6 +65,8 @@ class Channel:
         self._pending_bytes = 0
         self._eof = False
         self._lost_fds = False
+        #: How much was ever read.
+        self.bytes_read = 0
 
     def fileno(self) -> int:
         """Return the descriptor to wait on; -1 when closed."""
@@ -149,6 +151,11 @@ class Channel:
             raise ChannelClosed(f"{self.peer} is gone ({error})") from None
 
     @property
+    def holds_strays(self) -> bool:
+        """Whether descriptors have come that go with no message."""
+        return bool(self._incoming_fds) and not self._incoming
+
+    @property
     def holds_message(self) -> bool:
         """Whether `receive` would return a message, or raise, without reading: the socket need not be readable."""
         if self._eof:
@@ -190,6 +197,7 @@ class Channel:
             self._lost_fds = self._lost_fds or bool(flags & socket.MSG_CTRUNC)
             self._eof = not data
             self._incoming += data
+            self.bytes_read += len(data)
             messages = self._decode_whole(most)
         if self._eof and not messages:
             raise ChannelClosed(f"{self.peer} closed the channel")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 _PR_SET_PDEATHSIG = 1
 _PR_GET_PDEATHSIG = 2
@@ -85,22 +85,6 @@ def send_signal(pid: int, pidfd: int | None, signum: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def descends_from(pid: int, ancestors: Collection[int]) -> bool:
-    """Return False where the system says that `pid` is below none of the processes `ancestors`. Not known: True.
-
-    Not only children: a parent that is just ending has closed its channels before its children are adopted.
-    """
-    try:
-        while pid > 1:
-            with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123
-                pid = int(stat.read().rpartition(b")")[2].split()[1])
-            if pid in ancestors:
-                return True
-    except (OSError, IndexError, ValueError):
-        return True
-    return False
 
 
 def working_directory(pid: int) -> str:

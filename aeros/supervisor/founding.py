@@ -18,10 +18,11 @@ from ..core.listener import Listener
 from ..core.logs import LineLog
 from ..core.memory import settle_memory
 from ..core.privileges import Account
-from ..core.process import become_subreaper, fork
+from ..core.process import become_subreaper, fork, open_pidfd
 from ..core.scoreboard import Scoreboard
 from ..errors import StartError
 from .launch import CommandLine
+from .links import ZYGOTE_BOUNDS
 from .order import order_pilot
 from .policy import Policy
 from .recent import RecentLog
@@ -82,7 +83,7 @@ def found(
     # A signal between the fork and the handlers must wait for the handlers, not meet those of the program.
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
-        channel, theirs = channel_pair("the zygote")
+        channel, theirs = channel_pair("the zygote", ZYGOTE_BOUNDS)
     except OSError as error:
         raise _refused(error, previous_mask, rim) from None
     # Everything the family will need is made before the first fork, and never looked at by a collector again: the
@@ -136,9 +137,8 @@ def found(
             target.workers = succession.inheritance.workers_now  # scaled by hand, and the program says nothing new
 
     office = Office(policy, listeners, scoreboard, log, command, target, recent)
-    supervisor = Supervisor(
-        office, ZygoteLink(1, channel, pid=pid), announce, control, admin, notifier, estate, succession, pilot
-    )
+    zygote = ZygoteLink(1, channel, pid, open_pidfd(pid))
+    supervisor = Supervisor(office, zygote, announce, control, admin, notifier, estate, succession, pilot)
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()
     try:

@@ -32,10 +32,12 @@ from ..core.messages import (
     ZygoteForkFailed,
     clip,
 )
-from ..core.process import descends_from, reap, working_directory
+from ..core.process import open_pidfd, reap, working_directory
+from ..version import __version__
 from .fleet import Worker
+from .kin import Kin, recognise
 from .lifecycle import ReloadState, WorkerState
-from .links import ZygoteLink
+from .links import ZYGOTE_BOUNDS, ZygoteLink
 from .loader import Loader, run_again
 from .office import Office
 from .policy import Policy
@@ -138,65 +140,126 @@ class Generations:
         received: deque[tuple[Message, list[int]]] = deque()
         try:
             received += zygote.channel.receive()
+            zygote.said.count(len(received), zygote.channel)
             while received:
-                self._hear(zygote, *received.popleft())
+                message, fds = received.popleft()
+                try:
+                    self._hear(zygote, message, fds)
+                finally:
+                    close_fds([(message, fds)])
+            if zygote.channel.holds_strays:
+                raise ProtocolError("it sent a descriptor that goes with no message")
         except ChannelClosed:
             self._zygote_gone(zygote)
         except ProtocolError as error:
             close_fds(received)
-            self._log.error(f"{zygote.name}: {error}; it is ended")
-            self._kill_zygote(zygote)
+            self._end_liar(zygote, error)
         self._office.poke()
 
+    def _end_liar(self, zygote: ZygoteLink, error: ProtocolError) -> None:
+        self._log.error(f"{zygote.name}: {error}; it is ended")
+        self._kill_zygote(zygote)
+
     def _hear(self, zygote: ZygoteLink, message: Message, fds: list[int]) -> None:
-        if not 1 < getattr(message, "pid", 2) < 2**31:  # what signals are sent to: 0, -1 and 1 are not one of us
-            close_fds([(message, fds)])
-            raise ProtocolError(f"it speaks of process {getattr(message, 'pid', 0)}")
+        """Do what follows from a message. fds: closed by the caller, but for those that are taken out of it."""
         match message:
-            case Arrived() | Loaded() if not self._is_zygote(zygote, message.pid):
-                raise ProtocolError(f"it claims to be process {message.pid}")
             case Arrived():
                 self._welcome(zygote, message)
             case Loaded():
-                zygote.pid, zygote.loaded = message.pid, True
-                self._zygote_loaded(zygote, message)
+                self._loaded(zygote, message)
             case LoadFailed():
+                if zygote.loaded or zygote.generation != self.reload.generation:
+                    raise ProtocolError("it says that it cannot be loaded, and nobody had asked it to load")
                 self.fail(clip(message.reason, MAX_REASON_CHARS), clip(message.traceback))
+            case Forked() | ForkFailed() if message.worker not in zygote.unanswered:
+                raise ProtocolError(f"it speaks of a worker {message.worker} that it was not told to fork")
             case Forked():
-                zygote.unanswered.pop(message.worker, None)
-                self._workforce.forked(message, fds)
+                self._workforce.forked(zygote, message, self._recognise(zygote, message.pid, fds))
             case ForkFailed():
-                zygote.unanswered.pop(message.worker, None)
+                del zygote.unanswered[message.worker]
                 self._workforce.fork_failed(message)
             case Exited() if not 0 <= message.status <= 0xFFFF:
                 raise ProtocolError(f"it reports an exit with the status {message.status}")
             case Exited():
-                self._workforce.reaped(message.pid, message.status)
+                self._workforce.reaped(zygote, message.pid, message.status)
             case Logged():
                 self._office.recent.add(message.text)
             case FilesChanged():
-                if zygote.generation == self._office.target.committed:
-                    names = ", ".join(os.path.basename(path) for path in message.paths[:3])  # noqa: PTH119
-                    self.request(None, None, f"changed: {names}")
+                self._files_changed(zygote, message)
+            case ZygoteForked() | ZygoteForkFailed() if not zygote.copies:
+                raise ProtocolError("it speaks of a copy that it was not told to make")
             case ZygoteForked():
-                pass  # it speaks for itself
+                self._copied(zygote.copies.popleft(), self._recognise(zygote, message.pid, fds), message.pid)
             case ZygoteForkFailed():
-                self._no_copy(message.generation, message.reason)
+                self._drop_copy(zygote.copies.popleft())
+                self._no_copy(message.generation, clip(message.reason, MAX_REASON_CHARS))
             case _:
-                close_fds([(message, fds)])
                 raise ProtocolError(f"it sent a {type(message).__name__}")
 
-    def _is_zygote(self, zygote: ZygoteLink, pid: int) -> bool:
-        """Whether `pid` can be that zygote's: the one we made, or a copy that one of ours made."""
-        return pid == zygote.pid or (not zygote.pid and descends_from(pid, (os.getpid(),)))
+    def _recognise(self, zygote: ZygoteLink, pid: int, fds: list[int]) -> Kin:
+        """Return what becomes of the zygote's word that `pid` is a new child of its. Takes the pidfd out of `fds` if it
+        is kept. Raises ProtocolError for a lie."""
+        # 0, -1 and 1 mean other things to those that send signals.
+        if not 1 < pid < 2**31 or len(fds) > 1:
+            raise ProtocolError(f"it speaks of process {pid} with {len(fds)} descriptors")
+        if self._workforce.knows(pid) or any(other.pid == pid for other in self._zygotes):
+            raise ProtocolError(f"it calls process {pid} new, which is not so")
+        told = fds[0] if fds else None
+        kin = recognise(pid, told, zygote.pid, zygote.pidfd, strict=self._office.command.account is not None)
+        if kin.pidfd is not None and kin.pidfd == told:
+            fds.clear()
+        return kin
+
+    def _files_changed(self, zygote: ZygoteLink, message: FilesChanged) -> None:
+        if zygote.generation != self._office.target.committed:
+            return
+        if not self._office.policy.use_reloader:
+            raise ProtocolError("it reports changed files, and is not to look for any")
+        names = ", ".join(os.path.basename(path) for path in message.paths[:3])  # noqa: PTH119
+        self.request(None, None, f"changed: {clip(names, MAX_REASON_CHARS)}")
 
     def _welcome(self, zygote: ZygoteLink, message: Arrived) -> None:
-        zygote.pid, zygote.directory = message.pid, working_directory(message.pid)
-        listeners = self._office.listeners
-        scoreboard = self._office.scoreboard
+        """The program that was run again has reached start()."""
+        if message.pid != zygote.pid or zygote.arrived or zygote.loaded:
+            raise ProtocolError(f"it says that it has arrived as process {message.pid}")
+        zygote.arrived, zygote.directory = True, working_directory(message.pid)
+        if message.aeros_version != __version__:
+            other = clip(message.aeros_version, 80)
+            self.fail(f"the new program has Aeros {other}, and this server is {__version__}: aeros upgrade changes it")
+            return
+        scoreboard, listeners = self._office.scoreboard, self._office.listeners
         fds = [scoreboard.fd, scoreboard.cells_fd, 2, *(listener.sock.fileno() for listener in listeners)]
         described = [listener.describe() for listener in listeners]
         self._office.tell(zygote.channel, Welcome(zygote.generation, os.getpid(), len(fds), described), fds)
+
+    def _copied(self, copy: ZygoteLink, kin: Kin, pid: int) -> None:
+        """A zygote says who the copy is that it has made of itself."""
+        if kin.there and copy in self._zygotes:
+            copy.pid, copy.pidfd = pid, kin.pidfd
+            if copy.early is not None:
+                try:
+                    self._loaded(copy, copy.early)
+                except ProtocolError as error:
+                    self._end_liar(copy, error)
+        elif kin.pidfd is not None:
+            os.close(kin.pidfd)
+        # else it has ended already, which its channel will say
+
+    def _drop_copy(self, copy: ZygoteLink) -> None:
+        """The copy does not exist, or nobody can say who it is: then it finds its channel closed, and ends."""
+        if copy in self._zygotes and not copy.pid:
+            copy.retired = copy.retired or copy.spare
+            self._zygote_gone(copy)
+
+    def _loaded(self, zygote: ZygoteLink, message: Loaded) -> None:
+        """The zygote can fork."""
+        if not zygote.pid:
+            zygote.early = message  # who it is, the zygote says that made it
+            return
+        if (message.pid, message.generation) != (zygote.pid, zygote.generation) or zygote.loaded:
+            raise ProtocolError(f"it says that it is process {message.pid}, with generation {message.generation}")
+        zygote.loaded = True
+        self._zygote_loaded(zygote, message)
 
     def _zygote_loaded(self, zygote: ZygoteLink, message: Loaded) -> None:
         if self._office.target.stopping:
@@ -210,6 +273,9 @@ class Generations:
             return
         self._zygotes.remove(zygote)
         self._office.forget(zygote.channel)
+        zygote.close()
+        for copy in zygote.copies:
+            self._drop_copy(copy)
         for ident in list(zygote.unanswered):
             self._workforce.zygote_lost(ident)
         if zygote.retired or self._office.target.stopping:
@@ -248,9 +314,7 @@ class Generations:
             self._kill_zygote(zygote)
 
     def _kill_zygote(self, zygote: ZygoteLink) -> None:
-        if zygote.pid and not zygote.reaped:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(zygote.pid, signal.SIGKILL)
+        zygote.signal(signal.SIGKILL)
         self._zygote_gone(zygote)
 
     def _retire(self, zygote: ZygoteLink) -> None:
@@ -261,13 +325,14 @@ class Generations:
     def _fork_zygote(self, parent: ZygoteLink, generation: int) -> None:
         """Have `parent` make a copy of itself: a spare, or the next generation."""
         try:
-            channel, theirs = channel_pair("a zygote")
+            channel, theirs = channel_pair("a zygote", ZYGOTE_BOUNDS)
             with theirs:
                 self._office.tell(parent.channel, ForkZygote(generation), [theirs.fileno()])
         except OSError as error:
             self._no_copy(generation, f"{type(error).__name__}: {error}")
             return
         zygote = ZygoteLink(generation, channel, spare=generation == self._office.target.committed)
+        parent.copies.append(zygote)
         self._zygotes.append(zygote)
         self._watch(zygote)
 
@@ -379,7 +444,7 @@ class Generations:
 
     def _run_again(self, generation: int) -> None:
         self._loader, channel = run_again(self._office, generation, self._office.command)
-        zygote = ZygoteLink(generation, channel, pid=self._loader.pid)
+        zygote = ZygoteLink(generation, channel, self._loader.pid, open_pidfd(self._loader.pid))
         self._zygotes.append(zygote)
         self._watch(zygote)
 

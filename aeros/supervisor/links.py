@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import select
+from collections import deque
 
-from ..core.channel import Channel
+from ..core.channel import Bounds, Channel
+from ..core.clock import monotonic
+from ..core.messages import MAX_MESSAGE_BYTES, Loaded, ProtocolError, Ready
+from ..core.process import send_signal
 from ..core.record import field, mutable
 from ..core.worker_file import STACKS_AT, read_heartbeat, read_stacks
 
@@ -24,6 +28,31 @@ def has_ended(pid: int, pidfd: int | None) -> bool:
         return True
 
 
+#: What a process may say in a second. What honest ones say is far below; reading more would cost the loop its time.
+_MOST_MESSAGES, _MOST_BYTES = 5000, 16 * MAX_MESSAGE_BYTES
+
+#: A zygote sends one descriptor with a message; two are there at once while one of them is only half read.
+ZYGOTE_BOUNDS = Bounds(fds=4)
+
+
+@mutable
+class Flood:
+    """Counts what a process says, to end one that talks without end."""
+
+    since: float = 0.0
+    messages: int = 0
+    bytes: int = 0
+
+    def count(self, messages: int, channel: Channel) -> None:
+        """Count what was just read. Raises ProtocolError for more than any process has reason to say."""
+        now = monotonic()
+        if now - self.since >= 1.0:
+            self.since, self.messages, self.bytes = now, 0, channel.bytes_read
+        self.messages += messages
+        if self.messages > _MOST_MESSAGES or channel.bytes_read - self.bytes > _MOST_BYTES:
+            raise ProtocolError("it says more in a second than there can be to say")
+
+
 @mutable
 class WorkerLink:
     """What goes with a `fleet.Worker`: its channel, its pidfd once it is known, its file (see core.worker_file)."""
@@ -33,10 +62,15 @@ class WorkerLink:
     #: Its parent, which is to report its end.
     zygote: ZygoteLink
     pidfd: int | None = None
+    #: What its zygote called it, where that had ended before anybody could look. Never signalled.
+    said_pid: int = 0
+    #: It says that it is ready, and its zygote has not said yet who it is.
+    early: Ready | None = None
     #: As far as the stacks in its file were read.
     dumped: int = STACKS_AT
     #: Its end of the channel is closed: it has ended, or is about to.
     over: bool = False
+    said: Flood = field(default_factory=Flood)
 
     @property
     def closed(self) -> bool:
@@ -79,8 +113,14 @@ class ZygoteLink:
 
     generation: int
     channel: Channel
+    #: 0: a copy of another zygote, which has not said yet who it is.
     pid: int = 0
+    pidfd: int | None = None
+    #: The program that is run again has reached start().
+    arrived: bool = False
     loaded: bool = False
+    #: It says that it is loaded, and the zygote that it is a copy of has not said yet who it is.
+    early: Loaded | None = None
     retired: bool = False
     #: Made to stand by for a generation that serves already.
     spare: bool = False
@@ -90,6 +130,20 @@ class ZygoteLink:
     unanswered: dict[int, float] = field(default_factory=dict)
     #: Where a program that was run again stood when it reached start(), with symlinks resolved; "" if not known.
     directory: str = ""
+    #: Copies of it that it was told to make and has not answered for, in the order of the orders.
+    copies: deque[ZygoteLink] = field(default_factory=deque)
+    said: Flood = field(default_factory=Flood)
+
+    def signal(self, signum: int) -> None:
+        """Signal it if it is known who it is, and it is still there."""
+        if self.pid and not self.reaped:
+            send_signal(self.pid, self.pidfd, signum)
+
+    def close(self) -> None:
+        """Let go of its descriptor."""
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from ..core.channel import Channel, channel_pair
 from ..core.messages import clip
 from ..core.process import describe_exit, reap
 from .launch import CommandLine, launch
+from .links import ZYGOTE_BOUNDS
 from .office import Office
 from .summons import CHANNEL_VARIABLE
 
@@ -110,7 +111,7 @@ def run_again(
     Only the process that was started may speak there: what it starts in turn has inherited its end.
     Raises OSError; then nothing was started.
     """
-    channel, theirs = channel_pair("the new program", identified=True)
+    channel, theirs = channel_pair("the new program", ZYGOTE_BOUNDS, identified=True)
     try:
         stderr_read, stderr_write = os.pipe()
     except OSError:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from ..core.channel import ChannelClosed, close_fds
+from ..core.channel import ChannelClosed
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
 from ..core.logs import worker_name
@@ -32,11 +32,12 @@ from ..core.messages import (
     WantsRetirement,
     clip,
 )
-from ..core.process import DUMP_SIGNAL, descends_from, describe_exit, reap, send_signal
+from ..core.process import DUMP_SIGNAL, describe_exit, reap, send_signal
 from ..errors import StateError
 from ..usage import rss_bytes
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
 from .fleet import Slot, Worker
+from .kin import Kin
 from .ledger import Cells, Totals
 from .lifecycle import SlotState, WorkerState
 from .links import WorkerLink, ZygoteLink, has_ended
@@ -333,15 +334,20 @@ class Workforce:
     def _read(self, worker: Worker) -> None:
         channel = self._links[worker.ident].channel
         try:
-            for message, _ in channel.receive():
+            messages = channel.receive()
+            self._links[worker.ident].said.count(len(messages), channel)
+            for message, _ in messages:
                 self._hear(worker, message)
         except ChannelClosed:
             # Its exit is reported by its zygote. Until then there is nothing more to read here.
             self._links[worker.ident].over = True
             self._office.loop.remove_reader(channel.fileno())
         except ProtocolError as error:
-            self._log.error(f"{name_of(worker)}: {error}", **facts_of(worker))
-            self.kill(worker, "it sent garbage", dump=False)
+            self._end_liar(worker, error)
+
+    def _end_liar(self, worker: Worker, error: ProtocolError) -> None:
+        self._log.error(f"{name_of(worker)}: {error}", **facts_of(worker))
+        self.kill(worker, "it sent garbage", dump=False)
 
     def _hear(self, worker: Worker, message: Message) -> None:
         match message:
@@ -351,14 +357,7 @@ class Workforce:
                 # By nonce, not by pid or path: an answer of an earlier worker must never count.
                 if (message.generation, message.nonce) != (worker.generation, worker.nonce):
                     raise ProtocolError("it claims to be another worker")
-                self._believe(worker, message.pid, self._links[worker.ident].zygote)
-                worker.on("ready")
-                # Its zygote may not have said yet that it exists.
-                worker.pid = message.pid
-                worker.ready_at = worker.heartbeat_at = monotonic()
-                if self._office.policy.max_rss_bytes:
-                    worker.ready_rss_bytes = rss_bytes(worker.pid)
-                self._log.info(f"{name_of(worker)} ready in {show_duration(message.boot_s)}", **facts_of(worker))
+                self._ready(worker, message)
             case Accepting() if not worker.told_to_accept:
                 raise ProtocolError("it accepts connections without being told to")
             case Accepting():
@@ -383,34 +382,50 @@ class Workforce:
             case _:
                 raise ProtocolError(f"it sent a {type(message).__name__}")
 
+    def _ready(self, worker: Worker, message: Ready) -> None:
+        """It has said that it can accept."""
+        if not worker.pid:
+            self._links[worker.ident].early = message  # who it is, its zygote says
+            return
+        if message.pid != worker.pid:
+            raise ProtocolError(f"it claims to be process {message.pid}")
+        worker.on("ready")
+        worker.ready_at = worker.heartbeat_at = monotonic()
+        if self._office.policy.max_rss_bytes:
+            worker.ready_rss_bytes = rss_bytes(worker.pid)
+        self._log.info(f"{name_of(worker)} ready in {show_duration(message.boot_s)}", **facts_of(worker))
+
     # --- what zygotes say of workers -------------------------------------------------------------------------
 
-    def forked(self, message: Forked, fds: list[int]) -> None:
-        """The zygote has made the process."""
+    def forked(self, zygote: ZygoteLink, message: Forked, kin: Kin) -> None:
+        """The zygote has made the process, which is ours to deal with from now on."""
         worker = self._fleet.workers.get(message.worker)
-        if worker is None:
-            # Given up meanwhile; without a channel it ends by itself.
-            close_fds([(message, fds)])
+        if worker is None:  # given up meanwhile; without a channel it ends by itself
+            if kin.pidfd is not None:
+                os.close(kin.pidfd)
+            del zygote.unanswered[message.worker]
             return
         link = self._links[worker.ident]
-        try:
-            self._believe(worker, message.pid, link.zygote)
-            if link.pidfd is not None:
-                raise ProtocolError(f"it forks {name_of(worker)} twice")
-        except ProtocolError:
-            close_fds([(message, fds)])
-            raise
-        worker.pid = message.pid
-        link.pidfd = fds[0] if fds else None
+        if not kin.there:
+            # The order stays unanswered until the zygote says how it ended.
+            link.said_pid = message.pid
+            return
+        del zygote.unanswered[message.worker]
+        worker.pid, link.pidfd = message.pid, kin.pidfd
         if worker.state is WorkerState.KILLING:
             self._signal(worker, signal.SIGKILL)
+        elif link.early is not None:
+            self._as_said(worker, link.early)
 
-    def _believe(self, worker: Worker, pid: int, zygote: ZygoteLink) -> None:
-        """Raise ProtocolError unless `pid` can be that of `worker`. We signal it, maybe as root, and who says so runs
-        code of the app's."""
-        ours = (zygote.pid, os.getpid())
-        if not 1 < pid < 2**31 or pid != (worker.pid or pid) or not descends_from(pid, ours):
-            raise ProtocolError(f"it claims that {name_of(worker)} is process {pid}")
+    def _as_said(self, worker: Worker, message: Ready) -> None:
+        try:
+            self._ready(worker, message)
+        except ProtocolError as error:
+            self._end_liar(worker, error)
+
+    def knows(self, pid: int) -> bool:
+        """Whether `pid` is one of our workers."""
+        return any(worker.pid == pid for worker in self._fleet.workers.values())
 
     def fork_failed(self, message: ForkFailed) -> None:
         """The zygote could not make it: the system refused, or a before_fork hook did."""
@@ -430,10 +445,16 @@ class Workforce:
             worker.retired = worker.retired or "zygote lost"
             self.ended(worker, None)
 
-    def reaped(self, pid: int, status: int) -> None:
-        """A child of a zygote has ended."""
-        worker = next((worker for worker in self._fleet.workers.values() if worker.pid == pid), None)
-        if worker is not None:
+    def reaped(self, zygote: ZygoteLink, pid: int, status: int) -> None:
+        """A child of a zygote has ended. Raises ProtocolError for one that has not, and for another's child."""
+        for worker in list(self._fleet.workers.values()):
+            link = self._links[worker.ident]
+            if pid not in (worker.pid, link.said_pid):
+                continue
+            if link.zygote is not zygote or (worker.pid and not has_ended(pid, link.pidfd)):
+                raise ProtocolError(f"it reports the end of {name_of(worker)}, which is not so")
+            zygote.unanswered.pop(worker.ident, None)
+            worker.pid = pid
             self.ended(worker, status)
 
     def reap_adopted(self) -> None:

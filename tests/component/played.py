@@ -16,7 +16,7 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from aeros.core.anonymous import anonymous_file
@@ -38,6 +38,7 @@ from aeros.core.messages import (
     Goodbye,
     Loaded,
     Message,
+    ProtocolError,
     Ready,
     Retire,
     RetireZygote,
@@ -50,9 +51,11 @@ from aeros.core.worker_file import make_worker_file
 from aeros.supervisor import generations, links, loader, loop, stacks, workforce
 from aeros.supervisor import order as orders
 from aeros.supervisor.fleet import Target
+from aeros.supervisor.kin import Kin
 from aeros.supervisor.launch import CommandLine
 from aeros.supervisor.office import Office
 from aeros.supervisor.policy import Policy
+from aeros.version import __version__
 from tests.helpers.proc import open_fds
 
 #: Above any number the kernel gives (PID_MAX_LIMIT), so that a signal that slips through the rim hits nobody.
@@ -312,7 +315,7 @@ class PlayedZygote(Process):
             self.end(0)
         elif not self.loaded and not self.arrived and self.stderr >= 0:
             self.arrived = True
-            self.say(Arrived(self.pid, "0"))
+            self.say(Arrived(self.pid, __version__))
         elif not self.loaded and (self.welcomed or self.stderr < 0):
             self._let_go_of_stderr()
             self.loaded = True
@@ -473,13 +476,13 @@ class System:
             return False
         return True
 
-    def descends_from(self, pid: int, ancestors: Collection[int]) -> bool:
-        # The oldest of them is the supervisor, which is this process to the code under test.
-        while (process := self.processes.get(pid)) is not None and process.parent not in ancestors:
-            if process.parent == SUPERVISOR:
-                return True
-            pid = process.parent
-        return process is not None
+    def recognise(self, pid: int, told: int | None, teller: int, teller_pidfd: int | None, *, strict: bool) -> Kin:
+        process = self.processes.get(pid)
+        if process is not None and process.state != "reaped" and process.parent == teller:
+            return Kin(True, told)
+        if process is None or process.state == "reaped" or self.has_ended(teller, teller_pidfd):
+            return Kin(False)
+        raise ProtocolError(f"it says that process {pid} is its child, which is not so")
 
     def has_ended(self, pid: int, pidfd: int | None) -> bool:
         process = self.processes.get(pid)
@@ -542,14 +545,13 @@ class System:
             (workforce, "has_ended", self.has_ended),
             (generations, "reap", self.reap),
             (loader, "reap", self.reap),
-            (workforce, "descends_from", self.descends_from),
-            (generations, "descends_from", self.descends_from),
+            (links, "send_signal", self.send_signal),
+            (generations, "recognise", self.recognise),
             (loader, "launch", self.launch),
             (orders, "channel_pair", self.channel_pair),
             (generations, "channel_pair", self.channel_pair),
             (loader, "channel_pair", self.channel_pair),
             (orders, "make_worker_file", self.make_worker_file),
-            (generations, "os", _StandIn(os, kill=self.kill)),
             (loader, "os", _StandIn(os, kill=self.kill, killpg=self.kill, pipe=self.pipe)),
             (loop, "os", _StandIn(os, waitid=self.waitid, waitpid=self.waitpid)),
         ):
