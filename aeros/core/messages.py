@@ -432,6 +432,8 @@ def decode(data: bytes, sender: str) -> Message:
         value = record[name]
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             raise ProtocolError(f"{sender} sent a {kind} whose {name!r} is a {type(value).__name__}")
+        if "[str]" in type_ and not all(isinstance(item, str) for item in value):
+            raise ProtocolError(f"{sender} sent a {kind} whose {name!r} is not a list of texts")
     if len(record) != len(field_names(cls)):
         extra = sorted(set(record) - set(field_names(cls)))
         raise ProtocolError(f"{sender} sent a {kind} with unknown {extra[0][:80]!r}")

@@ -33,6 +33,8 @@ from ..core.messages import (
     clip,
 )
 from ..core.process import open_pidfd, reap, working_directory
+from ..core.record import replace
+from ..errors import ReloadFailed
 from ..version import __version__
 from .fleet import Worker
 from .kin import Kin, recognise
@@ -60,6 +62,8 @@ _ROLL_MARGIN_S = 5.0
 #: Others are finished first: a burst of requests costs two reloads, a stream of them cannot starve them all.
 SUPERSEDE_AFTER_S = 1.0
 SUPERSEDE_FACTOR = 3.0
+#: Of the warnings of a new program; it has a handful to give.
+_MOST_NOTES = 20
 #: For a process that was asked for its stack, and then for its end.
 _LAST_CALL_S = 2.0
 
@@ -456,22 +460,37 @@ class Generations:
         self.reload.on("loaded")
         self.reload.deadline = min(self.reload.limit, now + office.policy.boot_timeout_s + _ROLL_MARGIN_S)
         try:
-            self._candidate_policy = Policy.from_message(message.policy)
-        except TypeError as error:
+            self._candidate_policy = self._accepted(Policy.from_message(message.policy))
+            office.take_certificates(generation, self._candidate_policy)
+        except (TypeError, KeyError, AttributeError) as error:
             self.fail(f"the new program has another version of Aeros; restart the server to change it ({error})")
             return
-        try:
-            office.take_certificates(generation, self._candidate_policy)
-        except (CertificateError, OSError) as error:
+        except ValueError as error:
+            self.fail(f"the new program asks for what cannot be: {error}")
+            return
+        except (CertificateError, ReloadFailed, OSError) as error:
             self.fail(str(error))
             return
-        for note in message.notes:
-            self._log.warning(note)
+        for note in message.notes[:_MOST_NOTES]:
+            self._log.warning(clip(note, MAX_REASON_CHARS))
         for slot in office.fleet.slots.values():
             self._workforce.heal(slot)
         office.target.candidate = generation
         office.target.surge = self._candidate_policy.reload_surge
         office.target.pilot_until = now + PILOT_S
+
+    def _accepted(self, policy: Policy) -> Policy:
+        """Return the policy that a new program asks for, or the part of it that is its to ask for. Raises ReloadFailed
+        where another user's program asks for more."""
+        office = self._office
+        if office.command.account is None:
+            return policy  # it is the user that we are, and could do by itself whatever we do for it
+        if beyond := policy.beyond(office.policy):
+            raise ReloadFailed(
+                f"the new program asks for other {', '.join(beyond)}: with --run-as these are as whoever started the "
+                "server has them; use aeros upgrade or a restart to change them"
+            )
+        return replace(policy, tls_files=office.policy.tls_files)
 
     def _commit(self, now: float) -> None:
         office = self._office

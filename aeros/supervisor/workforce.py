@@ -259,15 +259,19 @@ class Workforce:
     def _kill_after_dump(self, worker: Worker) -> None:
         if worker.ident not in self._fleet.workers:
             return
-        worker.traceback = stacks = self._links[worker.ident].read_dump()
+        worker.traceback = stacks = clip(self._links[worker.ident].read_dump())
         worker.logged = True
         silent = "" if stacks else "; it could not say where it was (stopped?)"
         self._log.error(f"{name_of(worker)} is killed: {worker.killed}{silent}", traceback=stacks, **facts_of(worker))
         self._signal(worker, signal.SIGKILL)
 
     def _signal(self, worker: Worker, signum: int) -> bool:
-        """Return whether the process was there."""
-        return send_signal(worker.pid, self._links[worker.ident].pidfd, signum)
+        """Return whether the process was there. A refusal of the system must not keep others from their end."""
+        try:
+            return send_signal(worker.pid, self._links[worker.ident].pidfd, signum)
+        except OSError as error:
+            self._log.error(f"{name_of(worker)} cannot be signalled: {error.strerror}", **facts_of(worker))
+            return True
 
     # --- time ------------------------------------------------------------------------------------------------
 
@@ -369,7 +373,7 @@ class Workforce:
             case Failed():
                 failure = message.reason if message.stage == "serving" else f"{message.stage}: {message.reason}"
                 worker.failure = clip(failure, MAX_REASON_CHARS)
-                worker.traceback, worker.logged = message.traceback, message.logged
+                worker.traceback, worker.logged = clip(message.traceback), message.logged
             case Logged():
                 self._office.recent.add(message.text)
             case WantsRetirement():
@@ -433,7 +437,7 @@ class Workforce:
         if worker is not None:
             reason = clip(message.reason, MAX_REASON_CHARS)
             worker.failure = reason if message.errno else f"a before_fork hook raised {reason}"
-            worker.traceback = "" if message.errno else message.traceback
+            worker.traceback = "" if message.errno else clip(message.traceback)
             worker.refused = bool(message.errno)
             self.ended(worker, None)
 

@@ -1,13 +1,23 @@
-"""A worker turned against its own family: what it does to the memory they share ends and deceives nobody."""
+"""Workers and zygotes turned against their own family: what they say and write ends and deceives nobody else."""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
+from tests.helpers.serverproc import ServerProcess
+from tests.integration.test_run_as import ROOT_ONLY, interpreter, open_folder
+
+__all__ = ["open_folder"]
 
 MEMORY = '''
 import fcntl, mmap, os, random, sys
@@ -118,4 +128,190 @@ def test_a_worker_that_scribbles_over_all_figures_harms_nobody(serve: Serve) -> 
     assert {json.loads(server.get("/who").body)["pid"] for _ in range(30)} <= before
     server.send_signal(signal.SIGHUP)
     eventually(lambda: server.status().generation == 2, 20)
+    assert server.stop() == 0
+
+
+LYING = '''
+import os, signal, subprocess, sys
+from aeros import WebServer
+from aeros.core import messages
+from aeros.supervisor import zygote as real
+
+app = WebServer(__name__)
+lie = os.environ.get("LIE", "")
+canary = int(os.environ["CANARY"])
+send = real.Channel.send
+
+def lying(channel, message, fds=()):
+    """What the zygote says, but for what it lies about, from the second worker on."""
+    if not isinstance(message, messages.Forked) or message.worker < 2 or os.path.exists("lied"):
+        return send(channel, message, fds)
+    open("lied", "w").close()
+    another = os.open(os.devnull, os.O_RDONLY)
+    match lie:
+        case "pidfd of another":
+            return send(channel, message, [os.pidfd_open(canary)])
+        case "another's pid":
+            return send(channel, messages.Forked(message.worker, canary, 1), [os.pidfd_open(canary)])
+        case "another's pid alone":
+            return send(channel, messages.Forked(message.worker, canary, 0))
+        case "nobody's pid":
+            return send(channel, messages.Forked(message.worker, 4194000, 0))
+        case "no pidfd":
+            return send(channel, message, [another])
+        case "its own pid":
+            return send(channel, messages.Forked(message.worker, os.getpid(), 0))
+        case "another worker":
+            return send(channel, messages.Forked(message.worker + 7, message.pid, 1), fds)
+        case "the end of one that lives":
+            send(channel, message, fds)
+            return send(channel, messages.Exited(message.pid, 0))
+        case "the end of the canary":
+            send(channel, message, fds)
+            return send(channel, messages.Exited(canary, 0))
+        case "a copy that is another":
+            send(channel, message, fds)
+            return send(channel, messages.ZygoteForked(canary))
+        case "a descriptor too many":
+            send(channel, message, fds)
+            channel._sock.sendmsg([b""], [(1, 1, another.to_bytes(4, sys.byteorder))])
+            frame = messages.encode(messages.Logged("hello"))
+            return channel._sock.sendmsg([len(frame).to_bytes(4, "big") + frame], [(1, 1, another.to_bytes(4, sys.byteorder))])
+    return send(channel, message, fds)
+
+@app.before_fork
+def turn(info):
+    real.Channel.send = lying
+
+@app.after_fork
+def back(info):
+    real.Channel.send = send
+
+@app.get("/")
+async def home():
+    return "hello"
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+'''
+
+
+def as_nobody(serve: Serve, folder: Path, *args: str, program: str, env: dict[str, str]) -> ServerProcess:
+    """A server that root has started, and whose app is nobody's."""
+    app = folder / "app.py"
+    app.write_text(program)
+    app.chmod(0o644)
+    python, path = interpreter()
+    argv = [python, str(app), "-b", "127.0.0.1:0", "--run-as", "nobody", *args]
+    return serve(argv=["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *argv], env={"PYTHONPATH": path, **env})
+
+
+@pytest.fixture
+def canary() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is nobody's of the family."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "pidfd of another",
+        "another's pid",
+        "another's pid alone",
+        "nobody's pid",
+        "no pidfd",
+        "its own pid",
+        "another worker",
+        "the end of one that lives",
+        "a copy that is another",
+        "a descriptor too many",
+    ],
+)
+@ROOT_ONLY
+@pytest.mark.limit_s(120)
+def test_a_zygote_that_lies_is_ended(
+    serve: Serve, open_folder: Path, canary: subprocess.Popen[bytes], lie: str
+) -> None:
+    env = {"LIE": lie, "CANARY": str(canary.pid)}
+    open_folder.chmod(0o777)
+    server = as_nobody(serve, open_folder, "-w", "1", program=LYING, env=env).ready(1)
+    server.complete(1)
+    first = server.ready_pids()
+    server.expect("it is ended", "has not forked", "it is killed", "died", "reload")
+    server.command("scale", "2", "--server", str(server.pid))
+    server.wait_log("it is ended|it is killed", 30)
+    eventually(lambda: len(server.ready_pids()) == 2, 60, "another zygote forks")
+    assert first <= server.ready_pids(), "the worker that was there goes on"
+    assert server.get().status == 200
+    assert canary.poll() is None
+    assert server.stop() == 0
+    assert canary.poll() is None
+
+
+GREEDY = """
+import os, sys
+from aeros import WebServer
+from aeros.supervisor.policy import Policy
+
+app = WebServer(__name__)
+
+if os.geteuid() != 0:
+    real = Policy.to_message
+    wanted = eval(os.environ["WANTED"])
+    Policy.to_message = lambda self: real(self) | wanted
+
+@app.get("/")
+async def home():
+    return "hello"
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "refused"),
+    [
+        ({"log_files": ["{root}/made-by-root"]}, "other log files: with --run-as"),
+        ({"tls_files": {"pairs": [["", "{root}/secret", "{root}/secret"]], "ca_certs": None}}, "other TLS files"),
+        ({"debug_faults": True, "use_reloader": True}, "other --reload, --debug-faults: with --run-as"),
+        ({"drain_timeout_s": 1e300}, "drain_timeout_s cannot be 1e+300"),
+        ({"workers": -1}, "workers cannot be -1"),
+        ({"workers": 10**6}, "workers cannot be 1000000"),
+        ({"worker_timeout_s": float("nan")}, "out of range"),
+    ],
+)
+@ROOT_ONLY
+@pytest.mark.limit_s(120)
+def test_a_reloaded_program_of_another_user_changes_nothing_that_is_roots(
+    serve: Serve, open_folder: Path, tmp_path: Path, wanted: dict[str, object], refused: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("root's alone")
+    secret.chmod(0o600)
+    text = repr(wanted).replace("{root}", str(tmp_path)).replace("nan", "float('nan')")
+    server = as_nobody(serve, open_folder, "-w", "1", program=GREEDY, env={"WANTED": text}).ready(1)
+    server.expect(re.escape(refused), "reload refused", "it is ended")
+    done = server.command("reload", str(server.pid))
+    assert done.returncode != 0
+    server.wait_log(re.escape(refused), 20)
+    server.send_signal(signal.SIGUSR1)
+    server.wait_log("log files reopened")
+    assert not (tmp_path / "made-by-root").exists()
+    assert (secret.stat().st_uid, secret.stat().st_mode & 0o777) == (0, 0o600)
+    assert server.status().generation == 1
+    assert server.get().status == 200
+    assert server.stop() == 0
+
+
+@ROOT_ONLY
+def test_figures_of_a_reloaded_program_are_taken(serve: Serve, open_folder: Path) -> None:
+    env = {"WANTED": repr({"workers": 2, "drain_timeout_s": 3.5})}
+    server = as_nobody(serve, open_folder, "-w", "1", program=GREEDY, env=env).ready(1)
+    server.send_signal(signal.SIGHUP)
+    server.settled(2)
+    eventually(lambda: len(server.ready_pids()) == 2, 20)
     assert server.stop() == 0
