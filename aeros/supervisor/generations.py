@@ -162,6 +162,8 @@ class Generations:
 
     def _end_liar(self, zygote: ZygoteLink, error: ProtocolError) -> None:
         self._log.error(f"{zygote.name}: {error}; it is ended")
+        if not self.reload.idle and zygote.generation == self.reload.generation:
+            self.fail(f"{zygote.name} was ended: {error}")
         self._kill_zygote(zygote)
 
     def _hear(self, zygote: ZygoteLink, message: Message, fds: list[int]) -> None:

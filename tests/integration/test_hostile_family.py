@@ -14,8 +14,9 @@ import pytest
 
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
+from tests.helpers.everybody import interpreter
 from tests.helpers.serverproc import ServerProcess
-from tests.integration.test_run_as import ROOT_ONLY, interpreter, open_folder
+from tests.integration.test_run_as import ROOT_ONLY, open_folder
 
 __all__ = ["open_folder"]
 
@@ -132,7 +133,7 @@ def test_a_worker_that_scribbles_over_all_figures_harms_nobody(serve: Serve) -> 
 
 
 LYING = '''
-import os, signal, subprocess, sys
+import os, socket, sys
 from aeros import WebServer
 from aeros.core import messages
 from aeros.supervisor import zygote as real
@@ -174,9 +175,9 @@ def lying(channel, message, fds=()):
             return send(channel, messages.ZygoteForked(canary))
         case "a descriptor too many":
             send(channel, message, fds)
-            channel._sock.sendmsg([b""], [(1, 1, another.to_bytes(4, sys.byteorder))])
             frame = messages.encode(messages.Logged("hello"))
-            return channel._sock.sendmsg([len(frame).to_bytes(4, "big") + frame], [(1, 1, another.to_bytes(4, sys.byteorder))])
+            beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, another.to_bytes(4, sys.byteorder))]
+            return channel._sock.sendmsg([len(frame).to_bytes(4, "big") + frame], beside)
     return send(channel, message, fds)
 
 @app.before_fork
@@ -201,9 +202,9 @@ def as_nobody(serve: Serve, folder: Path, *args: str, program: str, env: dict[st
     app = folder / "app.py"
     app.write_text(program)
     app.chmod(0o644)
-    python, path = interpreter()
+    python, found = interpreter()
     argv = [python, str(app), "-b", "127.0.0.1:0", "--run-as", "nobody", *args]
-    return serve(argv=["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *argv], env={"PYTHONPATH": path, **env})
+    return serve(argv=["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *argv], env={**found, **env})
 
 
 @pytest.fixture
@@ -278,7 +279,8 @@ if __name__ == "__main__":
         ({"log_files": ["{root}/made-by-root"]}, "other log files: with --run-as"),
         ({"tls_files": {"pairs": [["", "{root}/secret", "{root}/secret"]], "ca_certs": None}}, "other TLS files"),
         ({"debug_faults": True, "use_reloader": True}, "other --reload, --debug-faults: with --run-as"),
-        ({"drain_timeout_s": 1e300}, "drain_timeout_s cannot be 1e+300"),
+        ({"drain_timeout_s": 1e300}, "out of range"),
+        ({"drain_timeout_s": 1e9}, "drain_timeout_s cannot be 1000000000.0"),
         ({"workers": -1}, "workers cannot be -1"),
         ({"workers": 10**6}, "workers cannot be 1000000"),
         ({"worker_timeout_s": float("nan")}, "out of range"),
