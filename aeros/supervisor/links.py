@@ -68,7 +68,7 @@ class WorkerLink:
     early: Ready | None = None
     #: As far as the stacks in its file were read.
     dumped: int = STACKS_AT
-    #: Its end of the channel is closed: it has ended, or is about to.
+    #: Nothing more is read from it: it has closed its end, or lied. It has ended, or is about to.
     over: bool = False
     said: Flood = field(default_factory=Flood)
 

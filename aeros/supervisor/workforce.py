@@ -324,10 +324,20 @@ class Workforce:
                 continue
             if not has_ended(worker.pid, link.pidfd):
                 continue
+            if link.zygote.channel.fileno() == -1:
+                self._account_for(worker)
+                continue
             worker.unreported_at = worker.unreported_at or now
             if now >= worker.unreported_at + REPORT_S:
                 worker.unreported_at = now
                 self._on_stuck(link.zygote, f"has not reported the end of {name_of(worker)} for {REPORT_S:.0f} s")
+
+    def _account_for(self, worker: Worker) -> None:
+        """It has ended and its zygote is gone: reaped by that, which told nobody how, or ours to reap."""
+        status = None
+        with contextlib.suppress(ChildProcessError):
+            status = reap(worker.pid, with_group=True)
+        self.ended(worker, status)
 
     # --- what workers say ------------------------------------------------------------------------------------
 
@@ -344,14 +354,30 @@ class Workforce:
                 self._hear(worker, message)
         except ChannelClosed:
             # Its exit is reported by its zygote. Until then there is nothing more to read here.
-            self._links[worker.ident].over = True
-            self._office.loop.remove_reader(channel.fileno())
+            self._stop_reading(worker)
         except ProtocolError as error:
             self._end_liar(worker, error)
 
+    def _stop_reading(self, worker: Worker) -> None:
+        link = self._links[worker.ident]
+        link.over = True
+        if not link.closed:
+            self._office.loop.remove_reader(link.channel.fileno())
+
     def _end_liar(self, worker: Worker, error: ProtocolError) -> None:
         self._log.error(f"{name_of(worker)}: {error}", **facts_of(worker))
+        self._stop_reading(worker)  # what follows in the line is of no account, its last words included
         self.kill(worker, "it sent garbage", dump=False)
+
+    def _hear_last_words(self, worker: Worker, link: WorkerLink) -> None:
+        """Take in what a worker that has ended had still said."""
+        try:
+            for message, _ in link.channel.receive():
+                self._hear(worker, message)
+        except ChannelClosed:
+            pass
+        except ProtocolError as error:
+            self._log.error(f"{name_of(worker)}: {error}", **facts_of(worker))
 
     def _hear(self, worker: Worker, message: Message) -> None:
         match message:
@@ -474,8 +500,8 @@ class Workforce:
     def ended(self, worker: Worker, status: int | None) -> None:
         """Account for a worker that is gone. status: as waitpid gives it; None where nobody could learn it."""
         link = self._links[worker.ident]
-        if link.channel.fileno() != -1:
-            self._read(worker)  # its last words
+        if not link.over and not link.closed:
+            self._hear_last_words(worker, link)
         self._office.forget(link.channel)
         link.close()
         del self._links[worker.ident]

@@ -40,7 +40,7 @@ def fuzz(kind: type[Target], seconds: float, seed: int) -> bool:
                     warm = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     except Exception:
         traceback.print_exc()
-        if kind.name not in ("control-socket", "admin"):
+        if kind.name not in ("control-socket", "admin", "family"):
             case = smaller(case, lambda shorter: _breaks(kind, shorter))
         print(f"{kind.name}: case {cases} gave way; kept as {keep(kind.name, case)}: {case!r}")
         return False

@@ -56,6 +56,7 @@ from tests.helpers.serverproc import ServerProcess
 from tests.unit.test_proxy_protocol import read_off
 
 from .corpus import cut
+from .family import CASES_EACH, Hostile, feed
 
 _NUMBERS = [b"0", b"-1", b"1", b"2", b"1e999", b"NaN", b"-Infinity", b"9" * 30, b"true", b"null", b'""', b"[]", b"{}"]
 
@@ -494,6 +495,30 @@ class Admin(_RealServer):
         assert self.token.encode() not in answer
 
 
+class HostileFamily(Target):
+    """A real supervisor of root's whose zygotes and workers are turned against it; see `family`. Root only."""
+
+    name = "family"
+
+    def seeds(self) -> list[bytes]:
+        return [framed(one) for one in (*_WORKER_SAYS, *_ZYGOTE_SAYS)]
+
+    def __enter__(self) -> HostileFamily:
+        self._fed = 0
+        self._hostile = Hostile()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hostile.end(signal.SIGTERM)
+
+    def feed(self, case: bytes) -> None:
+        if self._fed and self._fed % CASES_EACH == 0:
+            self._hostile.end(random.Random(case).choice((signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)))
+            self._hostile = Hostile()
+        self._fed += 1
+        feed(self._hostile, case)
+
+
 TARGETS: Iterable[type[Target]] = (
     Lane,
     Messages,
@@ -503,5 +528,6 @@ TARGETS: Iterable[type[Target]] = (
     ProxyHeaders,
     ControlSocket,
     Admin,
+    HostileFamily,
 )
 BY_NAME = {target.name: target for target in TARGETS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -33,6 +34,15 @@ def test_mutations(name: str) -> None:
             target.feed(mutated(random.Random(seed), seeds, target.splices))
 
         feed()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a server whose app is nobody's")
+@pytest.mark.limit_s(180)
+def test_a_hostile_family() -> None:
+    with BY_NAME["family"]() as target:
+        seeds, chance = target.seeds(), random.Random(4)
+        for case in [*kept("family"), *(mutated(chance, seeds, target.splices) for _ in range(8))]:
+            target.feed(case)
 
 
 @pytest.mark.slow
