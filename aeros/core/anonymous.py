@@ -35,6 +35,14 @@ def shared_file(name: str, size: int) -> int:
     return fd
 
 
+def growing_file(name: str, beginning: bytes) -> int:
+    """Return the descriptor of a new file that begins so, at whose end others write. It can grow, and never shrink."""
+    fd = anonymous_file(name)
+    os.write(fd, beginning)
+    _seal(fd, grows=True)
+    return fd
+
+
 def finished_file(name: str, content: bytes) -> int:
     """Return the descriptor of a new file that holds `content` for good. Read it with pread: its place is shared."""
     fd = anonymous_file(name)
@@ -63,14 +71,14 @@ def read_only_copy(fd: int) -> int:
         return os.dup(fd)
 
 
-def _seal(fd: int, writing: str = "") -> None:
-    """Fix the size of a file for good, and what `writing` says of writing to it."""
+def _seal(fd: int, writing: str = "", *, grows: bool = False) -> None:
+    """Fix the size of a file for good, or the least it can have, and what `writing` says of writing to it."""
     if not hasattr(os, "memfd_create"):
         return
     import fcntl
 
     more = {"": 0, "F_SEAL_WRITE": fcntl.F_SEAL_WRITE, "F_SEAL_FUTURE_WRITE": _F_SEAL_FUTURE_WRITE}[writing]
-    size = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+    size = fcntl.F_SEAL_SHRINK | (0 if grows else fcntl.F_SEAL_GROW)
     try:
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, size | more | fcntl.F_SEAL_SEAL)
     except OSError:  # EINVAL: this kernel is older than the seal for future writes; others get a read-only descriptor

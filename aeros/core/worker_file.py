@@ -2,7 +2,7 @@
 
 Only the worker can write it, and the zygote that forked it. The supervisor kills for a missing heartbeat, so this one
 must be out of the reach of other workers, who can write the one in the scoreboard. The supervisor reads it and never
-maps it: a file that grows cannot be sealed.
+maps it, so that its size is of no account.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 
-from .anonymous import anonymous_file
+from .anonymous import growing_file
 
 _HEARTBEAT_BYTES = 8
 #: Where the stacks begin.
@@ -21,10 +21,8 @@ _MOST_BYTES = 256 * 1024
 
 def make_worker_file() -> int:
     """Return the descriptor of a new one. Raises OSError."""
-    fd = anonymous_file("aeros-worker")
-    # Stacks are written to the descriptor's own place, which goes along with it to the worker.
-    os.write(fd, bytes(_HEARTBEAT_BYTES))
-    return fd
+    # Stacks are written to the descriptor's own place, behind the beginning, which goes along with it to the worker.
+    return growing_file("aeros-worker", bytes(_HEARTBEAT_BYTES))
 
 
 def heartbeat_word(fd: int) -> memoryview:
