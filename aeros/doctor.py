@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import resource
 import ssl
 import stat
@@ -18,6 +19,7 @@ from typing import Literal
 from .compat import own_code
 from .core.certificates import CertificateError, TLSFiles, expiry, explain
 from .core.immortal import why_mortal
+from .core.interpreter import untested
 from .core.places import runtime_directory, socket_path
 from .core.process import open_pidfd
 from .core.record import as_dict, record, replace
@@ -56,7 +58,7 @@ def examine(options: Options) -> list[Finding]:
     """Return what was found on this machine for a server with `options`. Starts nothing, changes nothing."""
     found = [Finding("options", "warning", f"{warning}.") for warning in options.warnings]
     checks = (
-        *(open_files, backlog, memory, immortal_objects, cpus, event_loop, parser),
+        *(open_files, backlog, memory, python, immortal_objects, cpus, event_loop, parser),
         *(quart, control, certificates, kernel, servers),
     )
     for check in checks:
@@ -136,6 +138,13 @@ def memory(options: Options, available: int | None = None) -> Findings:
         yield Finding("memory", "warning", f"{said}: lower --workers, set --reload-surge 1, or add memory.")
     else:
         yield Finding("memory", "ok", f"{said}.")
+
+
+def python(options: Options, sentence: str | None = None) -> Findings:
+    """Which Python serves, and whether Aeros is tested with it. sentence: what is to be said of it; None: look."""
+    said = untested() if sentence is None else sentence
+    text = f"{platform.python_implementation()} {platform.python_version()}"
+    yield Finding("Python", "warning" if said else "ok", f"{text}{': ' + said if said else ''}.")
 
 
 def immortal_objects(options: Options) -> Findings:

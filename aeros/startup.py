@@ -18,6 +18,7 @@ from .core.certificates import CertificateError, TLSFiles, explain
 from .core.channel import Channel, ChannelClosed, channel_pair
 from .core.exitcodes import ExitCode
 from .core.files import give_folder, make_logs
+from .core.interpreter import untested
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.messages import Arrived, Heir, Inherit, LoadFailed, Message, ProtocolError, Unfit, Welcome, clip
@@ -197,6 +198,8 @@ class _Preparation:
         self.program = AppProgram(app, options, self.listeners, self.scoreboard, self.log)
         self.app = app
         self.options = options
+        if sentence := untested():
+            self.log.warning(sentence)
         _warn_of_threads(self.log)
 
     def drop_pid_file(self) -> None:
