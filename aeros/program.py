@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .core.collector import paused
 from .core.lazy_imports import resolve_lazy_imports
@@ -59,12 +59,12 @@ class AppProgram:
 
             warm_up(self._app, self._options, self._scoreboard, self._log)
 
-    def run_worker(self, seed: WorkerSeed) -> int:
-        """Be a worker; return its exit code."""
+    def run_worker(self, seed: WorkerSeed) -> NoReturn:
+        """Be a worker until it is told to end, then end the process."""
         from .worker.main import run_worker
 
         about = WorkerInfo(seed.slot, seed.generation, os.getpid())
-        return run_worker(
+        run_worker(
             seed,
             self._app,
             self._options,

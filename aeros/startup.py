@@ -573,7 +573,7 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
     rim = _rim(options, f"zygote gen={welcome.generation}")
     if rim is not None:
         rim.arm()
-    Zygote(channel, welcome.generation, Policy.of(options), program, log, notes, rim).run()
+    Zygote(channel, welcome.generation, Policy.of(options), program, log, notes, rim, original=True).run()
 
 
 def _await_welcome(channel: Channel) -> tuple[Welcome, list[int]]:

@@ -392,7 +392,8 @@ class Generations:
         if self._office.fleet.workers or not self._zygotes:
             return
         if not self._end_deadline:
-            self._end_deadline = now + _LAST_CALL_S
+            # The program's exit handlers run in the zygote that loaded it, bounded by the shutdown timeout.
+            self._end_deadline = now + self._office.policy.shutdown_timeout_s + _LAST_CALL_S
         elif now >= self._end_deadline:
             for zygote in list(self._zygotes):
                 self._kill_zygote(zygote)

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ..core.channel import Channel, ChannelClosed
-from ..core.clock import monotonic
+from ..core.clock import monotonic, show_duration
+from ..core.exit_handlers import disown, run_exit_handlers
 from ..core.logs import LineLog
 from ..core.memory import is_settled, settle_memory
 from ..core.messages import (
@@ -66,8 +67,8 @@ class Program(Protocol):
     def warm_up(self) -> None:
         """Send the app the requests it was to have before the first fork. Ends within the boot timeout."""
 
-    def run_worker(self, seed: WorkerSeed) -> int:
-        """Be a worker; return its exit code."""
+    def run_worker(self, seed: WorkerSeed) -> NoReturn:
+        """Be a worker until it is told to end, then end the process."""
 
     def before_fork(self, slot: int, generation: int) -> None: ...
 
@@ -98,14 +99,18 @@ class Zygote:
     notes: Sequence[str] = ()
     #: Makes system calls fail on purpose, with --faults.
     rim: Rim | None = None
+    #: Whether this process loaded the app itself. A copy leaves it to the original to tidy what the app made then.
+    original: bool = False
     _children: dict[int, _Child] = field(default_factory=dict)
     _spares: set[int] = field(default_factory=set)
     _retiring: bool = False
+    _tidy_s: float = 0.0
     _watched: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> NoReturn:
         """Serve the supervisor until told to retire, then end the process. Never raises."""
         code = 1
+        self._tidy_s = self.policy.shutdown_timeout_s
         try:
             self._prepare()
             self.channel.send(Loaded(os.getpid(), self.generation, self.policy.to_message(), list(self.notes)))
@@ -117,7 +122,16 @@ class Zygote:
         except BaseException:
             self.log.error("zygote failed", traceback=traceback.format_exc())
         finally:
+            if self.original:
+                run_exit_handlers(self._tidy_s, self._give_up_tidying)
             _leave(code)
+
+    def _give_up_tidying(self, where: str) -> NoReturn:
+        self.log.warning(
+            f"zygote gen={self.generation}: the program's exit handlers (atexit) were not done within "
+            f"{show_duration(self._tidy_s)}; the one that holds up is {where}"
+        )
+        _leave(1)
 
     def _prepare(self) -> None:
         self.log.tap = self._tell
@@ -215,17 +229,17 @@ class Zygote:
         self.channel.send(Forked(order.worker, pid, int(pidfd is not None)), [pidfd] if pidfd is not None else [])
 
     def _become_worker(self, seed: WorkerSeed) -> NoReturn:
-        code = 1
         try:
             signal.set_wakeup_fd(-1)
             self._forget_supervisor_side()
+            disown()
             if self.rim is not None:
                 self.rim.disarm()
-            code = self.program.run_worker(seed)
+            self.program.run_worker(seed)
         except BaseException:
             self.log.error(f"worker slot={seed.slot} gen={seed.generation} failed", traceback=traceback.format_exc())
         finally:
-            _leave(code)
+            _leave(1)
 
     def _fork_zygote(self, generation: int, channel_fd: int) -> None:
         try:
@@ -310,6 +324,7 @@ class Zygote:
             send_signal(pid, child.pidfd, signal.SIGKILL)
         with contextlib.suppress(ChannelClosed):
             self._wait_for_children(monotonic() + _LAST_REAP_S)
+        self._tidy_s = min(self._tidy_s, max(_LAST_REAP_S, deadline - monotonic()))
 
     def _wait_for_children(self, deadline: float) -> None:
         while self._children and (left := deadline - monotonic()) > 0:
@@ -338,6 +353,6 @@ def _flush_output() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End without running the program's own exit handlers: they belong to the process it started as."""
+    """End without waiting for threads, and as a copy without the program's exit handlers."""
     _flush_output()
     os._exit(code)

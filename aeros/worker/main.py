@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..compat import own_code
 from ..core.channel import Channel, ChannelClosed
@@ -28,6 +28,7 @@ from ..titles import Title
 from . import context
 from .autopsy import answer_by_signal
 from .fairness import Turn
+from .farewell import Farewell
 from .figures import Figures
 from .heartbeat import Heartbeat
 from .http1 import http1_protocol_factory
@@ -60,8 +61,8 @@ def run_worker(
     after_fork: Callable[[], None],
     on_ready: Callable[[], Awaitable[None]],
     startup_failure: Callable[[], tuple[str, str, bool] | None],
-) -> int:
-    """Be worker `seed.slot` until told to end; return the exit code. Called in the forked child.
+) -> NoReturn:
+    """Be worker `seed.slot` until told to end; then end this process. Called in the forked child.
 
     config: Hypercorn's, of these options; this process's own to change.
     """
@@ -78,10 +79,11 @@ def run_worker(
     channel.setblocking(False)
     log.tap = _tap(channel)
     guard(seed.channel_fd, options.drain_timeout_s)
+    farewell = Farewell(options.shutdown_timeout_s, lambda why: _tell(channel, Failed("shutdown", why, "", False)))
     try:
         after_fork()
     except Exception as error:
-        return _report(channel, "after_fork", error)
+        farewell.leave(_report(channel, "after_fork", error))
 
     async def serve() -> int:
         loop = asyncio.get_running_loop()
@@ -132,6 +134,7 @@ def run_worker(
             log,
             identity=(pid, seed.generation, seed.nonce),
             on_ready=on_ready,
+            on_shutdown=farewell.begin,
             startup_failure=startup_failure,
             reopen_logs=lines.reopen,
             born_at=born_at,
@@ -142,9 +145,13 @@ def run_worker(
         return await serving.run()
 
     try:
-        return _run(serve(), options.worker_class, debug=bool(options.hypercorn.get("debug")))
+        _run(serve(), options.worker_class, farewell.leave, debug=bool(options.hypercorn.get("debug")))
+    except SystemExit as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(f"the app called sys.exit({error.code!r}) in {where.name} ({where.filename}:{where.lineno})")
+        farewell.leave_by(error)
     except Exception as error:
-        return _report(channel, "serving", error)
+        farewell.leave(_report(channel, "serving", error))
 
 
 def _tap(channel: Channel) -> Callable[[str], None]:
@@ -208,7 +215,9 @@ def _settle(seed: WorkerSeed) -> None:
     gc.enable()
 
 
-def _run(main: Coroutine[Any, Any, int], worker_class: str, *, debug: bool) -> int:
+def _run(
+    main: Coroutine[Any, Any, int], worker_class: str, leave: Callable[[int], NoReturn], *, debug: bool
+) -> NoReturn:
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if worker_class == "uvloop":
         import uvloop
@@ -223,9 +232,8 @@ def _run(main: Coroutine[Any, Any, int], worker_class: str, *, debug: bool) -> i
         executor = getattr(loop, "_default_executor", None)
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        # Before the loop is closed: a handler may have something to do in it still.
+        leave(code)
 
 
 def _on_loop_exception(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> None:
@@ -237,8 +245,11 @@ def _on_loop_exception(loop: asyncio.AbstractEventLoop, details: dict[str, Any])
 
 def _report(channel: Channel, stage: str, error: BaseException) -> int:
     text = "".join(traceback.format_exception(error))
-    try:
-        channel.send(Failed(stage, clip(f"{type(error).__name__}: {error}", 2000), clip(text), False))
-    except ChannelClosed:
-        pass
+    _tell(channel, Failed(stage, clip(f"{type(error).__name__}: {error}", 2000), clip(text), False))
     return 3
+
+
+def _tell(channel: Channel, message: Failed) -> None:
+    # Nobody to tell: the supervisor is gone.
+    with contextlib.suppress(ChannelClosed):
+        channel.send(message)

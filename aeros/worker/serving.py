@@ -78,6 +78,7 @@ class Serving:
         *,
         identity: tuple[int, int, str],
         on_ready: Callable[[], Awaitable[None]],
+        on_shutdown: Callable[[], None],
         startup_failure: Callable[[], tuple[str, str, bool] | None],
         reopen_logs: Callable[[list[str]], None],
         born_at: float,
@@ -98,6 +99,7 @@ class Serving:
         self._log = log
         self._pid, self._generation, self._nonce = identity
         self._on_ready = on_ready
+        self._on_shutdown = on_shutdown
         self._startup_failure = startup_failure
         self._reopen_logs = reopen_logs
         self._born_at = born_at
@@ -168,6 +170,12 @@ class Serving:
 
     async def _serve(self) -> None:
         """The shutdown trigger: awaited when the app is up; returning from it begins Hypercorn's shutdown."""
+        try:
+            await self._be_up()
+        finally:
+            self._on_shutdown()
+
+    async def _be_up(self) -> None:
         if self._config.ssl_enabled:
             await self._certified.wait()
         try:
