@@ -15,7 +15,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .core import origin as _origin  # noqa: F401 - before anything else: it reads how this process was started
+from .core import attributes as _attributes  # noqa: F401 - first: they read how we were started
+from .core import origin as _origin  # noqa: F401
 from .core.collector import paused
 from .version import __version__
 

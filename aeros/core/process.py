@@ -22,6 +22,15 @@ DUMP_SIGNAL = getattr(signal, "SIGRTMAX", signal.SIGUSR2) - 3 if hasattr(signal,
 STACK_SIGNAL = DUMP_SIGNAL - 1 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR1
 
 
+#: What the family's processes answer themselves; all other signals are the app's.
+FAMILY_SIGNALS = (
+    *(signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGIO),
+    *(DUMP_SIGNAL, STACK_SIGNAL),
+)
+#: The supervisor has a meaning for them, zygotes and workers have none. Not those that are the family's on macOS.
+USER_SIGNALS = tuple({signal.SIGUSR1, signal.SIGUSR2} - {DUMP_SIGNAL, STACK_SIGNAL})
+
+
 def fork() -> int:
     """os.fork without CPython's warning about threads: the start has named them already (see `startup`)."""
     with warnings.catch_warnings():
@@ -123,23 +132,40 @@ def describe_exit(status: int) -> str:
 
 
 def reset_signals(numbers: Iterable[int] = ()) -> None:
-    """Give every handled or ignored signal its default again, unblock all: what a fresh child should have."""
+    """Give `numbers`, or every signal, its default again, and unblock them."""
     # SIGPIPE and SIGXFSZ stay ignored: Python turns them into exceptions.
     keep = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE), signal.SIGKILL, signal.SIGSTOP}
+    chosen = set(numbers) or signal.valid_signals()
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
-    for number in set(numbers) or signal.valid_signals():
+    for number in chosen:
         if number not in keep:
             with contextlib.suppress(OSError, ValueError, TypeError):
                 if signal.getsignal(number) is not signal.SIG_DFL:
                     signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, chosen)
 
 
 def ignore_politely(numbers: Iterable[int]) -> None:
     """Let `numbers` do nothing here, without children of ours inheriting SIG_IGN through exec."""
     for number in numbers:
         signal.signal(number, _do_nothing)
+
+
+def leave_to_the_app(numbers: Iterable[int]) -> None:
+    """Unblock `numbers` and leave them as the program wants them; those it says nothing of do nothing."""
+    caught = _caught_in_c()
+    ignore_politely(n for n in numbers if signal.getsignal(n) is signal.SIG_DFL and not caught >> (n - 1) & 1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+def _caught_in_c() -> int:
+    """Return a mask of the signals that have any handler: faulthandler.register() sets its own past Python's back."""
+    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:  # noqa: PTH123
+        for line in status:
+            if line.startswith(b"SigCgt:"):
+                return int(line.split()[1], 16)
+    return 0
 
 
 def _do_nothing(signum: int, frame: object) -> None:

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..core.attributes import blocked_at_start, changed_by_program, not_ignored_at_start
 from ..core.origin import directory_of_start, environment_of_start
 from ..core.privileges import Account
 from ..core.record import field, record, replace
-from .summons import CHANNEL_VARIABLE, LINE_FD, UPGRADE_VARIABLE, spell
+from .summons import CHANNEL_VARIABLE, LINE_FD, spell
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
 # outlive it), be the user it is to run as, stand where the first one stood (the path, so that a switched symlink is
 # followed), say for which process the summons is (exec keeps the pid), then become it.
 _SHIM = """
 import ctypes, os, sys
-parent, directory, account = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+parent, directory, account, attributes = int(sys.argv[1]), *sys.argv[2:5]
+if attributes != "{}":
+    import json, resource
+    how = {
+        "nice": lambda nice: os.setpriority(os.PRIO_PROCESS, 0, nice),
+        "umask": os.umask,
+        "limits": lambda limits: [resource.setrlimit(number, pair) for number, *pair in limits],
+        "cpus": lambda cpus: os.sched_setaffinity(0, cpus),
+    }
+    for name, value in json.loads(attributes).items():
+        try:
+            how[name](value)
+        except (OSError, ValueError) as error:
+            print(f"aeros: {name} cannot be as at the start, which the program has changed: {error}", file=sys.stderr)
 if account:
     uid, gid, *groups = map(int, account.split())
     os.setgroups(groups)
@@ -39,7 +54,7 @@ except OSError as error:
 for name in "AEROS_INTERNAL_CHANNEL", "AEROS_INTERNAL_UPGRADE":
     if name in os.environ:
         os.environ[name] = str(os.getpid()) + os.environ[name]
-os.execv(sys.argv[4], sys.argv[4:])
+os.execv(sys.argv[5], sys.argv[5:])
 """
 
 
@@ -63,6 +78,8 @@ class CommandLine:
     account: Account | None = None
     #: That of its start: what the program has set since, also from a `.env`, it sets again, from what is there then.
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: What the program has changed of its other attributes, as it was: see `core.attributes`.
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def of_this_process(cls, app: str = "") -> CommandLine:
@@ -82,7 +99,17 @@ class CommandLine:
             no_others = "the server was not started by the command line"
         kept = ("run", app) if app else ()
         directory, environment = directory_of_start(), environment_of_start()
-        return cls(sys.executable, arguments, directory, why_not, own, kept, no_others, environment=environment)
+        return cls(
+            sys.executable,
+            arguments,
+            directory,
+            why_not,
+            own,
+            kept,
+            no_others,
+            environment=environment,
+            attributes=changed_by_program(),
+        )
 
     def with_others(self, others: Sequence[str]) -> CommandLine:
         """Return the same command line with other arguments for the program; what `aeros run` serves stays."""
@@ -107,15 +134,12 @@ def launch(
     if frozen and account is not None:
         raise OSError("a frozen program has no interpreter that could give up root before it; restart to change it")
     environment = {**command.environment, **(account.environment if account is not None else {}), **(environ or {})}
-    ids = _ids(account)
     # A program that hangs can be asked where: SIGABRT prints its stack. Taken back by start().
     faulthandler = "PYTHONFAULTHANDLER" not in environment
     if faulthandler:
         environment["PYTHONFAULTHANDLER"] = "1"
-    for name in (CHANNEL_VARIABLE, UPGRADE_VARIABLE):
-        environment.pop(name, None)
     environment[variable] = spell(faulthandler=faulthandler)
-    shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), command.directory, ids, *command.arguments)
+    shim = _shim(command, command.directory, command.arguments)
     # Nothing but the line and the standard streams goes along: whatever else is open here closes on exec.
     spare = os.dup(channel_fd) if channel_fd == LINE_FD else channel_fd
     try:
@@ -124,8 +148,8 @@ def launch(
             shim if not frozen else command.arguments,
             environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, stderr_fd, 2), (os.POSIX_SPAWN_DUP2, spare, LINE_FD)],
-            setsigmask=[],
-            setsigdef=_DEFAULT_SIGNALS,
+            setsigmask=blocked_at_start(),
+            setsigdef=not_ignored_at_start(),
             setpgroup=0,
         )
     finally:
@@ -133,8 +157,12 @@ def launch(
             os.close(spare)
 
 
-def _ids(account: Account | None) -> str:
-    return " ".join(map(str, (account.uid, account.gid, *account.groups))) if account is not None else ""
+def _shim(command: CommandLine, directory: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return what runs `arguments` in `directory`, as the account and with the attributes that `command` has."""
+    account = command.account
+    ids = " ".join(map(str, (account.uid, account.gid, *account.groups))) if account is not None else ""
+    told = (str(os.getpid()), directory, ids, json.dumps(dict(command.attributes)))
+    return (sys.executable, "-I", "-S", "-c", _SHIM, *told, *arguments)
 
 
 def launch_module(module: str, descriptors: Mapping[int, int], command: CommandLine) -> int:
@@ -151,8 +179,7 @@ def launch_module(module: str, descriptors: Mapping[int, int], command: CommandL
     arguments = (sys.executable, "-P", "-m", module)
     if account is not None:
         environment |= account.environment
-    ids = _ids(account)
-    shim = (sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), "/", ids, *arguments)
+    shim = _shim(command, "/", arguments)
     copies: list[int] = []
     try:
         # High numbers, so that no descriptor is overwritten before it was duplicated.
@@ -160,11 +187,14 @@ def launch_module(module: str, descriptors: Mapping[int, int], command: CommandL
             copies.append(fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 64))
         actions = [(os.POSIX_SPAWN_DUP2, copy, there) for copy, there in zip(copies, descriptors, strict=True)]
         return os.posix_spawn(
-            shim[0], shim, environment, file_actions=actions, setsigmask=[], setsigdef=_DEFAULT_SIGNALS, setpgroup=0
+            shim[0],
+            shim,
+            environment,
+            file_actions=actions,
+            setsigmask=blocked_at_start(),
+            setsigdef=not_ignored_at_start(),
+            setpgroup=0,
         )
     finally:
         for copy in copies:
             os.close(copy)
-
-
-_DEFAULT_SIGNALS = [1, 2, 3, 10, 12, 15, 17] if sys.platform == "linux" else [1, 2, 3, 15, 20, 30, 31]

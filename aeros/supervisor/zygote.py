@@ -43,7 +43,18 @@ from ..core.messages import (
     ZygoteForkFailed,
     clip,
 )
-from ..core.process import describe_exit, fork, ignore_politely, open_pidfd, reap, reset_signals, send_signal
+from ..core.process import (
+    FAMILY_SIGNALS,
+    USER_SIGNALS,
+    describe_exit,
+    fork,
+    ignore_politely,
+    leave_to_the_app,
+    open_pidfd,
+    reap,
+    reset_signals,
+    send_signal,
+)
 from ..core.record import field, mutable
 from ..core.seed import WorkerSeed
 from ..titles import Title
@@ -140,9 +151,11 @@ class Zygote:
         self._wake_read, self._wake_write = socket.socketpair()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
-        reset_signals()
+        # SIGTTIN and SIGTTOU are blocked by `founding`, no more.
+        reset_signals((*FAMILY_SIGNALS, signal.SIGTTIN, signal.SIGTTOU))
         # Whoever kills by name or presses Ctrl+C hits the zygote too; only the supervisor decides.
-        ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2))
+        ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT))
+        leave_to_the_app(USER_SIGNALS)
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         self.channel.setblocking(True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
-import gc
 import os
 import random
 import signal
@@ -22,7 +21,15 @@ from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic
 from ..core.logs import LineLog
 from ..core.messages import Failed, Logged, clip
-from ..core.process import DUMP_SIGNAL, STACK_SIGNAL, ignore_politely, reset_signals
+from ..core.process import (
+    DUMP_SIGNAL,
+    FAMILY_SIGNALS,
+    STACK_SIGNAL,
+    USER_SIGNALS,
+    ignore_politely,
+    leave_to_the_app,
+    reset_signals,
+)
 from ..core.scoreboard import Scoreboard, heartbeat_every_s
 from ..titles import Title
 from . import context
@@ -196,12 +203,13 @@ def _request_limit(options: Options) -> int | None:
 
 
 def _settle(seed: WorkerSeed) -> None:
-    """Make the forked copy a process of its own: group, signals, randomness, stack dumps, collector."""
+    """Make the forked copy a process of its own: group, signals, randomness, stack dumps."""
     # Its own group: Ctrl+C in the terminal is the supervisor's to interpret, and what the worker starts can be
     # ended with it.
     os.setpgid(0, 0)
-    reset_signals()
-    ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, STACK_SIGNAL))
+    reset_signals(FAMILY_SIGNALS)
+    ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, STACK_SIGNAL))
+    leave_to_the_app(USER_SIGNALS)
     faulthandler.register(DUMP_SIGNAL, file=seed.file_fd, all_threads=True)
     random.seed()
     numpy_random = sys.modules.get("numpy.random")
@@ -212,7 +220,6 @@ def _settle(seed: WorkerSeed) -> None:
     asgiref_sync = sys.modules.get("asgiref.sync")
     if asgiref_sync is not None:
         asgiref_sync.SyncToAsync.single_thread_executor = ThreadPoolExecutor(1)
-    gc.enable()
 
 
 def _run(
