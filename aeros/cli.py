@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from .core.exitcodes import ExitCode
 from .core.messages import MISBEHAVIOURS
 from .core.record import as_dict
 from .core.scoreboard import MAX_WORKERS
+from .core.text import json_text, one_line, several_lines
 from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed, UpgradeFailed
 from .options import argument_parser, arguments_of
 from .options.parse import OptionsParser
@@ -34,21 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except ReloadFailed as error:
-        print(f"aeros: reload refused, the old workers go on serving: {error}", file=sys.stderr)
-        if error.traceback:
-            print(error.traceback.rstrip("\n"), file=sys.stderr)
+        _complain(f"aeros: reload refused, the old workers go on serving: {error}", error.traceback)
         return int(error.exit_code)
     except UpgradeFailed as error:
-        print(f"aeros: upgrade refused, the old server goes on: {error}", file=sys.stderr)
-        if error.traceback:
-            print(error.traceback.rstrip("\n"), file=sys.stderr)
+        _complain(f"aeros: upgrade refused, the old server goes on: {error}", error.traceback)
         return int(error.exit_code)
     except AerosError as error:
         text = str(error)
-        print(text if text.startswith("aeros ") else f"aeros: {text}", file=sys.stderr)
-        traceback = getattr(error, "traceback", "")
-        if traceback:
-            print(traceback.rstrip("\n"), file=sys.stderr)
+        _complain(text if text.startswith("aeros ") else f"aeros: {text}", getattr(error, "traceback", ""))
         return int(error.exit_code)
     except BrokenPipeError:
         # `aeros status | head`: the reader has what it wanted.
@@ -56,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.OK)
     except KeyboardInterrupt:
         return 130
+
+
+def _complain(text: str, traceback: str) -> None:
+    """Say what went wrong. Much of it may be a worker's words, or an app's."""
+    print(one_line(text), file=sys.stderr)
+    if traceback:
+        print(several_lines(traceback.rstrip("\n")), file=sys.stderr)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -294,9 +294,9 @@ def _doctor(options: argparse.Namespace) -> int:
     _change_directory(options)
     findings = doctor.examine(resolve(arguments_of(options)))
     if options.json:
-        print(json.dumps([finding.to_dict() for finding in findings], indent=2))
+        print(json_text([finding.to_dict() for finding in findings], indent=2))
     else:
-        print(doctor.render(findings))
+        print(several_lines(doctor.render(findings)))
     return int(ExitCode.FAILURE if any(finding.level == "problem" for finding in findings) else ExitCode.OK)
 
 
@@ -321,7 +321,7 @@ def _status(options: argparse.Namespace) -> int:
     server = _find(options, options.server)
     status = server.status()
     if options.json:
-        print(json.dumps(status.to_dict(), indent=2))
+        print(json_text(status.to_dict(), indent=2))
     else:
         print(render(status))
     return int(ExitCode.OK)
@@ -331,7 +331,7 @@ def _requests(options: argparse.Namespace) -> int:
     server = _find(options, options.server)
     requests = server.requests()
     if options.json:
-        print(json.dumps([request.to_dict() for request in requests], indent=2))
+        print(json_text([request.to_dict() for request in requests], indent=2))
     else:
         workers = server.status().workers
         in_flight, websockets = sum(one.in_flight for one in workers), sum(one.websockets for one in workers)
@@ -357,7 +357,7 @@ def _stack(options: argparse.Namespace) -> int:
     if len(named) > 1 or not slot.isdigit():
         raise OptionsError(f"aeros stack [SERVER] SLOT takes the number of a slot, not {' '.join(options.where)!r}")
     stacks = _find(options, named[0] if named else None).stack(int(slot))
-    print(json.dumps(stacks.to_dict(), indent=2) if options.json else stacks)
+    print(json_text(stacks.to_dict(), indent=2) if options.json else several_lines(str(stacks)))
     return int(ExitCode.OK)
 
 
@@ -366,7 +366,7 @@ def _reload(options: argparse.Namespace) -> int:
     if options.json:
         return _as_json(lambda: server.reload(timeout=options.timeout))
     done = server.reload(timeout=options.timeout)
-    same = "" if done.how == "rerun" else f" (the same code: {done.reason})"
+    same = "" if done.how == "rerun" else one_line(f" (the same code: {done.reason})")
     print(f"reloaded: generation {done.generation} serves after {show_duration(done.seconds)}{same}")
     return int(ExitCode.OK)
 
@@ -376,9 +376,10 @@ def _upgrade(options: argparse.Namespace) -> int:
     if options.json:
         return _as_json(lambda: server.upgrade(timeout=options.timeout, arguments=options.others))
     done = server.upgrade(timeout=options.timeout, arguments=options.others)
+    versions = one_line(f"Aeros {done.aeros_version}, Python {done.python_version}")
     print(
-        f"upgraded: pid {done.pid} serves after {show_duration(done.seconds)} (Aeros {done.aeros_version}, Python "
-        f"{done.python_version}); pid {done.replaced} ends with its last connection"
+        f"upgraded: pid {done.pid} serves after {show_duration(done.seconds)} ({versions}); pid {done.replaced} ends "
+        "with its last connection"
     )
     return int(ExitCode.OK)
 
@@ -389,7 +390,7 @@ def _as_json(act: Callable[[], Reloaded | Upgraded]) -> int:
         record, code = as_dict(act()), ExitCode.OK
     except (ReloadFailed, UpgradeFailed) as error:
         record, code = {"ok": False, "reason": str(error), "traceback": error.traceback}, error.exit_code
-    print(json.dumps(record, indent=2))
+    print(json_text(record, indent=2))
     return int(code)
 
 
@@ -436,7 +437,7 @@ def _logs(options: argparse.Namespace) -> int:
     if options.lines is not None and options.lines < 0:
         raise OptionsError(f"--lines must be 0 or more, not {options.lines}")
     for event in _find(options, options.server).logs(options.lines, follow=options.follow):
-        print(event, flush=options.follow)
+        print(several_lines(event), flush=options.follow)
     if options.follow:
         print("aeros: the server has stopped", file=sys.stderr)
     return int(ExitCode.OK)

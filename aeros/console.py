@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .core.clock import local_time, show_duration
+from .core.text import one_line
 from .inflight import RequestInFlight
 from .status import ServerStatus
 
@@ -74,7 +75,7 @@ def render(status: ServerStatus) -> str:
     totals = status.totals
     answers = ", ".join(f"{count} {name}" for name, count in totals.responses.items() if count) or "none yet"
     lines.append(f"since start: {totals.requests} requests ({answers}), memory {_mebibytes(status.pss_bytes)}")
-    return "\n".join(lines)
+    return "\n".join(one_line(line) for line in lines)
 
 
 def render_requests(found: Sequence[RequestInFlight], requests: int, websockets: int) -> str:
@@ -100,11 +101,11 @@ def render_requests(found: Sequence[RequestInFlight], requests: int, websockets:
     for more, what in ((requests - len(found) + shown, "request"), (websockets - shown, "WebSocket")):
         if more > 0:
             lines.append(f"and {more} more {what}{'s' if more != 1 else ''}")
-    # What a client sent must not be able to steer the terminal.
-    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
+    return "\n".join(lines)
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    rows = [tuple(one_line(cell) for cell in row) for row in rows]  # some of them a client's words, or a worker's
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)

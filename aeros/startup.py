@@ -27,6 +27,7 @@ from .core.privileges import Account, find_account, may_become, readable_by
 from .core.process import die_with_parent, fork, reset_signals
 from .core.record import replace
 from .core.scoreboard import Scoreboard
+from .core.text import one_line, several_lines
 from .errors import AerosError, AppLoadError, BindError, OptionsError, StartError, StateError
 from .inflight import RequestInFlight
 from .options import Options, resolve
@@ -414,7 +415,8 @@ def _give_up(error: AerosError) -> Any:
     """End the program with the error's own exit code, and one line instead of a traceback."""
     sys.stdout.flush()
     traceback = getattr(error, "traceback", "")
-    print(f"aeros: {error}" + (f"\n{traceback}" if traceback else ""), file=sys.stderr)  # noqa: T201
+    text = one_line(f"aeros: {error}") + (f"\n{several_lines(traceback)}" if traceback else "")
+    print(text, file=sys.stderr)  # noqa: T201
     sys.exit(int(error.exit_code))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from setproctitle import getproctitle, setproctitle
 
+from .core.text import one_line
+
 #: The program's name in brackets is cut to this.
 _LABEL_CHARS = 40
 
@@ -48,7 +50,7 @@ def program_label(wanted: str, program: str) -> str:
     if wanted == "off":
         return ""
     found = wanted if wanted != "auto" else _running_program() or program
-    return "".join(char if char.isprintable() else "?" for char in found)[:_LABEL_CHARS]
+    return one_line(found)[:_LABEL_CHARS]
 
 
 def _running_program() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import select
@@ -19,6 +18,7 @@ from rich.live import Live
 
 from .core.clock import monotonic
 from .core.record import field, mutable
+from .core.text import json_text
 from .errors import AerosError, ReloadFailed, ServerStopped
 from .rates import rates
 from .server import Server, connect
@@ -64,7 +64,7 @@ class Top:
     def _print(self, view: View, as_json: bool) -> None:
         if as_json:
             rate = {"rates": view.whole.to_dict(), "rates_by_pid": {str(p): r.to_dict() for p, r in view.each.items()}}
-            print(json.dumps({**view.status.to_dict(), **rate}), flush=True)
+            print(json_text({**view.status.to_dict(), **rate}), flush=True)
             return
         console = Console()
         view.selected = -1

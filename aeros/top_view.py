@@ -10,6 +10,7 @@ from rich.text import Text
 
 from .core.clock import local_time, show_duration
 from .core.record import mutable, record
+from .core.text import one_line, several_lines
 from .inflight import in_order
 from .rates import Rates
 from .status import ServerStatus, WorkerStatus
@@ -53,7 +54,7 @@ _COLUMNS = (
     _Column("slot", 0, lambda worker, _: str(worker.slot)),
     _Column("pid", 50, lambda worker, _: str(worker.pid)),
     _Column("gen", 64, lambda worker, _: str(worker.generation)),
-    _Column("state", 0, lambda worker, _: Text(worker.state, _COLOURS.get(worker.state, "")), left=True),
+    _Column("state", 0, lambda worker, _: Text(one_line(worker.state), _COLOURS.get(worker.state, "")), left=True),
     _Column("up", 80, lambda worker, _: show_duration(worker.uptime_s)),
     _Column("req/s", 0, lambda _, rate: f"{rate.requests_per_s:.0f}"),
     _Column("busy", 0, lambda worker, _: str(worker.in_flight)),
@@ -86,22 +87,22 @@ class View:
     def render(self, width: int, help_line: str = "") -> RenderableType:
         """Return the screen for a terminal of `width` columns."""
         parts: list[RenderableType] = [*self._head(), Text(), self._workers(width)]
-        parts += [Text(line, "yellow") for line in self._ill_slots()]
+        parts += [Text(one_line(line), "yellow") for line in self._ill_slots()]
         parts.append(Text())
         if self.detail is not None:
             title, text = self.detail
-            parts += [Text(title, "bold"), Text(_printable(text))]
+            parts += [Text(one_line(title), "bold"), Text(several_lines(text))]
         else:
             parts += self._requests()
         if self.message:
-            parts += [Text(), Text(_printable(self.message), "bold")]
+            parts += [Text(), Text(several_lines(self.message), "bold")]
         if help_line:
             parts.append(Text(help_line, "dim"))
         return Group(*parts)
 
     def _head(self) -> Iterator[Text]:
         status, whole = self.status, self.whole
-        first = Text(status.state, _STATE_COLOURS.get(status.state, ""))
+        first = Text(one_line(status.state), _STATE_COLOURS.get(status.state, ""))
         stuck = sum(worker.state == "ready" and worker.heartbeat_age_s > _STUCK_S for worker in status.workers)
         first.append(f"  {status.ready_workers} of {status.target_workers} workers ready")
         if stuck:
@@ -119,12 +120,12 @@ class View:
             f"{queue.address} {'' if queue.length is None else f'({queue.length} of {queue.limit} waiting)'}".rstrip()
             for queue in status.accept_queue
         ]
-        yield Text(f"{status.totals.requests} requests since start; listening on {', '.join(waits)}")
+        yield Text(f"{status.totals.requests} requests since start; listening on {one_line(', '.join(waits))}")
         last = status.last_reload
         if last is not None:
             outcome = f"generation {last.generation} in {show_duration(last.seconds)}"
             yield Text(
-                f"last reload {local_time(last.at)}: {outcome if last.ok else _printable(f'refused: {last.reason}')}",
+                f"last reload {local_time(last.at)}: {outcome if last.ok else one_line(f'refused: {last.reason}')}",
                 "" if last.ok else "red",
             )
 
@@ -154,15 +155,10 @@ class View:
             yield Text(f"oldest {', then '.join(sorted(kinds, reverse=True))}", "bold")
         for request in requests:
             style = "red" if request.age_s >= _AGE_WARNS_S and not request.websocket else ""
-            yield Text(_printable(f"slot {request.slot}  {request}"), style, no_wrap=True, overflow="ellipsis")
+            yield Text(one_line(f"slot {request.slot}  {request}"), style, no_wrap=True, overflow="ellipsis")
 
     @property
     def worker(self) -> WorkerStatus | None:
         """The selected worker."""
         workers = self.status.workers
         return workers[min(self.selected, len(workers) - 1)] if workers else None
-
-
-def _printable(text: str) -> str:
-    """What clients and apps wrote must not be able to steer the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)

@@ -7,7 +7,6 @@ to the same file or stream, and one os.write per line is what keeps the lines of
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ from .files import open_log
 from .privileges import Account
 from .sink import Sink
 from .storms import Storms
+from .text import continuation, json_text, one_line
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _COLOURS = {
@@ -145,17 +145,13 @@ class LineLog:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03d}"
         traceback = fields.get("traceback")
         tag = f"{_COLOURS[level]}{level}{_RESET}" if self._colour else level
-        line = f"{stamp} [{tag}] {self.who}: {text}\n"
-        return line + _indent(str(traceback)) if traceback else line
+        line = f"{stamp} [{tag}] {self.who}: {one_line(text)}\n"
+        return line + continuation(str(traceback)) if traceback else line
 
     def _json(self, level: str, text: str, fields: dict[str, Any]) -> str:
         record = {"time": iso_time(time.time()), "level": level, "from": self.who, "pid": os.getpid(), "message": text}
         record |= {key: value for key, value in fields.items() if value not in (None, "")}
-        return json.dumps(record, default=str) + "\n"
-
-
-def _indent(text: str) -> str:
-    return "".join(f"    {line}\n" for line in text.rstrip("\n").split("\n"))
+        return json_text(record) + "\n"
 
 
 def _is_terminal(fd: int) -> bool:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from .clock import iso_time
 from .request_id import request_id
+from .text import json_text
 
 
 def json_line(
-    formatter: logging.Formatter, record: logging.LogRecord, who: Mapping[str, Any], request: str = ""
+    formatter: logging.Formatter,
+    record: logging.LogRecord,
+    who: Mapping[str, Any],
+    fields: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the record on one line, without its end. who: slot, generation, pid. request: its id, if the context that
-    logs is not that of the request."""
+    """Return the record on one line, without its end. who: slot, generation, pid. fields: more of what happened."""
     line: dict[str, Any] = {
         "time": iso_time(record.created),
         "level": record.levelname.lower(),
@@ -23,8 +25,9 @@ def json_line(
         **who,
         "message": record.getMessage(),
     }
-    if found := request or request_id():
+    if found := request_id():
         line["request_id"] = found
+    line |= fields or {}
     if record.exc_info:
         line["traceback"] = formatter.formatException(record.exc_info)
-    return json.dumps(line, default=str)
+    return json_text(line)

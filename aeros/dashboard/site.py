@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from quart import Quart, Response, request
 from quart.typing import ResponseReturnValue
 
 from ..core.admin import AdminSettings
+from ..core.text import json_text
 from ..errors import AerosError, ControlError, OptionsError
 from ..status import ServerStatus
 from ..version import __version__
@@ -205,11 +205,11 @@ async def _command(done: Awaitable[dict[str, Any]]) -> Response:
 
 
 def _event(kind: str, record: dict[str, Any]) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps(record, separators=(',', ':'))}\n\n".encode()
+    return f"event: {kind}\ndata: {json_text(record)}\n\n".encode()
 
 
 def _json(record: dict[str, Any], code: int = 200) -> Response:
-    return Response(json.dumps(record) + "\n", code, content_type="application/json")
+    return Response(json_text(record) + "\n", code, content_type="application/json")
 
 
 def _refusal(code: int, why: str) -> Response:

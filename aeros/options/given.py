@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ..core.record import record
+from ..core.text import one_line
 from ..errors import OptionsError
 from .spec import Option, nearest
 from .table import BY_NAME
@@ -38,13 +39,12 @@ def convert(option: Option, raw: object, spelled: str, source: str) -> Given:
     except BadValueError as error:
         # A secret is never repeated, and a long value only in part: the message goes to logs and terminals.
         echo = f", not {shorten(raw)}" if error.echo and not option.secret else ""
-        raise OptionsError(f"{spelled} {one_line(str(error))}{echo}", option=option.name) from None
+        raise OptionsError(f"{spelled} {_cut(one_line(str(error)))}{echo}", option=option.name) from None
 
 
-def one_line(text: str) -> str:
-    """Return `text` with what a terminal would act on written out, and cut where it would fill the screen."""
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-    return shown if len(shown) <= 400 else shown[:397] + "…"
+def _cut(text: str) -> str:
+    """Return `text` cut where it would fill the screen."""
+    return text if len(text) <= 400 else text[:397] + "…"
 
 
 def shorten(value: object) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ..core.channel import Channel, channel_pair
 from ..core.messages import clip
 from ..core.process import describe_exit, reap
+from ..core.text import continuation
 from .launch import CommandLine, launch
 from .links import ZYGOTE_BOUNDS
 from .office import Office
@@ -17,6 +18,8 @@ from .summons import CHANNEL_VARIABLE
 
 #: How much of the end of what it printed is kept, for whoever asked for the reload.
 _TAIL_BYTES = 64 * 1024
+#: A line without an end is not waited for beyond this.
+_LONGEST_LINE = 64 * 1024
 
 
 class Loader:
@@ -29,6 +32,7 @@ class Loader:
         self._office = office
         self._fd = stderr_fd
         self._tail = bytearray()
+        self._begun = b""
         self._aborted = ""
         # Among JSON lines the program's own text would be garbage; there it is logged as a record at the end.
         self._passes_through = office.log.log_format == "text"
@@ -45,10 +49,18 @@ class Loader:
             self._office.loop.remove_reader(self._fd)
             return 0
         if self._passes_through:
-            self._office.log.emit(data.decode("utf-8", "replace"))
+            self._pass_on(data)
         self._tail += data
         del self._tail[:-_TAIL_BYTES]
         return len(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        """Write whole lines to the log, indented: what it prints must not look like entries of ours."""
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        if len(self._begun) > _LONGEST_LINE:
+            lines, self._begun = [*lines, self._begun], b""
+        if lines:
+            self._office.log.emit(continuation(b"\n".join(lines).decode("utf-8", "replace")))
 
     def abort(self, why: str) -> None:
         """Have it print its stack and end (SIGABRT, answered by PYTHONFAULTHANDLER; no core file is left)."""
@@ -95,6 +107,8 @@ class Loader:
         """Read what is left, and let go of the pipe."""
         while self._read():
             pass
+        if self._begun:
+            self._pass_on(b"\n")
         self._office.loop.remove_reader(self._fd)
         os.close(self._fd)
 

@@ -50,7 +50,6 @@ class LoopWatch:
         else:
             rows = self._office.scoreboard.cell(worker.cell).read_requests()[:_MOST_NAMED]
             named = ", ".join(f"{row.method} {row.path} ({since - row.began:.1f} s)" for row in rows)
-            named = "".join(char if char.isprintable() else "?" for char in named)
             what = f"in flight: {named}" if named else "no request is in flight"
         self._office.log.warning(
             f"{_name(worker)}: its event loop has stood still for {show_duration(stood_s)}; {what}",

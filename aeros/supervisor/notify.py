@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..core.clock import show_duration
 from ..core.logs import LineLog
 from ..core.record import record
+from ..core.text import one_line
 
 if TYPE_CHECKING:
     from .reload import ReloadRecord
@@ -167,6 +167,4 @@ def _status(facts: Facts) -> str:
 
 
 def _short(reason: str) -> str:
-    with contextlib.suppress(IndexError):
-        reason = reason.splitlines()[0]
-    return reason[:300]
+    return one_line(reason.partition("\n")[0])[:300]

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core.messages import clip
 from ..core.record import record
+from ..core.text import several_lines
 
 MOST_EVENTS = 1000
 MOST_BYTES = 256 * 1024
@@ -44,7 +45,7 @@ class RecentLog:
 
     def add(self, text: str) -> None:
         """Keep an event as it was written: a line, with its traceback where it has one. For `LineLog.tap`."""
-        text = clip(_COLOURS.sub("", text).rstrip("\n"), _EVENT_CHARS)
+        text = clip(several_lines(_COLOURS.sub("", text).rstrip("\n")), _EVENT_CHARS)
         if not text:
             return
         self._last += 1

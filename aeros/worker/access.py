@@ -16,6 +16,8 @@ from hypercorn.asyncio.statsd import StatsdLogger
 from hypercorn.logging import Logger
 from hypercorn.statsd import StatsdLogger as BaseStatsdLogger
 
+from ..core.text import quoted
+
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
@@ -41,11 +43,16 @@ class Atoms(dict[str, Any]):
         if make is not None:
             value = make(self)
         elif key.startswith("{"):
-            value = self._from_mapping(key.lower())
+            value = self.header(key.lower())
+        if value.__class__ is str and not (value.isprintable() and '"' not in value and "\\" not in value):
+            # As nginx does it: no request may end a field in quotes, or the line, and begin another.
+            value = quoted(value)
         self[key] = value
         return value
 
-    def _from_mapping(self, key: str) -> str:
+    def header(self, key: str) -> str:
+        """Return what "{name}i" (of the request), "{name}o" (of the response) or "{name}e" (environment) means, as it
+        was sent; "-" for nothing."""
         name, kind = key[1:-2], key[-2:]
         if kind == "}e":
             return next((value for variable, value in os.environ.items() if variable.lower() == name), "-")
@@ -76,7 +83,7 @@ def _method(atoms: Atoms) -> str:
 
 
 def _query(atoms: Atoms) -> str:
-    query: str = atoms.request["query_string"].decode()
+    query: str = atoms.request["query_string"].decode("utf-8", "surrogateescape")
     return query
 
 
@@ -86,8 +93,8 @@ def _path_and_query(atoms: Atoms) -> str:
 
 
 def _protocol(atoms: Atoms) -> str:
-    protocol: str = atoms.request.get("http_version", "ws")
-    return protocol
+    version = atoms.request.get("http_version")
+    return f"HTTP/{version}" if version else "ws"
 
 
 def _status(atoms: Atoms) -> str:
@@ -101,6 +108,25 @@ def _phrase(atoms: Atoms) -> str:
         return HTTPStatus(atoms.response["status"]).phrase
     except ValueError:
         return f"<???{atoms.response['status']}???>"
+
+
+def fields(atoms: Atoms) -> dict[str, Any]:
+    """Return what a JSON line says of a request beside its text."""
+    request, response = atoms.request, atoms.response
+    size = atoms.header("{content-length}o")
+    request_id = atoms.header("{x-request-id}i")
+    # The context that logs is not always that of the request, which has the id as well.
+    known = {} if request_id == "-" else {"request_id": request_id}
+    return known | {
+        "method": _method(atoms),
+        "path": request["path"],
+        "query": _query(atoms),
+        "protocol": _protocol(atoms),
+        "status": None if response is None else response["status"],
+        "duration_ms": round(atoms.request_time * 1000, 3),
+        "bytes": int(size) if size.isdecimal() else None,
+        "client": _client(atoms),
+    }
 
 
 def _tls_client(atoms: Atoms) -> str:
@@ -121,10 +147,10 @@ _ATOMS: dict[str, Callable[[Atoms], Any]] = {
     "Uq": _path_and_query,
     "q": _query,
     "H": _protocol,
-    "b": lambda atoms: atoms["{content-length}o"],
-    "B": lambda atoms: atoms["{content-length}o"],
-    "f": lambda atoms: atoms["{referer}i"],
-    "a": lambda atoms: atoms["{user-agent}i"],
+    "b": lambda atoms: atoms.header("{content-length}o"),
+    "B": lambda atoms: atoms.header("{content-length}o"),
+    "f": lambda atoms: atoms.header("{referer}i"),
+    "a": lambda atoms: atoms.header("{user-agent}i"),
     "T": lambda atoms: int(atoms.request_time),
     "D": lambda atoms: int(atoms.request_time * 1_000_000),
     "L": lambda atoms: f"{atoms.request_time:.6f}",

@@ -23,6 +23,7 @@ from ..core.inflight import (
     ROWS,
 )
 from ..core.scoreboard import TABLE_USED, WEBSOCKETS_USED, Cell
+from ..core.text import one_line
 
 _fill = FILL.pack_into
 
@@ -155,5 +156,4 @@ def describe(request: Request) -> str:
     request_id = request_id_of(request.scope).decode("utf-8", "replace")
     known += [f"id {request_id[:REQUEST_ID_BYTES]}"] if request_id else []
     text = f"{method} {path[:PATH_BYTES]}{'…' if len(path) > PATH_BYTES else ''} ({', '.join(known)})"
-    # What a client sent must not be able to write lines of its own.
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return one_line(text)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +18,8 @@ from hypercorn.logging import Logger
 from ..core.files import open_log
 from ..core.record_line import json_line
 from ..core.sink import Sink
-from .access import Atoms, LeanLogger
+from ..core.text import continuation, one_line
+from .access import Atoms, LeanLogger, fields
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -85,8 +87,34 @@ class _JSONFormatter(logging.Formatter):
         self._who = {"slot": slot, "generation": generation, "pid": os.getpid()}
 
     def format(self, record: logging.LogRecord) -> str:
-        request = str(record.args["{x-request-id}i"]) if isinstance(record.args, Atoms) else ""
-        return json_line(self, record, self._who, "" if request == "-" else request)
+        return json_line(self, record, self._who, fields(record.args) if isinstance(record.args, Atoms) else None)
+
+
+class _TextFormatter(logging.Formatter):
+    """One line each, whatever is in it; lines of a traceback are indented, so that none looks like an entry."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        # The atoms of an access line are safe already, and its format may have tabs.
+        record.message = text if isinstance(record.args, Atoms) else one_line(text)
+        if self.usesTime():
+            record.asctime = self.formatTime(record, self.datefmt)
+        line = self.formatMessage(record)
+        for more in (self.formatException(record.exc_info) if record.exc_info else "", record.stack_info or ""):
+            line += f"\n{continuation(more)}".rstrip("\n") if more else ""
+        return line
+
+
+def _mind_handlers_nobody_chose(as_json: logging.Formatter | None) -> None:
+    """Where the app has set up no logging, its errors go to the last resort of the logging module, or to a handler of
+    Quart's: they hold what clients sent (the path of a request), and are ours to make lines of."""
+    resort = logging.lastResort
+    if resort is not None and resort.formatter is None:
+        resort.setFormatter(as_json or _TextFormatter())
+    for name in ("quart.logging", "flask.logging"):  # Quart takes Flask's, by its version
+        handler = getattr(sys.modules.get(name), "default_handler", None)
+        if isinstance(handler, logging.Handler) and type(handler.formatter) is logging.Formatter:
+            handler.setFormatter(as_json or _TextFormatter(handler.formatter._fmt))
 
 
 class WorkerLogs:
@@ -102,7 +130,9 @@ class WorkerLogs:
             config.logger_class = LeanLogger
         if not issubclass(config.logger_class, Logger):
             return  # somebody's own, who may read these as they are
-        formatter = _JSONFormatter(slot, generation) if log_format == "json" else logging.Formatter(_TEXT, _TIME)
+        as_json = _JSONFormatter(slot, generation) if log_format == "json" else None
+        _mind_handlers_nobody_chose(as_json)
+        formatter = as_json or _TextFormatter(_TEXT, _TIME)
         # As Hypercorn sets them up, but for the handler: its own would follow a link that somebody else has laid.
         for attribute, name in (("accesslog", "hypercorn.access"), ("errorlog", "hypercorn.error")):
             target = getattr(config, attribute)

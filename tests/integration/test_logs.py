@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.apps import deploy
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet
+from tests.helpers.serverproc import ServerProcess
 
 WORKER = re.compile(r"worker slot=\d+ gen=\d+ pid=\d+")
 
@@ -242,3 +244,86 @@ def test_a_folder_that_is_gone_costs_a_line_and_no_access_log(serve: Serve, tmp_
     assert server.get().status == 200
     assert server.stop() == 0
     assert server.log.count("cannot reopen the log") == 1
+
+
+FORGING = """
+import gc, sys
+from quart import request
+from aeros import WebServer
+
+app = WebServer(__name__)
+
+@app.before_request  # no route has a line break
+async def any():
+    path = request.path
+    if "boom" in path:
+        raise ValueError("one\\n2026-01-01 00:00:00.000 [critical] aeros: forged\\x1b[31m")
+    if "retire" in path:
+        # What a worker that was taken over can say of itself.
+        serving = next(thing for thing in gc.get_objects() if type(thing).__name__ == "Serving")
+        serving.request_retirement("tired\\n2026-01-01 00:00:00.000 [critical] aeros: forged\\x1b[31m")
+    return path
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+"""
+FORGED = b"%0d%0aFORGED%20line%1b%5b31m%c2%9b31m%e2%80%a8%e2%80%ae"
+
+
+def say_it_all(server: ServerProcess) -> None:
+    for path in (b"/plain", b"/boom", b"/retire"):
+        assert isinstance(server.address, tuple)
+        with socket.create_connection(server.address, timeout=10) as line:
+            line.sendall(
+                b"GET "
+                + path
+                + FORGED
+                + b"?"
+                + FORGED
+                + b'"\\ HTTP/1.1\r\nHost: a\r\nUser-Agent: a" 200 "b\\\xc2\x9b\x85\r\n'
+                b"Referer: \xe2\x80\xa8\xff\r\nConnection: close\r\n\r\n"
+            )
+            while line.recv(65536):
+                pass
+    server.wait_log("tired")
+
+
+def test_nobody_forges_a_line_or_steers_a_terminal(serve: Serve) -> None:
+    server = serve(FORGING, "-w", "1", "--access-logfile", "-").ready(1)
+    server.expect("Exception", "Traceback", "forged")
+    say_it_all(server)
+    shown = "".join(
+        server.command(*command).stdout for command in (("logs",), ("status",), ("requests",), ("stack", "0"))
+    )
+    assert server.stop() == 0
+    assert "forged" in shown
+    for text in (server.log, server.stdout, shown):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", text), ascii(text)
+        assert not [line for line in text.splitlines() if line.startswith(("FORGED", "2026-01-01"))]
+    assert server.stdout.count("\n") == 3
+    for line in server.stdout.splitlines():
+        assert line.count('"') == 6, line
+        assert "a\\x22 200 \\x22b\\x5c" in line
+    assert re.search(r"^    ValueError: one\n    2026-01-01", server.log, re.MULTILINE), "marked as a continuation"
+
+
+def test_one_json_object_per_event_whoever_logs_it(serve: Serve) -> None:
+    server = serve(FORGING, "-w", "1", "--access-logfile", "-", "--log-format", "json").ready(1)
+    server.expect("Exception", "Traceback", "forged")
+    say_it_all(server)
+    assert server.stop() == 0
+    records = [json.loads(line) for line in server.log.splitlines()]
+    access = [json.loads(line) for line in server.stdout.splitlines()]
+    assert len(access) == 3
+    first = access[0]
+    assert (first["method"], first["status"], first["protocol"]) == ("GET", 200, "HTTP/1.1")
+    assert first["path"].startswith("/plain\r\nFORGED line\x1b[31m")
+    assert first["bytes"] == len(first["path"].encode())
+    assert first["client"].startswith("127.0.0.1:")
+    assert 0 <= first["duration_ms"] < 10_000
+    (error,) = [record for record in records if record["level"] == "error"]
+    assert "Exception on request GET /boom" in error["message"]
+    assert "ValueError: one" in error["traceback"]
+    for text in (server.log, server.stdout):
+        assert text.isascii()
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f]", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -40,13 +41,16 @@ KEYS = [
 )
 @pytest.mark.parametrize("key", KEYS)
 def test_atoms(key: str, scope: dict[str, Any], response: Any) -> None:
-    assert Atoms(scope, response, 1.25)[key] == AccessLogAtoms(scope, response, 1.25)[key]  # type: ignore[arg-type]
+    theirs = str(AccessLogAtoms(scope, response, 1.25)[key])  # type: ignore[arg-type]
+    if key in ("r", "R", "H"):
+        theirs = re.sub(r"1\.1$", "HTTP/1.1", theirs)  # Hypercorn's has the number alone
+    assert str(Atoms(scope, response, 1.25)[key]) == theirs
 
 
 def test_the_default_format() -> None:
     line = Config.access_log_format
     ours, theirs = line % Atoms(SCOPE, RESPONSE, 0.5), line % AccessLogAtoms(SCOPE, RESPONSE, 0.5)  # type: ignore[arg-type]
-    assert ours == theirs
+    assert ours == theirs.replace('1.1"', 'HTTP/1.1"')
 
 
 class Keep(logging.Handler):

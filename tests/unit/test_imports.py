@@ -15,7 +15,7 @@ ALLOWED = {
     "core": set(),
     "version": set(),
     "errors": {"core"},
-    "titles": set(),
+    "titles": {"core"},
     "usage": {"core"},
     "latency": {"core"},
     "inflight": {"core"},

@@ -30,13 +30,17 @@ const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false
 
 // --- elements -------------------------------------------------------------------------------------------------
 
+// Much of what is shown is a client's or a worker's words: they cannot turn the writing round, or hide in it.
+const UNSAFE = /[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const safe = (text) => text.replace(UNSAFE, (char) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0"));
+
 function el(tag, given = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(given)) {
     if (name === "class") node.className = value;
     else if (value !== undefined) node.setAttribute(name, value);
   }
-  node.append(...children);
+  node.append(...children.map((child) => (typeof child === "string" ? safe(child) : child)));
   return node;
 }
 function svg(tag, given) {
@@ -44,7 +48,10 @@ function svg(tag, given) {
   for (const [name, value] of Object.entries(given)) node.setAttribute(name, value);
   return node;
 }
-const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const setText = (node, given) => {
+  const text = safe(String(given));
+  if (node.textContent !== text) node.textContent = text;
+};
 
 // --- header and tiles -----------------------------------------------------------------------------------------
 
@@ -135,7 +142,7 @@ function plot(figure, spec) {
     if (event.at > begin && event.at <= end && ["reloaded", "refused", "died", "failed"].includes(event.kind)) {
       const mark = svg("line", { class: "mark " + event.kind, x1: x(event.at), x2: x(event.at), y1: TOP, y2: height - BOTTOM });
       const title = svg("title", {});
-      title.textContent = `${clock(event.at)} ${event.text}`;
+      title.textContent = safe(`${clock(event.at)} ${event.text}`);
       mark.append(title);
       parts.push(mark);
     }
