@@ -33,6 +33,11 @@ _RESET = "\x1b[0m"
 LogFormat = Literal["text", "json"]
 
 
+def lost_lines(count: int, kind: str) -> str:
+    """Return how many lines of a log were lost, in words."""
+    return f"{count} {kind} line{'s were' if count != 1 else ' was'} lost"
+
+
 def worker_name(slot: int, generation: int, pid: int | None) -> str:
     """Return the one way a worker is written in text: worker slot=2 gen=5 pid=4711."""
     return f"worker slot={slot} gen={generation}" + (f" pid={pid}" if pid else "")
@@ -70,19 +75,18 @@ class LineLog:
         if self.target not in ("-", "") and os.path.abspath(self.target) in kept:  # noqa: PTH100
             return
         if self.target in ("-", ""):
-            self._fd = 2 if self.target else -1
+            fd = 2 if self.target else -1
             self._colour = self.log_format == "text" and _is_terminal(2)
         else:
             fd = open_log(self.target, self._account)
-            if self._fd > 2:
-                os.close(self._fd)
-            self._fd = fd
         lost = 0
         if self._sink is not None:
-            self._sink.flush()
-            lost = self._sink.lost
             self._sink.close()
-        self._sink = Sink(self._fd) if self._fd >= 0 else None
+            lost = self._sink.lost
+        if self._fd > 2:
+            os.close(self._fd)
+        self._fd = fd
+        self._sink = Sink(fd) if fd >= 0 else None
         if self._sink is not None:
             self._sink.lost = lost
 
@@ -102,10 +106,9 @@ class LineLog:
         sink = self._sink
         if sink is not None and (sink.waiting or sink.lost) and sink.flush() and sink.lost:
             lost, sink.lost = sink.lost, 0
-            plural = "s were" if lost != 1 else " was"
-            self._put(
-                "warning", f"{lost} log line{plural} lost: nobody read them, or there was no room", {"lost": lost}
-            )
+            self._put("warning", f"{lost_lines(lost, 'log')}: nobody read them, or there was no room", {"lost": lost})
+            if sink.lost:
+                sink.lost = lost  # there is no room yet, and this one does not count
 
     def debug(self, text: str, **fields: Any) -> None:
         self.write("debug", text, fields)

@@ -12,8 +12,10 @@ import stat
 WAITING_BYTES = 256 * 1024
 #: A pipe that can be written to at all takes this much without waiting (PIPE_BUF).
 _CERTAIN_BYTES = 4096
-#: The line is lost, not the process: a full disk, a reader that has left, a terminal that is gone.
-_SURVIVED = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.ECONNRESET, errno.EDQUOT)
+#: There is no room now, and may be later: lines wait as for a reader that is slow, so that half a line is completed.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: The line is lost, not the process: a reader that has left, a terminal that is gone, a file system that is.
+_SURVIVED = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ECONNRESET, errno.ESTALE, errno.EROFS)
 
 
 class Sink:
@@ -47,7 +49,9 @@ class Sink:
         return len(self._waiting)
 
     def close(self) -> None:
-        """Let go of what is the sink's own; what waits is lost."""
+        """Let go of what is the sink's own; what waits and can still not be written is lost."""
+        self.flush()
+        self.lost += self._waiting.count(b"\n")
         if self._own >= 0:
             os.close(self._own)
             self._own = -1
@@ -76,8 +80,7 @@ class Sink:
         """Write as much as goes without waiting. What can never be written counts as written, and as lost."""
         try:
             if self._kind == "file":
-                os.write(self._fd, data)
-                return len(data)
+                return os.write(self._fd, data)  # less than all of it where the disk is just full
             if self._kind == "own":
                 return os.write(self._own, data)
             if self._kind == "socket":
@@ -86,9 +89,11 @@ class Sink:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
+            if error.errno in _FULL:
+                return 0
             if error.errno not in _SURVIVED:
                 raise
-            self.lost += 1
+            self.lost += data.count(b"\n")
             return len(data)
 
     def _send(self, data: bytes) -> int:

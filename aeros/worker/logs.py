@@ -10,12 +10,14 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from hypercorn.logging import Logger
 
 from ..core.files import open_log
+from ..core.logs import lost_lines
 from ..core.record_line import json_line
 from ..core.sink import Sink
 from ..core.text import continuation, one_line
@@ -38,10 +40,12 @@ _TIME = "[%Y-%m-%d %H:%M:%S %z]"
 class WholeLineHandler(logging.Handler):
     """Writes each record with one os.write, so that the lines of N workers on one file stay whole."""
 
-    def __init__(self, target: str, standard_fd: int) -> None:
-        """target: a path, or "-" for `standard_fd`. Raises OSError."""
+    def __init__(self, target: str, standard_fd: int, on_lost: Callable[[int], None] = lambda count: None) -> None:
+        """target: a path, or "-" for `standard_fd`. on_lost: told how many lines were lost, once there is room again.
+        Raises OSError."""
         super().__init__()
         self._target = target
+        self._on_lost = on_lost
         self._fd = standard_fd
         self._sink = Sink(standard_fd)
         self._flushing = False
@@ -54,10 +58,12 @@ class WholeLineHandler(logging.Handler):
         if self._target == "-" or os.path.abspath(self._target) in kept:  # noqa: PTH100
             return
         fd = open_log(self._target)
+        self._sink.close()
+        lost = self._sink.lost
         if self._fd > 2:
             os.close(self._fd)
-        self._sink.close()
         self._fd, self._sink = fd, Sink(fd)
+        self._sink.lost = lost
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -65,9 +71,18 @@ class WholeLineHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
+        lost = self._sink.lost
         self._sink.write(data)
         if self._sink.waiting and not self._flushing:
             self._flush_later()
+        elif lost:
+            self._tell_lost(lost)
+
+    def _tell_lost(self, before: int) -> None:
+        """Say what was lost, if since `before` nothing more was, and nothing waits: there is room again."""
+        if self._sink.lost == before and not self._sink.waiting:
+            self._sink.lost = 0
+            self._on_lost(before)
 
     def _flush_later(self) -> None:
         """The reader is slow: see to it that the last lines do not wait for the next request."""
@@ -77,8 +92,11 @@ class WholeLineHandler(logging.Handler):
 
     def _flush(self) -> None:
         self._flushing = False
+        lost = self._sink.lost
         if not self._sink.flush():
             self._flush_later()
+        elif lost:
+            self._tell_lost(lost)
 
 
 class _JSONFormatter(logging.Formatter):
@@ -137,7 +155,7 @@ class WorkerLogs:
         for attribute, name in (("accesslog", "hypercorn.access"), ("errorlog", "hypercorn.error")):
             target = getattr(config, attribute)
             if target and isinstance(target, str):
-                handler = WholeLineHandler(target, _STREAMS[name])
+                handler = WholeLineHandler(target, _STREAMS[name], partial(self._tell_lost, name.partition(".")[2]))
                 handler.setFormatter(formatter)
                 logger = logging.getLogger(name)
                 logger.handlers, logger.propagate = [handler], name != "hypercorn.access"
@@ -145,6 +163,9 @@ class WorkerLogs:
                     logger.setLevel(config.loglevel.upper())
                 setattr(config, attribute, logger)
                 self._handlers.append(handler)
+
+    def _tell_lost(self, kind: str, count: int) -> None:
+        self._log.warning(f"{lost_lines(count, kind)}: nobody read them, or there was no room", lost=count)
 
     def reopen(self, kept: Sequence[str]) -> None:
         """Open the log files by name again; one that cannot be opened keeps its old file, as do the `kept` paths."""

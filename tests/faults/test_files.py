@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
@@ -56,6 +57,38 @@ def test_a_full_disk_under_the_logs_stops_nothing(small_disk: Path, serve: Serve
     assert server.stop() == 0
 
 
+def test_access_lines_that_a_full_disk_lost_are_counted(small_disk: Path, serve: Serve) -> None:
+    access = small_disk / "access"
+    logs = ["--access-logfile", str(access), "--access-logformat", "<%(a)s>"]
+    server = serve("full", "-w", "1", *logs).ready(1)
+    server.expect("lost")
+    (small_disk / "filler").write_bytes(b"x" * os.statvfs(small_disk).f_bavail * 4096)
+    assert isinstance(server.address, tuple)
+    host, port = server.address
+    client = http.client.HTTPConnection(host, port, timeout=10)
+    sent = 400  # of 2 KB each: more than may wait
+    for _ in range(sent):
+        client.request("GET", "/", headers={"User-Agent": "x" * 2000})
+        assert client.getresponse().read()
+    assert "lost" not in server.log
+    (small_disk / "filler").unlink()
+    access.rename(small_disk / "old")
+    server.send_signal(signal.SIGUSR1)
+    server.wait_log("log files reopened")
+    eventually(access.exists, 5)
+    client.request("GET", "/", headers={"User-Agent": "the last"})
+    assert client.getresponse().read()
+    lost = int(server.wait_log(r"worker slot=0 .*: (\d+) access lines were lost: .*no room")[1])
+    old = (small_disk / "old").read_text()
+    written = old.count("\n")
+    assert lost > 100
+    assert lost + written == sent, "each is either there or counted"
+    assert {line[-2002:] for line in old.splitlines()} == {f"<{'x' * 2000}>"}, "and whole"
+    client.close()
+    assert "<the last>" in access.read_text()
+    assert server.stop() == 0
+
+
 def test_a_full_log_pipe_does_not_hold_the_supervisor_up(serve: Serve, tmp_path: Path, report: Report) -> None:
     """Catalogue 36: standard error is a pipe whose reader has stopped reading, and it is full to the brim."""
     reader, writer = os.pipe()
@@ -87,9 +120,9 @@ def test_a_full_log_pipe_does_not_hold_the_supervisor_up(serve: Serve, tmp_path:
 
 
 def test_a_pid_file_is_replaced_unless_its_server_lives(serve: Serve, tmp_path: Path) -> None:
-    """Catalogue 37: dead, garbage, and a foreign live pid are all stale; the lock is what counts."""
+    """Catalogue 37: dead, and a foreign live pid are both stale; the lock is what counts."""
     path = tmp_path / "pid"
-    for stale in ("999999999\n", "nonsense", f"{os.getpid()}\n", ""):
+    for stale in ("999999999\n", "1234\n56\n", f"{os.getpid()}\n", ""):
         path.write_text(stale)
         server = serve("full", "-w", "1", "--pid-file", str(path)).ready(1)
         assert path.read_text() == f"{server.pid}\n"
