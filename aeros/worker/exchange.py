@@ -61,7 +61,7 @@ class Carrier(Protocol):
         """Return when what was written has gone far enough, or the client is gone."""
 
     def resume_reading(self) -> None:
-        """The app took what it had been given of the body."""
+        """The app took what it had been given of the body, and may want more."""
 
     def response_done(self, exchange: Exchange) -> None:
         """The exchange's response is complete, or as complete as it will get."""
@@ -347,6 +347,7 @@ class ASGIDelivery(Exchange):
                 return {"type": "http.request", "body": body, "more_body": not self._complete}
             if self.disconnected or self.state is CLOSED:
                 return {"type": "http.disconnect"}
+            self.carrier.resume_reading()
             await wait_among(self._waiters, self.carrier.lane.loop)
 
     async def send(self, message: dict[str, Any]) -> None:

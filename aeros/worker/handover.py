@@ -28,6 +28,7 @@ from ..core.inflight import HANDLING, READING, SENDING, STREAMING
 from ..core.request_id import enter_request
 from .goaway import GOAWAY_GRACE_S, GOAWAY_IDLE_WAIT_S
 from .h2_guard import FrameGuard
+from .http1_parser import RequestRefused, origin_of, split_target
 from .http1_response import check_headers
 from .http2_frames import LAST_STREAM_ID, PREFACE
 from .inflight import described
@@ -235,6 +236,12 @@ class HandedApp:
 
             scope["headers"] = with_request_id(scope["headers"])
             enter_request(scope["headers"][-1][1].decode())
+        if scope["raw_path"][:1] != b"/":
+            try:
+                as_origin(scope)
+            except RequestRefused as refused:
+                await self._refuse(send, refused.status)
+                return
         if scope["type"] == "websocket":
             drop = self._drop if scope["http_version"] != "2" else None
             await serve_websocket(self.lane, scope, receive, send, drop)
@@ -248,6 +255,19 @@ class HandedApp:
 
     def _drop(self) -> None:
         self.connection.writer.close()
+
+    async def _refuse(self, send: Callable[[dict[str, Any]], Any], status: int) -> None:
+        headers = [(b"content-length", b"0"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def as_origin(scope: dict[str, Any]) -> None:
+    """Make the path and the host of a target that is a URL those of the request. Raises RequestRefused."""
+    target, host = origin_of(scope.get("method", "GET").encode(), scope["raw_path"])
+    scope["raw_path"], scope["path"], _ = split_target(target)
+    if host:
+        scope["headers"] = [(b"host", host), *(field for field in scope["headers"] if field[0].lower() != b"host")]
 
 
 class _HandedRequest:

@@ -15,7 +15,7 @@ from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from .hpack_decoder import STATIC
-from .http1_response import Pair, ResponseError
+from .http1_response import Pair, ResponseError, response_headers
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -48,28 +48,37 @@ _FIELD_LENGTH_MAX = 256
 _STATUS = {int(value): bytes((0x80 | index,)) for (name, value), index in _whole.items() if name == b":status"}
 
 UNSIZED = -1  # no Content-Length was given
+_OURS = {-2: b"date", -3: b"server"}  # what is sent unless the app sends its own, by what stands for a size of these
+_SIZES = {name: size for size, name in _OURS.items()}
 
 
 class CommonFields:
     """Hypercorn's own response headers (date, server, alt-svc) as part of a block, made once per second."""
 
-    __slots__ = ("_block", "_config", "_valid_until")
+    __slots__ = ("_block", "_config", "_fields", "_valid_until")
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._valid_until = 0.0
         self._block = b""
+        self._fields: list[tuple[bytes, bytes]] = []
 
     def block(self) -> bytes:
         now = time()
         # The second test catches a wall clock that was set back.
         if now >= self._valid_until or now < self._valid_until - 1:
-            self._block = b"".join(encode(*pair) for pair in self._config.response_headers("h2"))
+            self._fields = [(name, encode(name, value)) for name, value in response_headers(self._config, "h2")]
+            self._block = b"".join(part for _, part in self._fields)
             self._valid_until = int(now) + 1.0
         return self._block
 
+    def without(self, names: list[bytes]) -> bytes:
+        """Return the block but for the fields of these names."""
+        self.block()
+        return b"".join(part for name, part in self._fields if name not in names)
 
-def response_block(status: int, headers: Iterable[Pair], common: bytes) -> tuple[bytes, int]:
+
+def response_block(status: int, headers: Iterable[Pair], common: CommonFields) -> tuple[bytes, int]:
     """Return (block, content length or UNSIZED). headers: the app's; see http1_response.response_head.
 
     Raises ResponseError.
@@ -78,17 +87,23 @@ def response_block(status: int, headers: Iterable[Pair], common: bytes) -> tuple
         raise ResponseError(f"status {status} is not one of a final response")
     parts = [_status(status)]
     length = UNSIZED
+    own: list[bytes] = []
     for pair in headers:
         try:
             part, size = _fields[pair]
         except (KeyError, TypeError):  # TypeError: a list or a bytearray, which may do but cannot be looked up
             part, size = _field(pair)
         if size != UNSIZED:
-            if length != UNSIZED:
+            if size < 0:
+                own.append(_OURS[size])
+            elif length != UNSIZED:
                 raise ResponseError("bad or repeated Content-Length")
-            length = size
+            else:
+                length = size
+                if status in (204, 304):  # neither a body nor a length (RFC 9110 section 8.6)
+                    continue
         parts.append(part)
-    parts.append(common)
+    parts.append(common.without(own) if own else common.block())
     return b"".join(parts), length
 
 
@@ -105,7 +120,7 @@ def trailers_block(headers: Iterable[Pair]) -> bytes:
 
 
 def _field(pair: Pair) -> tuple[bytes, int]:
-    """Return (bytes of the field, its number if it is Content-Length or else UNSIZED). Raises ResponseError."""
+    """Return (bytes of the field, its number if it is Content-Length, or else one below 0). Raises ResponseError."""
     first, second = pair
     if isinstance(first, str) and isinstance(second, str):
         name, value = first.lower().encode(), second.encode()  # as quart.utils.encode_headers does
@@ -118,7 +133,7 @@ def _field(pair: Pair) -> tuple[bytes, int]:
         raise ResponseError(f"illegal response header name {name!r}")
     if len(value.translate(None, _FORBIDDEN)) != len(value):
         raise ResponseError("a response header contains a line break, NUL or other forbidden character")
-    size = UNSIZED
+    size = _SIZES.get(name, UNSIZED)
     if name == b"content-length":
         if not value.isdigit() or len(value) > 18:
             raise ResponseError("bad or repeated Content-Length")

@@ -8,6 +8,7 @@ in a bounded buffer. The app runs in one task per request. What turns out to be 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, cast
@@ -46,6 +47,9 @@ HEAD, BODY, BUSY, REST, LINGER, GONE = range(6)
 answered; closing; closed."""
 
 
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+
+
 class HTTP1Connection(asyncio.Protocol):
     """One client connection of the fast lane."""
 
@@ -56,6 +60,7 @@ class HTTP1Connection(asyncio.Protocol):
         "_ends",
         "_eof",
         "_exchange",
+        "_expects",
         "_idle_since",
         "_landing",
         "_last_read",
@@ -104,6 +109,7 @@ class HTTP1Connection(asyncio.Protocol):
             lane.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields, lane.first_heads
         )
         self._exchange: HTTP1Exchange | None = None
+        self._expects = False  # the client waits for a 100 before it sends its body
         self._chunked: ChunkedReader | None = None
         self._remaining = 0
         self._landing = False  # a BodyReader stands in for this
@@ -234,6 +240,13 @@ class HTTP1Connection(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> None:
         ahead = self._ahead
+        if data[0] == 0x0D or (ahead and ahead[0] == 0x0D):
+            # Empty lines before a request (RFC 9112 section 2.2). They do not move the idle time.
+            data = _EMPTY_LINES.sub(b"", bytes(ahead) + data, 1)
+            ahead.clear()
+            if data in (b"", b"\r"):
+                ahead += data
+                return
         if ahead:
             start = len(ahead)
             ahead += data
@@ -286,6 +299,7 @@ class HTTP1Connection(asyncio.Protocol):
 
             head = identified(head)
         lane.counters.request_started()
+        self._expects = head.expect_continue and head.has_body
         direct = lane.direct
         usable = direct is not None and direct.usable()
         exchange: HTTP1Exchange = direct.exchange(self, head) if usable else HTTP1ASGIExchange(self, head)  # type: ignore[union-attr]
@@ -310,8 +324,6 @@ class HTTP1Connection(asyncio.Protocol):
             exchange.task = lane.loop.create_task(exchange.run())
         else:
             lane.overload.begin(exchange)
-        if head.expect_continue and self._exchange is exchange:
-            self.transport.write(continue_response(lane.common.block()))
         if rest:
             self.data_received(rest)
         if self._phase == BODY and lane.limits.min_data_rate is not None:
@@ -338,6 +350,7 @@ class HTTP1Connection(asyncio.Protocol):
             self._refuse(error.status)
             return
         if data:
+            self._expects = False
             exchange.feed(data)
             limit = self.lane.limits.body_bytes
             # A counted body was measured by its header; bytes_in has the head in it as well.
@@ -402,7 +415,10 @@ class HTTP1Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on reading if it was paused; the app took what it had been given."""
+        """Go on reading if it was paused; the app took what it had been given, and may want more."""
+        if self._expects and self._phase == BODY:
+            self._expects = False
+            self.transport.write(continue_response(self.lane.common.block()))
         if self._read_paused and not self.transport.is_closing():
             if self._remaining >= LANDING_MIN and self._phase == BODY:
                 self._land(cast(HTTP1Exchange, self._exchange))
@@ -416,9 +432,13 @@ class HTTP1Connection(asyncio.Protocol):
         """Tell, as the head of a response is made, whether it must say that the connection ends behind it.
 
         More of its request may be left than will be dropped, and then nobody would find the next one. Of a chunked
-        body nobody knows how much is left: it is taken for little. A 408 says that the rest does not come.
+        body nobody knows how much is left: it is taken for little. A client that was not told to send its body may send
+        it or not (RFC 9110 section 10.1.1). A 408 says that the rest does not come.
         """
-        return self._phase == BODY and (self._remaining > DROP_MAX or status == 408)
+        if self._phase != BODY:
+            return False
+        untold, self._expects = self._expects, False
+        return untold or self._remaining > DROP_MAX or status == 408
 
     def _drop_rest(self, ends: bool) -> None:
         """Read the rest of a body whose request is answered, and drop it. ends: then the connection ends."""
@@ -427,6 +447,7 @@ class HTTP1Connection(asyncio.Protocol):
         if self._slow is not None:
             self._slow.body_done()
         self._phase = REST
+        self._expects = False
         self._ends = ends
         if ends and self.transport.can_write_eof():
             self.transport.write_eof()  # the client need not wait until it has sent all

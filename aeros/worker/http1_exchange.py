@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .exchange import RESPONSE, ASGIDelivery, Carrier, Exchange
+from .exchange import REQUEST, RESPONSE, ASGIDelivery, Carrier, Exchange
 from .http1_response import CHUNKED, Pair, ResponseError, error_response, has_no_body, response_head
 
 if TYPE_CHECKING:
@@ -94,14 +94,15 @@ class HTTP1Exchange(Exchange):
         """
         remaining = self.remaining
         if remaining >= 0:
-            if data:
-                if has_no_body(self.head.method, self.status):
-                    data = b""
-                elif len(data) > remaining:
-                    self.flush()
-                    raise ResponseError("Too much data for declared Content-Length")
-                else:
-                    remaining = self.remaining = remaining - len(data)
+            if has_no_body(self.head.method, self.status):
+                data = b""
+            elif len(data) > remaining or (not more and len(data) < remaining):
+                self.reconsider()
+                raise ResponseError(
+                    f"Too {'little' if len(data) < remaining else 'much'} data for declared Content-Length"
+                )
+            else:
+                self.remaining = remaining - len(data)
         elif remaining == CHUNKED:
             if more:
                 data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
@@ -109,9 +110,6 @@ class HTTP1Exchange(Exchange):
                 data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
             else:
                 data = b"0\r\n\r\n"
-            remaining = 0
-        else:
-            remaining = 0
         held = self.held
         if held:
             self.held = b""
@@ -128,8 +126,12 @@ class HTTP1Exchange(Exchange):
         if data and not self.disconnected:
             self.bytes_out += len(data)
             self.carrier.transport.write(data)
-        if not more and remaining and not has_no_body(self.head.method, self.status):
-            raise ResponseError("Too little data for declared Content-Length")
+
+    def reconsider(self) -> None:
+        """The response cannot be as its head says. While nothing of that was sent, another may take its place."""
+        if self.held:
+            self.held = b""
+            self.state = REQUEST
 
 
 class HTTP1ASGIExchange(ASGIDelivery, HTTP1Exchange):

@@ -9,7 +9,7 @@ does not tell.
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httptools
 
@@ -33,6 +33,7 @@ Headers = list[tuple[bytes, bytes]]
 _METHOD = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
 _HOST = re.compile(rb"(?:[-A-Za-z0-9._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_ABSOLUTE = re.compile(rb"(?i:https?|wss?)://([^/?#]*)(.*)")
 _CODING = re.compile(rb"\r\n(?i:transfer-encoding):([\t\x20-\x7e]*)(?=\r\n)")
 _TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 
@@ -100,6 +101,12 @@ class Head:
         self.keep_alive = other.keep_alive
         self.expect_continue = other.expect_continue
         self.upgrade = ""
+
+    def take_host(self, host: bytes) -> None:
+        """Have the target's host in place of the Host field's (RFC 9112 section 3.2.2)."""
+        self.host = host
+        self.headers = [(b"host", host), *(field for field in self.headers if field[0].lower() != b"host")]
+        self.text_headers = None
 
     @property
     def has_body(self) -> bool:
@@ -194,12 +201,10 @@ class HeadParser:
         head = Head()
         head.raw_method = method
         head.method = method.decode("ascii")
-        raw_path, _, head.query_string = target.partition(b"?")
-        head.raw_path = raw_path
-        path = raw_path.decode("ascii")
-        head.path = unquote(path) if "%" in path else path
-        if target[0] != 0x2F and not _splits(head.path):
-            raise RequestRefused(400, "illegal request target")
+        authority = b""
+        if target[0] != 0x2F:
+            target, authority = origin_of(method, target)
+        head.raw_path, head.path, head.query_string = split_target(target)
         head.version = version
         head.size = len(data)
         if known is not None:
@@ -215,6 +220,9 @@ class HeadParser:
             if head.has_body or not head.keep_alive:
                 # llhttp now waits for a body, or for nothing more at all; it gets neither.
                 self._parser = None
+        if authority:
+            head.take_host(authority)  # and so it is not remembered: its fields are not those that were sent
+            return head
         # What an Upgrade header means depends on the method, which the next request may change.
         if method != b"CONNECT" and all(name != b"upgrade" for name, _ in self._seen):
             if firsts is not None and self._last is None and len(data) <= FIRST_HEAD_BYTES:
@@ -323,13 +331,32 @@ def _status_of(data: bytes) -> int:
     return 501 if len(codings) > 1 or any(coding.strip().lower() != b"chunked" for coding in codings) else 400
 
 
-def _splits(path: str) -> bool:
-    """Whether a target in absolute form is one to whoever takes its path out of it, as apps do: http://a]/ is not."""
-    try:
-        urlsplit(path)
-    except ValueError:
-        return False
-    return True
+def split_target(target: bytes) -> tuple[bytes, str, bytes]:
+    """Return (path as it was sent, path decoded, query) of a target that is a path. A fragment is nobody's to send."""
+    if b"#" in target:
+        target = target.partition(b"#")[0]
+    raw_path, _, query = target.partition(b"?")
+    path = raw_path.decode("ascii")
+    return raw_path, unquote(path) if "%" in path else path, query
+
+
+def origin_of(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Return (path and query, host) of a target in another form than a path. Raises RequestRefused.
+
+    Split before it is decoded: of http://a/b%3Fc the path is /b?c. The host is b"" where none is said.
+    """
+    if method == b"CONNECT":
+        raise RequestRefused(501, "no tunnels here")
+    if target == b"*" and method == b"OPTIONS":
+        return target, b""
+    url = _ABSOLUTE.fullmatch(target)
+    if url is None or not url[1] or not is_host(url[1]):
+        raise RequestRefused(400, "illegal request target")
+    rest = url[2]
+    if rest[:1] != b"/":
+        # Without a path OPTIONS asks about the server as such (RFC 9112 section 3.2.4).
+        rest = b"*" if method == b"OPTIONS" and not rest else b"/" + rest
+    return rest, url[1]
 
 
 def is_host(value: bytes) -> bool:

@@ -1,13 +1,16 @@
 """The bytes of an HTTP/1.1 response head, as Hypercorn and h11 would write them.
 
 Order, spelling and rules follow h11's Connection._clean_up_response_headers_for_sending and Hypercorn's
-H11Protocol.stream_send, so that a client cannot tell the two paths apart.
+H11Protocol.stream_send, but for four things: a status has its reason phrase, a response that has no body has no length
+either, an app's own Date or Server is the only one, and the server is called aeros.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
+from http import HTTPStatus
 from time import time
 from typing import TYPE_CHECKING
 
@@ -23,8 +26,10 @@ _lines: dict[Pair, tuple[bytes, bytes, bytes]] = {}
 _LINES_MAX = 1024
 _LINE_LENGTH_MAX = 256
 
-_STATUS_LINES = {code: b"HTTP/1.1 %d \r\n" % code for code in range(100, 1000)}
-_DECIDING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
+_REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
+_STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, _REASONS.get(code, b"")) for code in range(100, 1000)}
+_OURS = frozenset((b"date", b"server"))  # unless the app sends its own
+_DECIDING = frozenset((b"content-length", b"transfer-encoding", b"connection")) | _OURS
 
 # What a header line may not contain besides its own end.
 _FORBIDDEN = b"\r\n\0\x0b\x0c"
@@ -52,14 +57,30 @@ class CommonHeaders:
         now = time()
         # The second test catches a wall clock that was set back.
         if now >= self._valid_until or now < self._valid_until - 1:
-            headers = self._config.response_headers(self._protocol)
+            headers = response_headers(self._config, self._protocol)
             self._block = b"".join(b"%s: %s\r\n" % header for header in headers)
             self._valid_until = int(now) + 1.0
         return self._block
 
 
+def response_headers(config: Config, protocol: str) -> list[tuple[bytes, bytes]]:
+    """Return what Hypercorn would add to each response, in our name."""
+    headers = type(config).response_headers(config, protocol)
+    return [(name, b"aeros" if value.startswith(b"hypercorn-") else value) for name, value in headers]
+
+
+def name_server(config: Config) -> None:
+    """Have Hypercorn's own classes give our name, too."""
+    config.response_headers = partial(response_headers, config)  # type: ignore[method-assign]
+
+
+def without(common: bytes, names: set[bytes]) -> bytes:
+    """Return the common headers but for those of these names."""
+    return b"".join(line for line in common.splitlines(keepends=True) if line.partition(b":")[0] not in names)
+
+
 def has_no_body(method: str, status: int) -> bool:
-    return method == "HEAD" or status < 200 or status in (204, 304)
+    return method == "HEAD" or status < 200 or status in (204, 304) or (method == "CONNECT" and status < 300)
 
 
 def response_head(
@@ -100,9 +121,12 @@ def response_head(
     encoded = False
     if deciding is not None:
         length, encoded, connection = _read_deciding(deciding)
+        if own := {name for name, _, _ in deciding} & _OURS:
+            common = without(common, own)
     dropped: set[bytes] = set()
     remaining: int
     if status in (204, 304) or (method == "CONNECT" and status < 300):
+        dropped.update((b"content-length", b"transfer-encoding"))  # RFC 9110 section 8.6, RFC 9112 section 6.1
         remaining = 0
     elif encoded or length is None:
         dropped.update((b"content-length", b"transfer-encoding"))
@@ -195,7 +219,7 @@ def _read_deciding(headers: list[tuple[bytes, bytes, int]]) -> tuple[int | None,
             length = value
         elif name == b"connection":
             connection.update(token for part in value.lower().split(b",") if (token := part.strip()))
-        else:
+        elif name == b"transfer-encoding":
             if encoded or value.lower() != b"chunked":
                 raise ResponseError("only one Transfer-Encoding, chunked, can be sent")
             encoded = True

@@ -14,7 +14,7 @@ from ..core.inflight import HANDLING, READING
 from .exchange import Exchange
 from .h2_guard import Allowance
 from .hpack_decoder import Decoder, FieldsTooLargeError
-from .hpack_encoder import informational_block, response_block
+from .hpack_encoder import response_block
 from .http1_parser import RequestRefused
 from .http2_control import HANDLERS
 from .http2_departure import Departure
@@ -383,10 +383,9 @@ class HTTP2Connection(asyncio.Protocol):
         if end and head.content_length:
             raise StreamFault(PROTOCOL_ERROR, "no body, and a content-length")
         stream = self.streams[stream_id] = Stream(self, stream_id, end)
+        stream.expects = head.expect_continue and not end
         self.count_request()
         self.begin(stream, head)
-        if head.expect_continue and not end and stream.consumer is not None:
-            stream.send_headers(informational_block(100, (), b""), False)
 
     def count_request(self) -> None:
         self.requests += 1
@@ -448,7 +447,7 @@ class HTTP2Connection(asyncio.Protocol):
             return
         self.highest = stream_id
         self._remember(stream_id, ENDED if end else RESET_BY_US)
-        block, _ = response_block(status, [(b"content-length", b"0")], self.common.block())
+        block, _ = response_block(status, [(b"content-length", b"0")], self.common)
         self.output.write_block(stream_id, block, True)
         if not end:
             self._read_rest_of(stream_id)

@@ -58,7 +58,7 @@ class HTTP2Exchange(Exchange):
             from .request_ids import with_echo
 
             headers = with_echo(self.scope, headers)
-        self.held, length = response_block(status, headers, carrier.connection.common.block())
+        self.held, length = response_block(status, headers, carrier.connection.common)
         self.suppressed = has_no_body(self.head.method, status)
         self.remaining = UNSIZED if self.suppressed else length
         self.status = status
@@ -78,13 +78,10 @@ class HTTP2Exchange(Exchange):
         size = len(data)
         remaining = self.remaining
         if remaining != UNSIZED:
-            if size > remaining:
-                self.flush()
-                raise ResponseError("Too much data for declared Content-Length")
+            if size > remaining or (not more and size < remaining):
+                self.reconsider()
+                raise ResponseError(f"Too {'little' if size < remaining else 'much'} data for declared Content-Length")
             self.remaining = remaining - size
-            if not more and size < remaining:
-                self.flush()
-                raise ResponseError("Too little data for declared Content-Length")
             if more and size and size == remaining and not self.carrier.remote_closed:
                 self.kept = data  # the client would take it for the end: see Stream.send_end
                 return
@@ -109,8 +106,14 @@ class HTTP2Exchange(Exchange):
             else:
                 carrier.send_end(data)
 
+    def reconsider(self) -> None:
+        """As over HTTP/1."""
+        if self.held is not None:
+            self.held = None
+            self.state = REQUEST
+
     def answer_empty(self, status: int) -> None:
-        block, _ = response_block(status, [(b"content-length", b"0")], self.carrier.connection.common.block())
+        block, _ = response_block(status, [(b"content-length", b"0")], self.carrier.connection.common)
         self.bytes_out += len(block)
         self.carrier.send_headers(block, True)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
 from .hpack_decoder import Field
-from .http1_parser import Head, RequestRefused, is_host
+from .http1_parser import Head, RequestRefused, is_host, split_target
 from .http2_frames import PROTOCOL_ERROR, StreamFault
 
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-z]+")
@@ -125,9 +124,7 @@ def _read_target(head: HTTP2Head, pseudo: dict[bytes, bytes], max_path: int) -> 
     head.protocol = protocol or b""
     head.raw_method = method
     head.method = method.decode("ascii").upper()  # as Hypercorn's
-    head.raw_path, _, head.query_string = path.partition(b"?")
-    text = head.raw_path.decode("ascii")
-    head.path = unquote(text) if "%" in text else text
+    head.raw_path, head.path, head.query_string = split_target(path)
 
 
 def check_trailers(fields: list[Field]) -> None:

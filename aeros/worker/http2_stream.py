@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .exchange import REQUEST
+from .hpack_encoder import informational_block
 from .http2_frames import INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, StreamFault, window_update
 from .leftover import REST_WINDOW_S, Leftover
 from .waiters import Waiters, wait_among, wake
@@ -48,6 +49,7 @@ class Stream:
         "client",
         "connection",
         "consumer",
+        "expects",
         "gone",
         "held",
         "host",
@@ -82,6 +84,7 @@ class Stream:
         self.root_path = connection.root_path
         self.tls = connection.tls
         self.consumer: Consumer | None = None
+        self.expects = False  # the client waits for a 100 before it sends its body
         self.remote_closed = remote_closed
         self.local_closed = False
         self.gone = False  # reset by either side, or with its connection
@@ -101,6 +104,7 @@ class Stream:
 
     def take(self, data: bytes, size: int, expected: int | None) -> None:
         """Take the payload of a DATA frame. size: what of the window it used up. Raises StreamFault."""
+        self.expects = False
         self.received += len(data)
         self.held += size
         if expected is not None and self.received > expected:
@@ -132,7 +136,9 @@ class Stream:
         connection.release(held)
 
     def resume_reading(self) -> None:
-        """The app took what it had been given."""
+        """The app took what it had been given, and may want more."""
+        if self.expects:
+            self.send_headers(informational_block(100, (), b""), False)
         if self.held and (self.consumer is None or self.consumer.buffered() <= READ_AHEAD):
             self.release()
 
@@ -175,6 +181,7 @@ class Stream:
             wake(self._waiters)
 
     def send_headers(self, block: bytes, end: bool) -> None:
+        self.expects = False
         if not self.gone and not self.local_closed:
             self.output.send_headers(self, block, end)
 

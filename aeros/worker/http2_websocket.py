@@ -30,7 +30,7 @@ def serve_stream(stream: Stream, head: HTTP2Head) -> None:
     """Serve the WebSocket that an extended CONNECT asks for."""
     if head.protocol != b"websocket":
         # Of a protocol nobody knows here (RFC 8441 leaves the answer to us; RFC 9220 asks for this one).
-        stream.send_headers(response_block(501, [(b"content-length", b"0")], stream.connection.common.block())[0], True)
+        stream.send_headers(response_block(501, [(b"content-length", b"0")], stream.connection.common)[0], True)
         return
     stream.consumer = WebSocketStream(stream, head)
 
@@ -145,7 +145,7 @@ class WebSocketStream(TaskGroup):
     async def _send(self, event: Event) -> None:
         stream = self._stream
         if isinstance(event, Response):
-            common = stream.connection.common.block()
+            common = stream.connection.common
             stream.send_headers(response_block(event.status_code, event.headers, common)[0], False)
         elif isinstance(event, Body | Data):
             stream.send_data(event.data, False)

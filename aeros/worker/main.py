@@ -39,6 +39,7 @@ from .farewell import Farewell
 from .figures import Figures
 from .heartbeat import Heartbeat
 from .http1 import http1_protocol_factory
+from .http1_response import name_server
 from .inflight import InFlightTable
 from .lane import Lane
 from .lifeline import guard
@@ -98,6 +99,7 @@ def run_worker(
         lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation, log)
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
         table, websocket_table = InFlightTable(cell), InFlightTable(cell, websockets=True)
+        name_server(config)
         lane = Lane(
             app,
             config,

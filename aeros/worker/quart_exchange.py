@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlparse
 
 import quart.app
 import quart.asgi
@@ -138,8 +137,6 @@ class QuartDelivery(Exchange):
         if head.version == "1.0":
             headers.setdefault("Host", app.config["SERVER_NAME"] or "")
         path = head.path
-        if path[0] != "/":
-            path = str(urlparse(path).path)
         root_path = self.scope["root_path"]
         if root_path:
             path = _normalised_path(path, root_path)
@@ -165,6 +162,7 @@ class QuartDelivery(Exchange):
             self._body = request.body = LaneBody(carrier, request.content_length, maximum)
         else:
             self._body = feeder(request.body, self)
+            carrier.resume_reading()  # nobody will tell when the handler asks for it
         return request
 
     def _build(self, path: str, headers: Headers, root_path: str, maximum: int | None) -> Request:

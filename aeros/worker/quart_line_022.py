@@ -56,10 +56,10 @@ class LaneBody(PartedBody):
     # The app's side
 
     async def __anext__(self) -> bytes:
-        if not self._size:
-            self._carrier.resume_reading()
         if self._must_raise is not None:
             raise self._must_raise
+        if not self._size:
+            self._carrier.resume_reading()
         if not self._ended and not self._size:
             await self._has_data.wait()
         if self._ended and not self._size:
@@ -72,9 +72,9 @@ class LaneBody(PartedBody):
 
     def __await__(self) -> Generator[Any, None, Any]:
         self._wanted_whole = True
-        self._carrier.resume_reading()
         if self._must_raise is not None:
             raise self._must_raise
+        self._carrier.resume_reading()
         if not self._ended:
             yield from self._complete.wait().__await__()
             if self._must_raise is not None:  # by now

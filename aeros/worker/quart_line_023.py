@@ -93,7 +93,8 @@ class LaneBody(PartedBody):
         if self._data is None:
             self._wanted_whole = True
             self._compare_size()
-            self._carrier.resume_reading()
+            if self._must_raise is None:
+                self._carrier.resume_reading()
             while not self._ended and self._must_raise is None:
                 if self._gone:
                     raise ClientDisconnectedError

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 
 from .http1_parser import Head
-from .http1_response import Pair, header_line
+from .http1_response import Pair, header_line, without
 from .websocket_deflate import Agreement, agree
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -51,7 +51,7 @@ class Handshake:
 
     def accept(self, subprotocol: str | None, headers: Iterable[Pair], common: bytes) -> tuple[bytes, Agreement | None]:
         """Return the response and what was agreed on. Raises ValueError for what the app may not answer."""
-        lines = [b"HTTP/1.1 101 \r\n"]
+        lines = [b"HTTP/1.1 101 Switching Protocols\r\n"]
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
                 raise ValueError(f"the client did not offer the subprotocol {subprotocol!r}, but {self.subprotocols}")
@@ -61,12 +61,15 @@ class Handshake:
             lines.append(b"sec-websocket-extensions: %s\r\n" % agreement.header())
         token = base64.b64encode(hashlib.sha1(self._key + _GUID, usedforsecurity=False).digest())
         lines.append(b"sec-websocket-accept: %s\r\nupgrade: WebSocket\r\nconnection: Upgrade\r\n" % token)
+        own: set[bytes] = set()
         for pair in headers:
             name = pair[0].encode() if isinstance(pair[0], str) else bytes(pair[0])
-            if name.strip().lower() in _OURS:
+            lower = name.strip().lower()
+            if lower in _OURS:
                 raise ValueError(f"the header {name.decode('latin1')} of the handshake is not the app's to send")
+            own.add(lower)
             lines.append(header_line(pair))
-        lines += (common, b"\r\n")
+        lines += (without(common, own), b"\r\n")
         return b"".join(lines), agreement
 
 

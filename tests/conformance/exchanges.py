@@ -49,11 +49,12 @@ for number, target in enumerate(
         b"/?" + b"q" * 5000, b"/a#b", b"/a\"b", b"/a<b>", b"/a|b", b"/a\\b", b"/a^b`c", b"/{x}", b"/[x]",
     )
 ):  # fmt: skip
-    add(f"target {number} {target[:20]!r}", get(target))
+    kind = "absolute-form" if target.startswith(b"http") else "fragment" if b"#" in target else ""
+    add(f"target {number} {target[:20]!r}", get(target), differs=kind)
 add("target star OPTIONS", get(b"*", method=b"OPTIONS"))
 add("target without slash", get(b"foo"), differs="target-form")
 add("target question mark", get(b"?a"), differs="target-form")
-add("target star GET", get(b"*"))
+add("target star GET", get(b"*"), differs="target-form")
 add("target non-ascii", get(b"/\xc3\xa9"))
 add("target control", get(b"/\x01"))
 add("target del", get(b"/\x7f"))
@@ -71,7 +72,7 @@ for method in (b"FOO", b"get", b"Get", b"X-Y", b"G!T", b"GETT"):
     add(f"method {method.decode()}", get(method=method), differs="method-unknown")
 for method in (b"G(T", b"G\x00T", b"", b"G T", b"\xe9", b"GET:", b"G\tT"):
     add(f"method bad {method!r}", get(method=method))
-add("method CONNECT", get(b"a:80", method=b"CONNECT"))
+add("method CONNECT", get(b"a:80", method=b"CONNECT"), differs="connect")
 
 # Versions.
 for version in (b"HTTP/1.0", b"HTTP/1.1"):
@@ -136,14 +137,14 @@ add("bare LF end", b"GET / HTTP/1.1\r\nHost: a\r\n\n", differs="bare-lf")
 add("bare LF smuggled field", get(headers=HOST + b"X: a\nContent-Length: 5\r\n") + b"hello", differs="bare-lf")
 add("bare CR request line", b"GET / HTTP/1.1\rHost: a\r\n\r\n")
 add("CR CR LF", b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n")
-add("empty line first", b"\r\n" + get())
-add("two empty lines first", b"\r\n\r\n" + get())
+add("empty line first", b"\r\n" + get(), differs="empty-line")
+add("two empty lines first", b"\r\n\r\n" + get(), differs="empty-line")
 add("LF first", b"\n" + get())
 add("space first", b" " + get())
 add("NUL first", b"\0" + get())
 add("TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
 add("binary", bytes(range(256)))
-add("only CRLF CRLF", b"\r\n\r\n")
+add("only CRLF CRLF", b"\r\n\r\n", differs="empty-line")
 add("200 fields", get(headers=HOST + b"".join(b"x%d: y\r\n" % i for i in range(200))))
 add("300 fields", get(headers=HOST + b"".join(b"x%d: y\r\n" % i for i in range(300))), differs="many-fields")
 
@@ -255,7 +256,7 @@ add("keep-alive two", get(b"/1"), get(b"/2"))
 add("keep-alive three then close", get(b"/1"), get(b"/2"), get(b"/3", HOST + CLOSE))
 add("keep-alive after post", get(b"/1", HOST + b"Content-Length: 2\r\n", b"POST") + b"hi", get(b"/2"))
 add("keep-alive then bad", get(b"/1"), b"BAD\r\n\r\n")
-add("keep-alive then empty line", get(b"/1"), b"\r\n" + get(b"/2"))
+add("keep-alive then empty line", get(b"/1"), b"\r\n" + get(b"/2"), differs="empty-line")
 add("keep-alive then half-close", get(b"/1"), half_close=True, differs="half-close")
 add("close then more", get(b"/1", HOST + CLOSE) + get(b"/2"), differs="after-close")
 add("pipelined two", get(b"/1") + get(b"/2"))
@@ -273,24 +274,36 @@ add("request then half-close", get(headers=HOST + CLOSE), half_close=True)
 
 # Expect.
 add("expect", get(b"/", HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n", b"POST"), b"hi")
-add("expect with body at once", get(b"/", HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n", b"POST") + b"hi")
+add(
+    "expect with body at once",
+    get(b"/", HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n", b"POST") + b"hi",
+    differs="continue",
+)
 add("expect uppercase", get(b"/", HOST + b"Expect: 100-Continue\r\nContent-Length: 2\r\n", b"POST"), b"hi")
 add("expect list", get(b"/", HOST + b"Expect: x, 100-continue\r\nContent-Length: 2\r\n", b"POST"), b"hi")
 add("expect unknown", get(b"/", HOST + b"Expect: 200-maybe\r\nContent-Length: 2\r\n", b"POST"), b"hi")
-add("expect without body", get(b"/", HOST + b"Expect: 100-continue\r\n"))
+add("expect without body", get(b"/", HOST + b"Expect: 100-continue\r\n"), differs="continue")
+add(
+    "expect with an early answer",
+    get(b"/early", HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n", b"POST"),
+    differs="continue",
+)
 add("expect chunked", chunked(b"", extra=b"Expect: 100-continue\r\n"), b"2\r\nhi\r\n0\r\n\r\n")
 
 # Responses.
 for target in (b"/json", b"/text", b"/empty", b"/stream", b"/stream-empty", b"/status/201", b"/status/204", b"/status/304",
                b"/status/404", b"/status/500", b"/status/599", b"/length/10", b"/close", b"/keep", b"/headers", b"/unicode",
                b"/big", b"/te-chunked", b"/length-head"):  # fmt: skip
+    kind = "no-body" if target in (b"/status/204", b"/status/304") else ""
     for method in (b"GET", b"HEAD"):
-        add(f"response {method.decode()} {target.decode()}", get(target, method=method), get(b"/after", HOST + CLOSE))
-    add(f"response 1.0 {target.decode()}", get(target, b"", version=b"HTTP/1.0"))
-    add(f"response closing {target.decode()}", get(target, HOST + CLOSE))
+        first = get(target, method=method)
+        add(f"response {method.decode()} {target.decode()}", first, get(b"/after", HOST + CLOSE), differs=kind)
+    add(f"response 1.0 {target.decode()}", get(target, b"", version=b"HTTP/1.0"), differs=kind)
+    add(f"response closing {target.decode()}", get(target, HOST + CLOSE), differs=kind)
 for target in (b"/raises", b"/raises-late", b"/too-much", b"/too-little"):
-    add(f"failing {target.decode()}", get(target))
-    add(f"failing 1.0 {target.decode()}", get(target, b"", version=b"HTTP/1.0"))
+    kind = "wrong-length" if target.startswith(b"/too") else ""
+    add(f"failing {target.decode()}", get(target), differs=kind)
+    add(f"failing 1.0 {target.decode()}", get(target, b"", version=b"HTTP/1.0"), differs=kind)
 add("bad response header", get(b"/bad-header"))
 add("bad response name", get(b"/bad-name"))
 add("early response", get(b"/early", HOST + b"Content-Length: 10\r\n", b"POST") + b"abc", differs="unread-body")

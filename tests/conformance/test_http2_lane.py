@@ -46,7 +46,10 @@ PATHS = ["lane", "hypercorn"]
 
 
 def normal(answer: Answer) -> Any:
-    headers = [(name, value if name != b"date" else b"D") for name, value in answer.headers]
+    # The lane names itself, and gives no length to what has no body.
+    fixed = {b"date": b"D", b"server": b"S"}
+    dropped = b"content-length" if answer.status in (204, 304) else b""
+    headers = [(name, fixed.get(name, value)) for name, value in answer.headers if name != dropped]
     return answer.status, headers, re.sub(rb'"host": "[^"]*"', b"", answer.body), answer.trailers, answer.ended
 
 
@@ -324,16 +327,22 @@ def test_the_rest_of_an_upload_is_dropped_within_bounds(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("length", "body"), [(5, b"abc"), (2, b"abc")])
 def test_a_response_of_a_wrong_length_is_reset(length: int, body: bytes) -> None:
+    """Or is a 500, while nothing of it was sent."""
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"content-length", b"%d" % length)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["path"] == "/late":
+            await asyncio.sleep(0.1)
         await send({"type": "http.response.body", "body": body})
 
     async def check() -> None:
         async with served(app) as server:
             client = await Client.connect(server)
-            client.send(get())
+            client.send(get(1, "/late"))
             assert (await client.answer()).reset == INTERNAL
+            client.send(get(3))
+            assert (await client.answer(3)).status == 500
 
     run(check())
 
@@ -415,6 +424,8 @@ def test_expect_continue() -> None:
             assert client.answers[1].informational == [[(b":status", b"100")]]
             client.send(frame(DATA, 1, 1, b"x"))
             assert (await client.answer()).status == 200
+            client.send(post(3, ("expect", "100-continue"), path="/early"))
+            assert (await client.answer(3)).informational == []  # it did not ask for the body
 
     run(check())
 

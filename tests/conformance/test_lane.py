@@ -685,6 +685,78 @@ def test_requests_that_wait_behind_an_unread_body_are_answered() -> None:
     run(check())
 
 
+def expecting(path: str, length: int, method: str = "POST") -> bytes:
+    return get(path, f"Expect: 100-continue\r\nContent-Length: {length}\r\n").replace(b"GET", method.encode())
+
+
+@DIRECT
+def test_a_body_is_asked_for_only_when_the_handler_wants_it() -> None:
+    app = make_quart(LeanApp)
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+
+    async def check() -> None:
+        async with served(app) as server:
+            for path, length, status in (("/early", 9, b"200"), ("/", 2000, b"413"), ("/nowhere/x?", 2000, b"413")):
+                data, closed = await server.exchange(expecting(path, length), quiet=1)
+                head = data.partition(b"\r\n\r\n")[0]
+                assert head.startswith(b"HTTP/1.1 " + status)
+                # The client may send its body now, or not: nobody could tell where its next request begins.
+                assert b"connection: close" in head
+                assert closed
+            data, closed = await server.exchange(expecting("/", 5), b"hello" + get("/text"), quiet=1)
+            assert data.startswith(b"HTTP/1.1 100 Continue\r\n") and data.count(b"HTTP/1.1 200 OK") == 2
+            assert not closed
+            data, closed = await server.exchange(expecting("/early", 5) + b"he", b"llo" + get("/text"), quiet=1)
+            assert (data.count(b"HTTP/1.1 100"), data.count(b"HTTP/1.1 200"), closed) == (0, 2, False)
+            data, _ = await server.exchange(expecting("/", 0, "GET"))
+            assert data.startswith(b"HTTP/1.1 200 OK\r\n")
+
+    run(check())
+
+
+def test_a_body_is_asked_for_only_when_the_app_wants_it() -> None:
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            data, closed = await server.exchange(expecting("/early", 9), quiet=1)
+            assert data.startswith(b"HTTP/1.1 200 OK\r\n") and closed
+            data, closed = await server.exchange(expecting("/text", 5), b"hello", quiet=1)
+            assert data.startswith(b"HTTP/1.1 100 Continue\r\n") and data.endswith(b"text") and not closed
+
+    run(check())
+
+
+def test_empty_lines_before_a_request_are_ignored() -> None:
+    async def check() -> None:
+        async with served(asgi_app, config=quiet_config(keep_alive_timeout=1)) as server:
+            post = b"POST /text HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\r\n"
+            data, _ = await server.exchange(post + get("/text"), b"\r", b"\n\r\n" + get("/text"), quiet=0.5)
+            assert data.count(b"HTTP/1.1 200 OK") == 3
+            for bad in (b"\n", b"\r", b"\r\n\r\r\n", b" \r\n"):
+                data, closed = await server.exchange(bad + get("/text"), quiet=0.5)
+                assert data.startswith(b"HTTP/1.1 400 Bad Request\r\n") and closed
+            reader, writer = await server.connect()
+            begun = asyncio.get_running_loop().time()
+            while not reader.at_eof() and asyncio.get_running_loop().time() < begun + 10:
+                writer.write(b"\r\n")  # they are nothing that a connection could be kept open by
+                await asyncio.sleep(0.1)
+            assert await reader.read() == b""
+            writer.close()
+
+    run(check())
+
+
+def test_a_wrong_length_that_is_known_at_once_is_a_500() -> None:
+    app = make_quart(LeanApp)
+
+    async def check() -> None:
+        async with served(app) as server:
+            for path in ("/too-much", "/too-little"):
+                data, closed = await server.exchange(get(path), quiet=1)
+                assert data.startswith(b"HTTP/1.1 500 Internal Server Error\r\n") and closed
+
+    run(check())
+
+
 def test_counters_add_up() -> None:
     async def check() -> None:
         counters = Counting()

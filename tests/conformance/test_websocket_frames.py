@@ -57,7 +57,7 @@ def test_split_at_every_byte(case: Case) -> None:
 def test_cases_can_fail() -> None:
     """The judge itself: another message, another code or a connection that stays open is no pass."""
     case = of(1)[0]
-    head = b"HTTP/1.1 101 \r\n\r\n"
+    head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
     assert verdict(case, read_outcome(head, b"\x81\x00\x88\x02\x03\xe8")) == ""
     assert "messages" in verdict(case, read_outcome(head, b"\x81\x01a\x88\x02\x03\xe8"))
     assert "code" in verdict(case, read_outcome(head, b"\x81\x00\x88\x02\x03\xe9"))

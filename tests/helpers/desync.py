@@ -154,15 +154,14 @@ add("two requests, one behind the other", post(b"Content-Length: 5\r\n", b"hello
 add("a beginning of a request behind a body", post(b"Content-Length: 5\r\n", b"helloG"), 200)
 add("a head without its end behind a body", post(b"Content-Length: 5\r\n", b"hello" + POISON[:-2] + b"X: "), 200)
 add("a length that promises more", post(b"Content-Length: 500\r\n", POISON))
-add("Expect with the body at once", post(b"Expect: 100-continue\r\n" + length(POISON), POISON), 100, 200)
-add("Expect without a body", post(b"Expect: 100-continue\r\n", POISON, method=b"GET"), 100, 200, 200)
-add("Expect twice", post(b"Expect: 100-continue\r\nExpect: 100-continue\r\n" + length(POISON), POISON), 100, 200)
+add("Expect with the body at once", post(b"Expect: 100-continue\r\n" + length(POISON), POISON), 200)
+add("Expect without a body", post(b"Expect: 100-continue\r\n", POISON, method=b"GET"), 200, 200)
+add("Expect twice", post(b"Expect: 100-continue\r\nExpect: 100-continue\r\n" + length(POISON), POISON), 200)
 add("Expect something else", post(b"Expect: y 100-continue\r\n" + length(POISON), POISON), 200)
 add("Expect on several lines", post(b"Expect:\r\n 100-continue\r\n" + length(POISON), POISON), 400)
 add(
     "0.CL: Expect with an early answer",
     post(b"Expect: 100-continue\r\n" + length(POISON), POISON).replace(b"{}", b"{}/early", 1),
-    100,
     200,
 )
 
@@ -171,7 +170,7 @@ add("LF alone everywhere", post(length(BOTH), BOTH).replace(b"\r\n", b"\n"), 400
 add("LF alone behind the request line", post(b"", POISON).replace(b"\r\n", b"\n", 1), 400)
 add("LF alone at the end of the head", b"POST {} HTTP/1.1\r\nHost: a\r\nX: y\n\n" + POISON, 400)
 add("an empty line of LF before the request", b"\n" + post(b"Content-Length: 0\r\n", POISON), 400)
-add("an empty line before the request", b"\r\n" + post(b"Content-Length: 0\r\n", POISON), 400)
+add("an empty line before the request", b"\r\n" + post(b"Content-Length: 0\r\n", POISON), 200, 200)
 add("CR alone in a value", post(b"X: a\rY: b\r\n", POISON, method=b"GET"), 400)
 add("NUL in a value", post(b"X: a\x00b\r\n", POISON, method=b"GET"), 400)
 add("NUL in a name", post(b"X\x00: a\r\n", POISON, method=b"GET"), 400)

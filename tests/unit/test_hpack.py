@@ -76,10 +76,20 @@ def test_changes_tell_whether_the_same_bytes_mean_the_same() -> None:
     assert decoder.decode(b"\xbe", 1000) == [(b"e", b"f")]
 
 
+def common(*fields: tuple[bytes, bytes]) -> CommonFields:
+    """The fields that the server adds to each response."""
+
+    class Config:
+        def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+            return list(fields)
+
+    return CommonFields(Config())  # type: ignore[arg-type]
+
+
 def test_responses() -> None:
     headers: list[tuple[str, str]] = [("Content-Type", "text/plain"), ("Content-Length", "3"), ("Connection", "close")]
     for _ in range(2):  # the second time from memory
-        block, length = response_block(200, headers, encode(b"server", b"s"))
+        block, length = response_block(200, headers, common((b"server", b"s")))
         assert length == 3
         assert Decoder().decode(block, 1000) == [
             (b":status", b"200"),
@@ -87,7 +97,7 @@ def test_responses() -> None:
             (b"content-length", b"3"),
             (b"server", b"s"),
         ]
-    assert response_block(418, [], b"")[1] == UNSIZED
+    assert response_block(418, [], common())[1] == UNSIZED
     assert Decoder().decode(trailers_block([(b"X-Sum", b" 1 ")]), 1000) == [(b"x-sum", b"1")]
 
 
@@ -104,7 +114,20 @@ def test_responses() -> None:
 )
 def test_responses_that_cannot_be_sent(headers: list[tuple[bytes, bytes]]) -> None:
     with pytest.raises((ResponseError, IndexError)):
-        response_block(200, headers, b"")
+        response_block(200, headers, common())
+
+
+def test_an_apps_own_date_and_server_are_the_only_ones() -> None:
+    ours = common((b"date", b"d"), (b"server", b"s"))
+    for name, left in ((b"Server", b"date"), (b"Date", b"server")):
+        block, _ = response_block(200, [(name, b"own")], ours)
+        assert Decoder().decode(block, 1000)[1:] == [(name.lower(), b"own"), (left, left[:1])]
+
+
+def test_what_has_no_body_has_no_length() -> None:
+    for status in (204, 304):
+        block, _ = response_block(status, [(b"content-length", b"4"), (b"etag", b"x")], common())
+        assert Decoder().decode(block, 1000) == [(b":status", b"%d" % status), (b"etag", b"x")]
 
 
 def test_secrets_are_never_to_be_indexed() -> None:
@@ -116,4 +139,4 @@ def test_the_servers_own_fields() -> None:
 
     fields = Decoder().decode(CommonFields(Config()).block(), 1000)
     assert [name for name, _ in fields] == [b"date", b"server"]
-    assert fields[1][1] == b"hypercorn-h2"
+    assert fields[1][1] == b"aeros"

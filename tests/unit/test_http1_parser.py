@@ -38,10 +38,42 @@ def test_equal_heads_are_parsed_once() -> None:
     assert parser.parse(GOOD) is not first
 
 
-@pytest.mark.parametrize("target", [b"http://a]/", b"http://[zz]/", b"http://[::1/", b"http://%E2%84%80/"])
-def test_an_absolute_target_with_an_impossible_host_is_refused(target: bytes) -> None:
+@pytest.mark.parametrize(
+    "target", [b"http://a]/", b"http://[zz]/", b"http://[::1/", b"http:///x", b"http://u@a/", b"ftp://a/", b"*"]
+)
+def test_a_target_that_is_none_is_refused(target: bytes) -> None:
     assert refused(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n") == 400
-    assert parse(b"GET http://[::1]/x HTTP/1.1\r\nHost: a\r\n\r\n").path == "http://[::1]/x"
+
+
+@pytest.mark.parametrize(
+    ("target", "raw_path", "path", "query", "host"),
+    [
+        (b"http://b/x", b"/x", "/x", b"", b"b"),
+        (b"HTTP://b:80/a%3Fb%23c;d=e?f=%3F#g", b"/a%3Fb%23c;d=e", "/a?b#c;d=e", b"f=%3F", b"b:80"),
+        (b"https://[::1]/admin", b"/admin", "/admin", b"", b"[::1]"),
+        (b"http://b", b"/", "/", b"", b"b"),
+        (b"http://b?c", b"/", "/", b"c", b"b"),
+        (b"ws://b//x", b"//x", "//x", b"", b"b"),
+        (b"/x#y?z", b"/x", "/x", b"", b"a"),
+        (b"/http://b/x", b"/http://b/x", "/http://b/x", b"", b"a"),
+    ],
+)
+def test_the_app_gets_the_path_and_the_host_of_a_target(
+    target: bytes, raw_path: bytes, path: str, query: bytes, host: bytes
+) -> None:
+    parser = HeadParser()
+    fields = b" HTTP/1.1\r\nX: y\r\nHost: a\r\n\r\n"
+    for _ in range(2):  # no target's host becomes that of another request with the same fields
+        head = parser.parse(b"GET " + target + fields)
+        assert (head.raw_path, head.path, head.query_string, head.host) == (raw_path, path, query, host)
+        assert [value for name, value in head.headers if name == b"host"] == [host]
+        other = parser.parse(b"GET /other" + fields)
+        assert (other.raw_path, other.host, other.headers) == (b"/other", b"a", [(b"x", b"y"), (b"host", b"a")])
+
+
+def test_options_may_ask_about_the_server() -> None:
+    for target in (b"*", b"http://a"):
+        assert parse(b"OPTIONS " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n").path == "*"
 
 
 def test_the_parser_recovers_after_bodies_and_upgrades() -> None:
@@ -149,8 +181,10 @@ def test_what_is_taken_is_what_h11_takes(data: bytes) -> None:
     request = connection.next_event()
     assert isinstance(request, h11.Request)
     assert head.method.encode() == request.method
-    assert head.raw_path + (b"?" + head.query_string if b"?" in request.target else b"") == request.target
-    assert head.headers == list(request.headers)
+    target = request.target.partition(b"#")[0]
+    if target[:1] == b"/":
+        assert head.raw_path + (b"?" + head.query_string if b"?" in target else b"") == target
+        assert head.headers == list(request.headers)
     assert head.version.encode() == request.http_version
     assert not connection.trailing_data[0]
     event = connection.next_event()
