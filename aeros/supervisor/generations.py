@@ -49,6 +49,8 @@ from .workforce import MAX_REASON_CHARS, REVERT_S, Workforce
 
 #: A zygote that does not answer an order to fork within this time is stuck, and replaced.
 _FORK_TIMEOUT_S = 10.0
+#: Time for the hooks that run at the end of its last worker.
+_END_TIMEOUT_S = 30.0
 #: The first worker of a generation goes ahead alone for this long, so that a start that fails, fails once.
 PILOT_S = 2.0
 #: A spare zygote that could not be made, or did not live to be one, is tried again after this time.
@@ -184,8 +186,8 @@ class Generations:
             case ForkFailed():
                 del zygote.unanswered[message.worker]
                 self._workforce.fork_failed(message)
-            case Exited() if not 0 <= message.status <= 0xFFFF:
-                raise ProtocolError(f"it reports an exit with the status {message.status}")
+            case Exited() if not (1 < message.pid < 2**31 and 0 <= message.status <= 0xFFFF):
+                raise ProtocolError(f"it reports that process {message.pid} has ended with the status {message.status}")
             case Exited():
                 self._workforce.reaped(zygote, message.pid, message.status)
             case Logged():
@@ -356,11 +358,21 @@ class Generations:
         for zygote in list(self._zygotes):
             if zygote.unanswered and now - min(zygote.unanswered.values()) > _FORK_TIMEOUT_S:
                 self.end_stuck(zygote, f"has not forked for {_FORK_TIMEOUT_S:.0f} s")
+            elif zygote.retired:
+                self._see_it_end(zygote, now)
         if self._office.target.stopping:
             self._end_zygotes(now)
         elif self._office.was_ready and self.reload.idle:
             self._keep_spare()
             self._rescue(now)
+
+    def _see_it_end(self, zygote: ZygoteLink, now: float) -> None:
+        """A zygote that was told to end does so once its last worker has. Each reload would leave one that does not."""
+        if self._workforce.has_workers_of(zygote):
+            return
+        zygote.done_at = zygote.done_at or now
+        if now - zygote.done_at > _END_TIMEOUT_S:
+            self.end_stuck(zygote, f"has not ended {_END_TIMEOUT_S:.0f} s after its last worker")
 
     def _keep_spare(self) -> None:
         """One zygote forks, one stands by: the death of either costs nothing."""

@@ -122,6 +122,8 @@ class ZygoteLink:
     #: It says that it is loaded, and the zygote that it is a copy of has not said yet who it is.
     early: Loaded | None = None
     retired: bool = False
+    #: When it was first seen to be retired and without a worker; 0.0 while it is not. It ends by itself then.
+    done_at: float = 0.0
     #: Made to stand by for a generation that serves already.
     spare: bool = False
     #: Its number may be another process's by now.

@@ -453,6 +453,10 @@ class Workforce:
         except ProtocolError as error:
             self._end_liar(worker, error)
 
+    def has_workers_of(self, zygote: ZygoteLink) -> bool:
+        """Whether it is the parent of one that has not ended."""
+        return any(link.zygote is zygote for link in self._links.values())
+
     def knows(self, pid: int) -> bool:
         """Whether `pid` is one of our workers."""
         return any(worker.pid == pid for worker in self._fleet.workers.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
 from collections.abc import Iterator
 
@@ -64,6 +65,8 @@ ZYGOTE_LIES: list[Message] = [
     ForkFailed(1, 11, "no more processes", ""),
     Exited(10_000_001, 0),
     Exited(10_000_001, 1 << 20),
+    Exited(0, 0),
+    Exited(-1, 0),
     FilesChanged(["app.py"]),
     ZygoteForked(10_000_001),
     ZygoteForked(1),
@@ -108,6 +111,18 @@ def test_talk_without_end_is_ended(family: Family, who: str) -> None:
     assert not talker.running
     assert any("more in a second than there can be to say" in line for line in family.log.lines)
     assert well(family)
+
+
+def test_a_zygote_that_does_not_end_when_told_is_killed(family: Family) -> None:
+    end = family.first.end
+    family.first.end = lambda status: end(status) if status else None  # type: ignore[method-assign]
+    family.signal(signal.SIGHUP)
+    assert well(family)
+    for _ in range(50):
+        family.pass_time(1.0)
+        family.behave(3)
+    assert any("has not ended 30 s after its last worker" in line for line in family.log.lines), family.log.lines
+    assert not family.first.running
 
 
 def _framed(message: Message) -> bytes:
