@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING
 
 from .core import attributes as _attributes  # noqa: F401 - first: they read how we were started
 from .core import origin as _origin  # noqa: F401
+from .core import streams
 from .core.collector import paused
 from .version import __version__
 
 if sys.platform == "win32":
     raise ImportError("Aeros needs fork(), which Windows does not have; use WSL, or Hypercorn itself")
+
+# Before anything is opened that could get the number of a standard stream.
+streams.secure()
 
 if TYPE_CHECKING:
     from .app import WebServer

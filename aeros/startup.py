@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import app_metrics
+from .core import streams
 from .core.certificates import CertificateError, TLSFiles, explain
 from .core.channel import Channel, ChannelClosed, channel_pair
 from .core.exitcodes import ExitCode
@@ -82,6 +83,7 @@ def start(
     name in process titles, and what stays of the command line when an upgrade gives it other arguments.
     """
     _check_moment()
+    streams.secure()
 
     def resolved() -> Options:
         options = resolve(arguments, keywords, config=config, constructor=constructor)

@@ -18,6 +18,7 @@ from .files import open_log
 from .privileges import Account
 from .sink import Sink
 from .storms import Storms
+from .streams import is_ours
 from .text import continuation, json_text, one_line
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -75,7 +76,7 @@ class LineLog:
         if self.target not in ("-", "") and os.path.abspath(self.target) in kept:  # noqa: PTH100
             return
         if self.target in ("-", ""):
-            fd = 2 if self.target else -1
+            fd = 2 if self.target and is_ours(2) else -1
             self._colour = self.log_format == "text" and _is_terminal(2)
         else:
             fd = open_log(self.target, self._account)

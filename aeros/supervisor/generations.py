@@ -34,6 +34,7 @@ from ..core.messages import (
 )
 from ..core.process import open_pidfd, reap, working_directory
 from ..core.record import replace
+from ..core.streams import standard
 from ..errors import ReloadFailed
 from ..version import __version__
 from .fleet import Worker
@@ -236,7 +237,7 @@ class Generations:
             self.fail(f"the new program has Aeros {other}, and this server is {__version__}: aeros upgrade changes it")
             return
         scoreboard, listeners = self._office.scoreboard, self._office.listeners
-        fds = [scoreboard.fd, scoreboard.cells_fd, 2, *(listener.sock.fileno() for listener in listeners)]
+        fds = [scoreboard.fd, scoreboard.cells_fd, standard(2), *(listener.sock.fileno() for listener in listeners)]
         described = [listener.describe() for listener in listeners]
         self._office.tell(zygote.channel, Welcome(zygote.generation, os.getpid(), len(fds), described), fds)
 

@@ -8,12 +8,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core.attributes import blocked_at_start, changed_by_program, not_ignored_at_start
 from ..core.origin import directory_of_start, environment_of_start
 from ..core.privileges import Account
 from ..core.record import field, record, replace
-from .summons import CHANNEL_VARIABLE, LINE_FD, spell
+from ..core.streams import is_ours
+from .summons import CHANNEL_VARIABLE, LINE_FD, UPGRADE_VARIABLE, spell
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
 # outlive it), be the user it is to run as, stand where the first one stood (the path, so that a switched symlink is
@@ -147,7 +149,11 @@ def launch(
             shim[0],
             shim if not frozen else command.arguments,
             environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, stderr_fd, 2), (os.POSIX_SPAWN_DUP2, spare, LINE_FD)],
+            file_actions=[
+                *_standard_streams(0, 1),
+                (os.POSIX_SPAWN_DUP2, stderr_fd, 2),
+                (os.POSIX_SPAWN_DUP2, spare, LINE_FD),
+            ],
             setsigmask=blocked_at_start(),
             setsigdef=not_ignored_at_start(),
             setpgroup=0,
@@ -155,6 +161,11 @@ def launch(
     finally:
         if spare != channel_fd:
             os.close(spare)
+
+
+def _standard_streams(*fds: int) -> list[tuple[Any, ...]]:
+    """Return what gives the new process /dev/null for those of its standard streams that are something else here."""
+    return [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in fds if not is_ours(fd)]
 
 
 def _shim(command: CommandLine, directory: str, arguments: Sequence[str]) -> tuple[str, ...]:
@@ -185,7 +196,8 @@ def launch_module(module: str, descriptors: Mapping[int, int], command: CommandL
         # High numbers, so that no descriptor is overwritten before it was duplicated.
         for here in descriptors.values():
             copies.append(fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 64))
-        actions = [(os.POSIX_SPAWN_DUP2, copy, there) for copy, there in zip(copies, descriptors, strict=True)]
+        actions: list[tuple[Any, ...]] = [*_standard_streams(0, 1, 2)]
+        actions += [(os.POSIX_SPAWN_DUP2, copy, there) for copy, there in zip(copies, descriptors, strict=True)]
         return os.posix_spawn(
             shim[0],
             shim,

@@ -30,6 +30,7 @@ from ..core.messages import (
 )
 from ..core.process import describe_exit, working_directory
 from ..core.record import as_dict, replace
+from ..core.streams import standard
 from ..errors import UpgradeFailed
 from ..status import Upgraded
 from .admin import AdminChild
@@ -307,7 +308,7 @@ class Upgrade:
         self._directory = working_directory(self.pid)
         self.deadline = min(self._limit, monotonic() + allowed_s + _PREPARE_MARGIN_S)
         listeners, pid_file = self._office.listeners, self._estate.pid_file
-        fds = [2, *(listener.sock.fileno() for listener in listeners)]
+        fds = [standard(2), *(listener.sock.fileno() for listener in listeners)]
         if self._admin is not None:
             fds.append(self._admin.listener.sock.fileno())
         if pid_file is not None:

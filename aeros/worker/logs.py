@@ -20,6 +20,7 @@ from ..core.files import open_log
 from ..core.logs import lost_lines
 from ..core.record_line import json_line
 from ..core.sink import Sink
+from ..core.streams import standard
 from ..core.text import continuation, one_line
 from .access import Atoms, LeanLogger, fields
 
@@ -47,7 +48,7 @@ class WholeLineHandler(logging.Handler):
         self._target = target
         self._on_lost = on_lost
         self._fd = standard_fd
-        self._sink = Sink(standard_fd)
+        self._sink = Sink(standard(standard_fd))
         self._flushing = False
         if target != "-":
             self.reopen()
