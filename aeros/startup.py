@@ -19,7 +19,7 @@ from .core.certificates import CertificateError, TLSFiles, explain
 from .core.channel import Channel, ChannelClosed, channel_pair
 from .core.exitcodes import ExitCode
 from .core.files import give_folder, make_logs
-from .core.interpreter import untested
+from .core.interpreter import untested, why_no_interpreter
 from .core.listener import Listener
 from .core.logs import LineLog
 from .core.messages import Arrived, Heir, Inherit, LoadFailed, Message, ProtocolError, Unfit, Welcome, clip
@@ -280,6 +280,13 @@ def _pid_file(options: Options, inheritance: Inheritance | None) -> tuple[PidFil
 def _admin(options: Options, app: Any, account: Account | None, inheritance: Inheritance | None) -> AdminChild:
     from .core.admin import AdminSettings
     from .supervisor.admin import AdminChild
+
+    if reason := why_no_interpreter():
+        raise OptionsError(
+            f"--admin starts the dashboard in a Python interpreter of its own, but {reason}; leave it out, and look at "
+            "the server with `aeros top`",
+            option="admin",
+        )
 
     listener = bind_admin(options, inheritance)
     address = options.admin or ""

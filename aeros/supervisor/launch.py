@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.attributes import blocked_at_start, changed_by_program, not_ignored_at_start
+from ..core.interpreter import is_frozen, is_one_file, why_no_interpreter
 from ..core.origin import directory_of_start, environment_of_start
 from ..core.privileges import Account
 from ..core.record import field, record, replace
 from ..core.streams import is_ours
-from .summons import CHANNEL_VARIABLE, LINE_FD, UPGRADE_VARIABLE, spell
+from .summons import CHANNEL_VARIABLE, LINE_FD, spell
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
 # outlive it), be the user it is to run as, stand where the first one stood (the path, so that a switched symlink is
@@ -86,23 +87,26 @@ class CommandLine:
     @classmethod
     def of_this_process(cls, app: str = "") -> CommandLine:
         """Return the command line that started this process. app: what `aeros run` was told to serve, if it was."""
-        frozen = bool(getattr(sys, "frozen", False))
-        arguments = tuple(sys.argv) if frozen else (sys.executable, *sys.orig_argv[1:])
+        frozen = is_frozen()
+        argv = getattr(sys, "argv", None) or [""]  # an embedding program may have set none
+        arguments = tuple(argv) if frozen else (sys.executable or "", *sys.orig_argv[1:])
         why_not = ""
-        if not frozen and sys.argv[0] in ("", "-"):
+        if not frozen and argv[0] in ("", "-"):
             why_not = "the program was read from standard input"
-        elif not frozen and not sys.executable:
-            why_not = "the path of the Python interpreter is not known"
-        own = max(0, len(sys.argv) - 1)
+        elif not frozen:
+            why_not = why_no_interpreter()
+        elif is_one_file():
+            why_not = "the program is a single frozen file; freeze it as a folder to have it run again"
+        own = max(0, len(argv) - 1)
         no_others = ""
-        if tuple(sys.argv[1:]) != arguments[len(arguments) - own :]:
+        if tuple(argv[1:]) != arguments[len(arguments) - own :]:
             no_others = "the program has changed its sys.argv, so nobody knows which arguments are its own"
-        elif app and (sys.argv[1:2] != ["run"] or app not in sys.argv[2:]):
+        elif app and (argv[1:2] != ["run"] or app not in argv[2:]):
             no_others = "the server was not started by the command line"
         kept = ("run", app) if app else ()
         directory, environment = directory_of_start(), environment_of_start()
         return cls(
-            sys.executable,
+            sys.executable or "",
             arguments,
             directory,
             why_not,
@@ -132,7 +136,7 @@ def launch(
     variable: CHANNEL_VARIABLE or UPGRADE_VARIABLE. environ: variables beside those of the start. Not a fork of ours:
     posix_spawn runs nothing of this process in the child. Raises OSError.
     """
-    account, frozen = command.account, getattr(sys, "frozen", False)
+    account, frozen = command.account, is_frozen()
     if frozen and account is not None:
         raise OSError("a frozen program has no interpreter that could give up root before it; restart to change it")
     environment = {**command.environment, **(account.environment if account is not None else {}), **(environ or {})}
