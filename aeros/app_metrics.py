@@ -37,7 +37,12 @@ def share() -> str:
         if not os.path.isdir(directory):  # noqa: PTH112
             raise StartError(f"{VARIABLE} is set to {directory}, which is not a directory")
         return directory
-    _made = _last = tempfile.mkdtemp(prefix="aeros-metrics-")
+    try:
+        _made = _last = tempfile.mkdtemp(prefix="aeros-metrics-")
+    except OSError as error:
+        raise StartError(
+            f"--app-metrics needs a temporary directory: {error.strerror}; set TMPDIR, or {VARIABLE} to a directory"
+        ) from None
     os.environ[VARIABLE] = _made
     if "prometheus_client" in sys.modules:
         _convert()

@@ -8,7 +8,6 @@ import platform
 import resource
 import ssl
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -22,6 +21,7 @@ from .core.immortal import why_mortal
 from .core.interpreter import untested
 from .core.places import runtime_directory, socket_path
 from .core.process import open_pidfd
+from .core.reach import is_in_reach
 from .core.record import as_dict, record, replace
 from .errors import AerosError
 from .options import Options, usable_cpus
@@ -35,8 +35,6 @@ _FEW_FILES = 4096
 #: A small Quart app of its own, nothing shared; a worker that gets less will meet the kernel's killer.
 _WORKER_BYTES = 64 << 20
 _EXPIRY_WARNING_S = 30 * 86400.0
-#: sun_path of a Unix socket, without the final zero; macOS has 104.
-_LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 
 
 @record
@@ -210,9 +208,8 @@ def control(options: Options) -> Findings:
         folder = folder.parent
     if reason := _unusable(folder, private=folder == runtime_directory()):
         yield Finding("control", "problem", f"no control socket at {path}: {reason}; see --control.")
-    elif len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        change = f"set --control to a path of at most {_LONGEST_SOCKET_PATH} bytes"
-        yield Finding("control", "problem", f"no control socket at {path}, the path is too long: {change}.")
+    elif not is_in_reach(path):
+        yield Finding("control", "problem", f"no control socket at {path}, the path is too long: set --control.")
     elif folder == runtime_directory() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
         text = f"{folder} is open to other users; the next start closes it"
         yield Finding("control", "warning", f"{text}, or now: chmod 700 {folder}.")

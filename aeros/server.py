@@ -18,6 +18,7 @@ from .core.channel import Channel, ChannelClosed
 from .core.clock import monotonic
 from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
 from .core.places import distrusted_folder, distrusted_peer, distrusted_socket, socket_path
+from .core.reach import is_listened_to, short
 from .core.record import replace
 from .core.scoreboard import Scoreboard
 from .errors import AerosError, ControlError, NotAServerError, OptionsError, ServerStopped, StateError, UpgradeFailed
@@ -397,7 +398,8 @@ def _trusted_line(path: Path, name: str) -> socket.socket:
     try:
         why = distrusted_socket(path)
         if not why:
-            line.connect(str(path))
+            with short(path) as address:
+                line.connect(address)
             why = distrusted_peer(line)
     except OSError as error:
         line.close()
@@ -418,7 +420,7 @@ def running_servers() -> list[int]:
     found = []
     with contextlib.suppress(OSError):
         for entry in folder.iterdir():
-            if entry.suffix == ".sock" and entry.stem.isdigit() and _alive(int(entry.stem)):
+            if entry.suffix == ".sock" and entry.stem.isdigit() and is_listened_to(entry):
                 found.append(int(entry.stem))
     return sorted(found)
 

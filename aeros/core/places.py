@@ -20,7 +20,15 @@ def runtime_directory() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and Path(base).is_dir():
         return Path(base) / "aeros"
-    return Path(tempfile.gettempdir()) / f"aeros-{os.getuid()}"
+    return Path(_temporary_directory()) / f"aeros-{os.getuid()}"
+
+
+def _temporary_directory() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        # None can be written to. There is no server then that could be met, which whoever tries to use it will say.
+        return os.environ.get("TMPDIR") or "/tmp"
 
 
 def socket_path(pid: int) -> Path:

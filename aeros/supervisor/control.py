@@ -31,6 +31,7 @@ from ..core.messages import (
     clip,
 )
 from ..core.places import distrusted_folder, peer_uid, socket_path
+from ..core.reach import is_listened_to, short
 from ..core.record import mutable
 from ..errors import AerosError
 from ..version import __version__
@@ -105,29 +106,31 @@ class ControlLine:
             if where == "auto":
                 _private_directory(path.parent)
                 _clear_stale(path.parent)
-            self._listen(path, succeeding)
+            self._listen(path, aside=succeeding or where == "auto")
         except OSError as error:
             # An enemy's work is worth a warning: nobody can steer the server.
             log = self._log.warning if error.errno == errno.EPERM else self._log.info
             log(f"no control socket: {path}: {error.strerror or error} (the server runs without; see --control)")
 
-    def _listen(self, path: Path, succeeding: bool) -> None:
+    def _listen(self, path: Path, *, aside: bool) -> None:
+        """aside: have the socket appear at `path` when it listens, in place of whatever is there. Whoever tidies up
+        the folder takes one that nobody listens at for a dead server's."""
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(path.stat().st_mode):
                 raise OSError(errno.EEXIST, "a file of another kind is there")
-            if not succeeding:
-                with socket.socket(socket.AF_UNIX) as probe:
-                    if probe.connect_ex(str(path)) == 0:
-                        raise OSError(errno.EADDRINUSE, "another server listens there")
+            if not aside:
+                if is_listened_to(path):
+                    raise OSError(errno.EADDRINUSE, "another server listens there")
                 path.unlink()
-        bound = path.with_name(f".{os.getpid()}") if succeeding else path
+        bound = path.with_name(f".{os.getpid()}") if aside else path
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
         try:
-            bound.unlink(missing_ok=True) if succeeding else None
-            listener.bind(str(bound))
+            bound.unlink(missing_ok=True) if aside else None
+            with short(bound) as address:
+                listener.bind(address)
             listener.listen(16)
-            if succeeding:
+            if aside:
                 bound.replace(path)
         except BaseException:
             listener.close()
@@ -327,13 +330,9 @@ def _private_directory(path: Path) -> None:
 def _clear_stale(folder: Path) -> None:
     """Remove sockets of supervisors that were killed before they could."""
     for entry in folder.glob("*.sock"):
-        if entry.stem.isdigit():
-            try:
-                os.kill(int(entry.stem), 0)
-            except ProcessLookupError:
-                entry.unlink(missing_ok=True)
-            except PermissionError:
-                pass
+        # Not by the pid, which may be another program's by now.
+        if entry.stem.isdigit() and not is_listened_to(entry):
+            entry.unlink(missing_ok=True)
 
 
 def accept(listener: socket.socket) -> socket.socket:
