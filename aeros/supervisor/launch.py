@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.attributes import blocked_at_start, changed_by_program, not_ignored_at_start
+from ..core.descriptors import put_away
 from ..core.interpreter import is_frozen, is_one_file, why_no_interpreter
 from ..core.origin import directory_of_start, environment_of_start
 from ..core.privileges import Account
@@ -197,9 +197,9 @@ def launch_module(module: str, descriptors: Mapping[int, int], command: CommandL
     shim = _shim(command, "/", arguments)
     copies: list[int] = []
     try:
-        # High numbers, so that no descriptor is overwritten before it was duplicated.
+        # Out of the way, so that no descriptor is overwritten before it was duplicated.
         for here in descriptors.values():
-            copies.append(fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 64))
+            copies.append(put_away(here))
         actions: list[tuple[Any, ...]] = [*_standard_streams(0, 1, 2)]
         actions += [(os.POSIX_SPAWN_DUP2, copy, there) for copy, there in zip(copies, descriptors, strict=True)]
         return os.posix_spawn(
