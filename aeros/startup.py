@@ -496,6 +496,13 @@ def _flush_output() -> None:
             stream.flush()
 
 
+def _have_stderr(fd: int) -> None:
+    """Take the server's standard error for ours, which was a pipe to the supervisor until now."""
+    if streams.is_ours(2):
+        os.dup2(fd, 2)
+    os.close(fd)
+
+
 # --- the next supervisor -----------------------------------------------------------------------------------------
 
 
@@ -544,8 +551,7 @@ def _await_inheritance(channel: Channel, options: Options) -> Inheritance:
     if not isinstance(message, Inherit):
         sys.exit(int(ExitCode.FAILURE))  # the upgrade was given up, or the old supervisor is gone
     _flush_output()
-    os.dup2(fds[0], 2)
-    os.close(fds[0])
+    _have_stderr(fds[0])
     try:
         return Inheritance.from_message(message.facts, fds[1:])
     except ValueError as error:
@@ -573,8 +579,7 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
     die_with_parent(0)
     _flush_output()
     board_fd, cells_fd, stderr_fd, *listener_fds = fds
-    os.dup2(stderr_fd, 2)
-    os.close(stderr_fd)
+    _have_stderr(stderr_fd)
     with contextlib.suppress(OSError):
         log.reopen()  # it was the loader's pipe until now
     listeners = [Listener.adopt(fd, record) for fd, record in zip(listener_fds, welcome.listeners, strict=True)]
