@@ -63,6 +63,10 @@ _TICK_S = 1.0
 _REFUSED_S = 1.0
 #: A start that fails at once fails before the program that is to be told has asked; it asks as soon as it can.
 _OWNER_ASKS_S = 5.0
+#: So long is waited for more of the same before a signal stops anything. Signals that come together are one request:
+#: Ctrl+C in a terminal reaches the server and its process manager, which passes it on as SIGTERM. Waiting, and not
+#: ignoring those that come soon after: whoever has seen in the log that it stops, and asks again, means now.
+_TOGETHER_S = 0.05
 #: With no worker at all there is nothing to look at.
 _IDLE_TICK_S = 60.0
 
@@ -108,6 +112,7 @@ class Supervisor:
             self._upgraded,
         )
         self._started_at = wall_time()
+        self._stop_asked: asyncio.TimerHandle | None = None
         self._start_failure: tuple[str, str] | None = None
         self._ready_waiters: list[Callable[[AerosError | None], None]] = []
         self._stop_waiters: list[Callable[[ExitCode], None]] = []
@@ -383,7 +388,7 @@ class Supervisor:
                 case signal.SIGHUP:
                     self.reload(None, None, name)
                 case signal.SIGTERM | signal.SIGINT:
-                    self.stop("now" if self.office.target.stopping else "graceful", name, delayed=True)
+                    self._stop_by_signal(name)
                 case signal.SIGQUIT:
                     self.stop("now", name)
                 case signal.SIGTTIN:
@@ -400,6 +405,15 @@ class Supervisor:
             self.office.log.warning(f"{name} ignored: {error}")
             if signum == signal.SIGHUP:
                 self._notifier.refuse_reload(str(error))
+
+    def _stop_by_signal(self, name: str) -> None:
+        """End gracefully, or at a second request at once; see `_TOGETHER_S`."""
+        if self._stop_asked is None:
+            self._stop_asked = self.office.loop.call_later(_TOGETHER_S, self._stop_as_asked, name)
+
+    def _stop_as_asked(self, name: str) -> None:
+        self._stop_asked = None
+        self.stop("now" if self.office.target.stopping else "graceful", name, delayed=True)
 
     def _reap(self) -> None:
         """Reap zygotes, programs being run again, and every orphan the family (or, as PID 1, the system) left us."""

@@ -168,6 +168,21 @@ def test_new_connections_are_refused_at_once_while_it_drains(serve: Serve) -> No
     assert server.wait_exit() == 0
 
 
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_signals_that_come_together_are_one(serve: Serve, second: int) -> None:
+    """Ctrl+C in a terminal, and the process manager that passes it on: nobody loses a request."""
+    server = serve("full", "-w", "1", "--drain-timeout", "60").ready(1)
+    with Connection(server.address) as held:
+        held.send(held.head("GET", "/slow?s=1"))
+        eventually(lambda: server.workers()[0].in_flight == 1, 5)
+        for number in (signal.SIGTERM, second, signal.SIGTERM):
+            server.send_signal(number)
+            time.sleep(0.004)
+        assert held.read_answer().status == 200
+    assert server.wait_exit() == 0
+    assert "stopping now" not in server.log
+
+
 def test_a_second_signal_means_now(serve: Serve) -> None:
     server = serve("full", "-w", "2", "--drain-timeout", "60", "--shutdown-timeout", "60").ready(2)
     server.expect("")
