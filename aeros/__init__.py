@@ -11,6 +11,7 @@ Names are imported when they are first used, so that `aeros status` does not pay
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -26,6 +27,11 @@ if sys.platform == "win32":
 
 # Before anything is opened that could get the number of a standard stream.
 streams.secure()
+
+if os.getpid() == 1:
+    from .core.process import end_when_first
+
+    end_when_first()
 
 if TYPE_CHECKING:
     from .app import WebServer

@@ -146,6 +146,25 @@ def reset_signals(numbers: Iterable[int] = ()) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, chosen)
 
 
+def end_when_first(number: int = signal.SIGTERM) -> None:
+    """Have the first process of a container end at `number`, also before it is a server.
+
+    The kernel gives it no signal that it has no handler for (pid_namespaces(7)), so that one sent while the app is
+    imported would be lost. What has a handler keeps it.
+    """
+    if os.getpid() == 1 and signal.getsignal(number) is signal.SIG_DFL:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(number, _end)
+
+
+def _end(signum: int, frame: object) -> None:
+    if os.getpid() == 1:
+        os._exit(128 + signum)
+    # A child that was forked meanwhile: as if there had been no handler.
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
 def ignore_politely(numbers: Iterable[int]) -> None:
     """Let `numbers` do nothing here, without children of ours inheriting SIG_IGN through exec."""
     for number in numbers:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps import source_of
+from tests.apps import HANGING, source_of
 from tests.conftest import Serve
 from tests.helpers import proc
 from tests.helpers.conditions import eventually
@@ -57,3 +57,15 @@ def test_orphans_are_reaped_and_term_is_obeyed(serve: Serve, tmp_path: Path) -> 
     assert server.get().status == 200
     os.kill(supervisor, signal.SIGTERM)
     assert server.wait_exit() == 0
+
+
+@pytest.mark.skipif(not may_unshare(), reason="needs the right to make a pid namespace")
+@pytest.mark.parametrize("how", ["run", "program"])
+def test_term_ends_the_import(serve: Serve, tmp_path: Path, how: str) -> None:
+    (tmp_path / "app.py").write_text(f"import aeros\n{HANGING}")
+    command = ["-m", "aeros", "run", "app:app"] if how == "run" else ["app.py"]
+    server = serve(argv=[*UNSHARE, "--", sys.executable, *command])
+    eventually((tmp_path / "loading").exists, 30, "the import under way")
+    (first,) = proc.children(server.pid)
+    os.kill(first, signal.SIGTERM)
+    assert server.wait_exit(10) == 128 + signal.SIGTERM
