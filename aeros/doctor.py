@@ -25,7 +25,7 @@ from .core.reach import is_in_reach
 from .core.record import as_dict, record, replace
 from .errors import AerosError
 from .options import Options, usable_cpus
-from .server import connect, running_servers
+from .server import connect, left_sockets, running_servers
 from .status import ServerStatus
 
 #: Descriptors of a worker that are not connections: logs, channels, the event loop, what the app opens.
@@ -286,7 +286,7 @@ def kernel(options: Options) -> Findings:
 
 def servers(options: Options, connected: Callable[[int | str], ServerStatus] | None = None) -> Findings:
     """How the running servers of this user are. connected: gives the status of one."""
-    named: list[int | str] = [*running_servers()]
+    named: list[int | str] = [*running_servers(), *left_sockets()]
     if options.control not in ("auto", "off") and Path(options.control).is_socket():
         named.append(options.control)
     if not named:

@@ -415,14 +415,22 @@ def running_servers() -> list[int]:
 
     Raises NotAServerError where another user has been at that place.
     """
+    return [pid for pid in _control_sockets() if is_listened_to(socket_path(pid))]
+
+
+def left_sockets() -> list[int]:
+    """Return the pids of control sockets that nobody listens at, where there is a process of that number: another one,
+    most likely. Raises NotAServerError as above."""
+    return [pid for pid in _control_sockets() if not is_listened_to(socket_path(pid)) and _alive(pid)]
+
+
+def _control_sockets() -> list[int]:
+    """Return the pids that the sockets at the usual place are named after."""
     folder = socket_path(0).parent
     _check_folder(folder)
-    found = []
     with contextlib.suppress(OSError):
-        for entry in folder.iterdir():
-            if entry.suffix == ".sock" and entry.stem.isdigit() and is_listened_to(entry):
-                found.append(int(entry.stem))
-    return sorted(found)
+        return sorted(int(entry.stem) for entry in folder.iterdir() if entry.suffix == ".sock" and entry.stem.isdigit())
+    return []
 
 
 def _check_folder(folder: Path) -> None:

@@ -13,11 +13,15 @@ from pathlib import Path
 _LONGEST = 107 if sys.platform == "linux" else 103
 #: Where the kernel shows each descriptor of ours as if it were the file: a short way to a folder that is open.
 _DESCRIPTORS = Path("/proc/self/fd")
+#: What remains for the name of the socket itself: a descriptor has seven digits at most.
+_LONGEST_NAME = _LONGEST - len("/proc/self/fd/1048576/")
 
 
 def is_in_reach(path: Path) -> bool:
     """Whether a socket can be bound at this path, and connected to, as far as its length goes."""
-    return len(os.fsencode(path)) <= _LONGEST or _DESCRIPTORS.is_dir()
+    return len(os.fsencode(path)) <= _LONGEST or (
+        len(os.fsencode(path.name)) <= _LONGEST_NAME and _DESCRIPTORS.is_dir()
+    )
 
 
 @contextlib.contextmanager
