@@ -192,7 +192,7 @@ class Generations:
             case Exited():
                 self._workforce.reaped(zygote, message.pid, message.status)
             case Logged():
-                self._office.recent.add(message.text)
+                self._office.recent.hear(message.text)
             case FilesChanged():
                 self._files_changed(zygote, message)
             case ZygoteForked() | ZygoteForkFailed() if not zygote.copies:

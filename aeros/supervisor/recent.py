@@ -56,6 +56,11 @@ class RecentLog:
             self._bytes -= self._events.popleft().size
         self.release()
 
+    def hear(self, text: str) -> None:
+        """Keep an event as a zygote or worker says that it wrote it: one line, and what belongs to that indented."""
+        first, *rest = text.rstrip("\n").split("\n")
+        self.add("\n".join([first, *(line if line.startswith("    ") else f"    {line}" for line in rest)]))
+
     def ask(self, after: int | None, most: int | None, wait: bool, reply: Callable[[dict[str, Any]], None]) -> None:
         """Answer with the last `most` of the events after number `after` (None: of all there are). wait: for the next
         one, where there is none."""

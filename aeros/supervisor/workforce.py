@@ -401,7 +401,7 @@ class Workforce:
                 worker.failure = clip(failure, MAX_REASON_CHARS)
                 worker.traceback, worker.logged = clip(message.traceback), message.logged
             case Logged():
-                self._office.recent.add(message.text)
+                self._office.recent.hear(message.text)
             case WantsRetirement():
                 if not worker.recycle:
                     self.recycle(worker, clip(message.reason, MAX_REASON_CHARS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -318,4 +319,56 @@ def test_figures_of_a_reloaded_program_are_taken(serve: Serve, open_folder: Path
     server.send_signal(signal.SIGHUP)
     server.settled(2)
     eventually(lambda: len(server.ready_pids()) == 2, 20)
+    assert server.stop() == 0
+
+
+FORGING = """
+import json, os, struct, sys
+from aeros import WebServer
+from aeros.worker import main
+
+app = WebServer(__name__)
+guard = main.guard
+
+def guarded(channel_fd, seconds):
+    global line
+    line = channel_fd
+    guard(channel_fd, seconds)
+
+main.guard = guarded
+
+@app.get("/say/<kind>")
+async def say(kind):
+    text = "x\\r\\nFORGED [critical] aeros: all is lost\\x1b[31m\\u2028\\x9b31m"
+    said = {
+        "WantsRetirement": {"reason": text},
+        "Failed": {"stage": text, "reason": text, "traceback": text, "logged": False},
+        "Logged": {"text": text},
+        text: {},
+    }[text if kind == "unknown" else kind]
+    body = json.dumps({"kind": text if kind == "unknown" else kind, **said}).encode()
+    os.write(line, struct.pack("!I", len(body)) + body)
+    if kind == "Failed":
+        os._exit(1)
+    return "said"
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("kind", ["WantsRetirement", "Failed", "Logged", "unknown"])
+def test_what_a_worker_says_makes_no_line_of_its_own(serve: Serve, kind: str) -> None:
+    server = serve(FORGING, "-w", "1").ready(1)
+    before = server.ready_pids()
+    server.expect("all is lost", "it sent garbage", "died")
+    with contextlib.suppress(Exception):  # it may be gone before it has answered
+        server.get(f"/say/{kind}")
+    if kind != "Logged":
+        eventually(lambda: server.ready_pids() and not before & server.ready_pids(), 30, "another worker")
+    told = server.log + server.command("logs", str(server.pid)).stdout
+    assert "\x1b" not in told
+    assert "\x9b" not in told
+    assert "FORGED" in told
+    assert not [line for line in told.splitlines() if line.startswith("FORGED")]
     assert server.stop() == 0
