@@ -18,7 +18,7 @@ from .core.record import as_dict
 from .core.scoreboard import MAX_WORKERS
 from .core.text import json_text, one_line, several_lines
 from .errors import AerosError, NotAServerError, OptionsError, ReloadFailed, UpgradeFailed
-from .options import argument_parser, arguments_of
+from .options import argument_parser, arguments_of, secrets
 from .options.parse import OptionsParser
 from .options.table import BY_FLAG
 from .server import Server, connect, running_servers
@@ -271,6 +271,7 @@ def _run(options: argparse.Namespace) -> int:
     from .loading import load_app
 
     _change_directory(options)
+    secrets.hide()  # the app has no use for them while it loads, either
     app = load_app(options.app)
     constructor = getattr(app, "serving_defaults", None)
     result = startup.start(app, arguments_of(options), {}, constructor=constructor, program=options.app)

@@ -22,7 +22,7 @@ from .core.files import give_folder, make_logs
 from .core.interpreter import untested, why_no_interpreter
 from .core.listener import Listener
 from .core.logs import LineLog
-from .core.messages import Arrived, Heir, Inherit, LoadFailed, Message, ProtocolError, Unfit, Welcome, clip
+from .core.messages import Arrived, Heir, Inherit, LoadFailed, Message, ProtocolError, Secrets, Unfit, Welcome, clip
 from .core.origin import directory_of_start
 from .core.privileges import Account, find_account, may_become, readable_by
 from .core.process import die_with_parent, fork, reset_signals
@@ -31,7 +31,7 @@ from .core.scoreboard import Scoreboard
 from .core.text import one_line, several_lines
 from .errors import AerosError, AppLoadError, BindError, OptionsError, StartError, StateError
 from .inflight import RequestInFlight
-from .options import Options, resolve
+from .options import Options, resolve, secrets
 from .options.mistakes import mistaken
 from .program import AppProgram
 from .server import Server, connect
@@ -86,7 +86,8 @@ def start(
     streams.secure()
 
     def resolved() -> Options:
-        options = resolve(arguments, keywords, config=config, constructor=constructor)
+        environ = secrets.environment()
+        options = resolve(arguments, keywords, config=config, constructor=constructor, environ=environ)
         wanted = program if program and options.proctitle == "auto" else options.proctitle
         return replace(options, proctitle=program_label(wanted, _app_name(app)))
 
@@ -96,6 +97,7 @@ def start(
     except StartError as error:
         _give_up(error)
     if to_zygote is not None:
+        _learn_secrets(to_zygote)
         _become_zygote(to_zygote, app, resolved)
     if to_heir is not None:
         with _explaining(to_heir):
@@ -198,9 +200,9 @@ class _Preparation:
             self.drop_pid_file()
             raise
         self.scoreboard = Scoreboard.create()
-        self.program = AppProgram(app, options, self.listeners, self.scoreboard, self.log)
+        self.options = replace(options, admin_token=None)  # the dashboard has it, and no zygote
+        self.program = AppProgram(app, self.options, self.listeners, self.scoreboard, self.log)
         self.app = app
-        self.options = options
         if sentence := untested():
             self.log.warning(sentence)
         _warn_of_threads(self.log)
@@ -224,8 +226,10 @@ class _Preparation:
         """Become the supervisor until the end."""
         if self.pid_file is not None and succession is None:
             self.pid_file.write()
-        environment = {**command.environment, **app_metrics.environment()}
-        command = replace(command, account=self.account, environment=environment)
+        known = secrets.hide()
+        environment = {name: value for name, value in command.environment.items() if name not in known}
+        environment |= app_metrics.environment()
+        command = replace(command, account=self.account, environment=environment, secrets=known)
         try:
             return found(
                 program=self.program,
@@ -237,7 +241,7 @@ class _Preparation:
                 announce=self.announce,
                 control=self.options.control,
                 owner=owner,
-                in_child=self.pid_file.forget if self.pid_file is not None else lambda: None,
+                in_child=self._in_child,
                 rim=_rim(self.options, "supervisor"),
                 admin=self.admin,
                 notifier=self.notifier,
@@ -248,8 +252,15 @@ class _Preparation:
             close_all([*self.listeners, *([self.admin.listener] if self.admin is not None else [])])
             raise
         finally:
+            secrets.restore()
             self.drop_pid_file()
             app_metrics.remove()
+
+    def _in_child(self) -> None:
+        """The first zygote, which has this process's memory, keeps neither the pid file nor the secrets."""
+        if self.pid_file is not None:
+            self.pid_file.forget()
+        secrets.forget()
 
     def announce(self, supervisor: Supervisor) -> None:
         """Say once, in at most five lines, what runs where and how to steer it."""
@@ -584,12 +595,22 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
         log.reopen()  # it was the loader's pipe until now
     listeners = [Listener.adopt(fd, record) for fd, record in zip(listener_fds, welcome.listeners, strict=True)]
     scoreboard = Scoreboard(board_fd, cells_fd, writable=True)
-    program = AppProgram(app, options, listeners, scoreboard, log)
+    secrets.hide()  # those that the program has set itself, as from a file
+    secrets.forget()
+    program = AppProgram(app, replace(options, admin_token=None), listeners, scoreboard, log)
     notes = _changed_binds(options, listeners)
     rim = _rim(options, f"zygote gen={welcome.generation}")
     if rim is not None:
         rim.arm()
     Zygote(channel, welcome.generation, Policy.of(options), program, log, notes, rim, original=True).run()
+
+
+def _learn_secrets(channel: Channel) -> None:
+    """Take what the supervisor said before the program was there, if it had to."""
+    with contextlib.suppress(ChannelClosed, ProtocolError):
+        message, _ = channel.first(0.0) or (None, [])
+        if isinstance(message, Secrets):
+            secrets.learn(message.values)
 
 
 def _await_welcome(channel: Channel) -> tuple[Welcome, list[int]]:

@@ -55,6 +55,13 @@ class Welcome(Message):
 
 
 @record
+class Secrets(Message):
+    """To a freshly run program, before anything else: the variables it is not given in its environment."""
+
+    values: dict[str, Any]
+
+
+@record
 class Fork(Message):
     """Fork one worker into `slot`. fds: the worker's end of its channel, its file (core.worker_file)."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
 #: What Aeros tells a program that it runs again; not for the next one.
 INTERNAL_PREFIX = "AEROS_INTERNAL_"
@@ -73,6 +74,11 @@ _first_of_path = sys.path[0] if sys.path else ""
 def environment_of_start() -> dict[str, str]:
     """Return the environment for running the program again: that of its start."""
     return for_the_next_run(_started_with)
+
+
+def give_away(names: Iterable[str]) -> dict[str, str]:
+    """Return those of these variables that are known here, and are no more: they are secrets, this is everybody's."""
+    return {name: _started_with.pop(name) for name in names if name in _started_with}
 
 
 def directory_of_start() -> str:

@@ -65,6 +65,28 @@ def forbid_new_privileges() -> bool:
     return _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def blank_variables(names: Iterable[str]) -> None:
+    """Write stars over the values of these variables where /proc/PID/environ shows them. Linux only.
+
+    That is the block the kernel laid when the program was executed; `os.environ` only points into it, and must have
+    let go of them before.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with open("/proc/self/stat", "rb") as file:  # noqa: PTH123
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[47]), int(fields[48])  # env_start and env_end, see proc(5)
+    block = ctypes.string_at(start, end - start) if start else b""
+    for name in names:
+        wanted, at = os.fsencode(name) + b"=", 0
+        for entry in block.split(b"\0"):
+            if entry.startswith(wanted):
+                ctypes.memset(start + at + len(wanted), ord("*"), len(entry) - len(wanted))
+            at += len(entry) + 1
+
+
 def _prctl(option: int, value: int) -> bool:
     if sys.platform != "linux":
         return False

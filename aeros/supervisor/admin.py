@@ -57,6 +57,11 @@ class AdminChild:
         self._awaited_until = monotonic() + _UP_S
         self._start()
 
+    def leave(self) -> None:
+        """This process is no supervisor: it has neither the socket nor the token."""
+        self.listener.sock.close()
+        del self._settings
+
     def awaited(self, now: float) -> bool:
         """Whether an upgrade is to wait for it a little longer. now: monotonic seconds."""
         return not self.up and now < self._awaited_until

@@ -111,7 +111,8 @@ def found(
         if pilot is not None:
             pilot.close()  # to be received as any other
         if admin is not None:
-            admin.listener.sock.close()
+            admin.leave()
+        command.secrets.clear()
         in_child()
         if succession is not None:
             succession.channel.close()

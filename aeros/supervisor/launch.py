@@ -83,6 +83,8 @@ class CommandLine:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: What the program has changed of its other attributes, as it was: see `core.attributes`.
     attributes: Mapping[str, object] = field(default_factory=dict)
+    #: Variables that are secret, which no process's environment holds but that of an heir while it loads.
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of_this_process(cls, app: str = "") -> CommandLine:
@@ -140,6 +142,8 @@ def launch(
     if frozen and account is not None:
         raise OSError("a frozen program has no interpreter that could give up root before it; restart to change it")
     environment = {**command.environment, **(account.environment if account is not None else {}), **(environ or {})}
+    if variable == UPGRADE_VARIABLE:
+        environment |= command.secrets  # it keeps them next; and one of an older Aeros looks nowhere else
     # A program that hangs can be asked where: SIGABRT prints its stack. Taken back by start().
     faulthandler = "PYTHONFAULTHANDLER" not in environment
     if faulthandler:

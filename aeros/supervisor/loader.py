@@ -7,8 +7,8 @@ import os
 import signal
 from collections.abc import Mapping
 
-from ..core.channel import Channel, channel_pair
-from ..core.messages import clip
+from ..core.channel import Channel, ChannelClosed, channel_pair
+from ..core.messages import Secrets, clip
 from ..core.process import describe_exit, reap
 from ..core.text import continuation
 from .launch import CommandLine, launch
@@ -20,6 +20,8 @@ from .summons import CHANNEL_VARIABLE
 _TAIL_BYTES = 64 * 1024
 #: A line without an end is not waited for beyond this.
 _LONGEST_LINE = 64 * 1024
+#: What stands for a secret where the program need not know it.
+_MASK = "known-to-the-supervisor"
 
 
 class Loader:
@@ -142,4 +144,13 @@ def run_again(
     finally:
         os.close(stderr_write)
     channel.only_from = pid
+    if variable == CHANNEL_VARIABLE and command.secrets:
+        _tell_secrets(channel, command)
     return Loader(office, pid, generation, stderr_read), channel
+
+
+def _tell_secrets(channel: Channel, command: CommandLine) -> None:
+    """Give the program what its options need; one that runs as another user only learns that there is something."""
+    known = command.secrets if command.account is None else dict.fromkeys(command.secrets, _MASK)
+    with contextlib.suppress(ChannelClosed):  # it has ended already, as whoever waits for it will find
+        channel.send(Secrets(dict(known)))
