@@ -91,7 +91,9 @@ class Policy:
         mine, its = as_dict(self), as_dict(start)
         for known in (mine, its):
             # A password is not told to programs of other users, so theirs cannot say it.
-            known["tls_files"] = {**(known["tls_files"] or {}), "password": None}
+            files = known["tls_files"] or {}
+            # A list in what came as a message, a tuple in what did not.
+            known["tls_files"] = {**files, "pairs": list(files.get("pairs", ())), "password": None}
         return [words for name, words in _OF_THE_START.items() if mine[name] != its[name]]
 
     def to_message(self) -> dict[str, Any]:
