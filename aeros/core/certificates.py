@@ -88,7 +88,8 @@ class TLSFiles:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=ca)
             except (ssl.SSLError, ValueError):
                 raise CertificateError(f"cannot use {self.ca_certs}: it holds no certificates in PEM form") from None
-        return json.dumps({"pairs": pairs, "ca": ca}).encode()
+        # With --run-as a worker of a later generation is told the password nowhere else; it gets the key all the same.
+        return json.dumps({"pairs": pairs, "ca": ca, "password": self.password}).encode()
 
 
 def _signature(path: str) -> tuple[int, int, int] | None:
@@ -165,6 +166,12 @@ def unpack(record: bytes) -> tuple[Sequence[Mapping[str, str]], str]:
     """Return the pairs (name, cert, key, as PEM) and the CA certificates of a record."""
     loaded = json.loads(record)
     return loaded["pairs"], loaded["ca"]
+
+
+def password(record: bytes) -> str | None:
+    """Return the password of the keys of a record, None where they have none."""
+    found = json.loads(record).get("password")
+    return found if isinstance(found, str) else None
 
 
 def load(fd: int) -> bytes:

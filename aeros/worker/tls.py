@@ -6,7 +6,7 @@ import copy
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from ..core.certificates import readable, unpack
+from ..core.certificates import password, readable, unpack
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -35,6 +35,9 @@ def make_context(config: Config, record: bytes) -> ssl.SSLContext | None:
     bring clients back to the certificate they saw first.
     """
     pairs, ca = unpack(record)
+    config = copy.copy(config)
+    # An encrypted key has been tried with this password by now; without one OpenSSL would ask on the terminal.
+    config.keyfile_password = password(record) or ""
     made = [(pair["name"], _context(config, pair["cert"], pair["key"], ca)) for pair in pairs]
     default = made[0][1]
     if default is not None and len(made) > 1:
@@ -49,8 +52,6 @@ def _context(config: Config, certificate: str, key: str, ca: str) -> ssl.SSLCont
         config.certfile, config.keyfile = certfile, keyfile
         if ca:
             config.ca_certs = ca_certs
-        # An encrypted key has been tried with this password by now; without one OpenSSL would ask on the terminal.
-        config.keyfile_password = config.keyfile_password or ""
         context = config.create_ssl_context()
         if context is not None:
             # A handshake costs the server more than the client, who could ask for one after another on one connection.
