@@ -154,3 +154,48 @@ def test_a_start_that_takes_its_time_and_one_that_fails(unit: Unit) -> None:
     shown = unit.show()
     assert (shown["ActiveState"], shown["Result"], shown["ExecMainStatus"]) == ("failed", "exit-code", "3")
     assert shown["NRestarts"] == "0", "RestartPreventExitStatus: it would fail the same way again"
+
+
+CURIOUS = """
+import os, sys
+from aeros import WebServer
+app = WebServer(__name__)
+
+def attempt(what):
+    try:
+        what()
+        return "done"
+    except OSError as error:
+        return error.strerror
+
+@app.get("/")
+async def home():
+    status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+    return {
+        "rights": [status[name].strip() for name in ("CapBnd", "CapEff", "NoNewPrivs", "Seccomp")],
+        "code": attempt(lambda: open(__file__, "a")),
+        "etc": attempt(lambda: open("/etc/aeros-was-here", "w")),
+        "tmp": attempt(lambda: open("/tmp/here", "w")),
+        "run": attempt(lambda: open(os.environ["XDG_RUNTIME_DIR"] + "/here", "w")),
+        "user": attempt(lambda: os.setuid(1)),
+        "priority": attempt(lambda: os.setpriority(os.PRIO_PROCESS, 0, -5)),
+        "namespace": attempt(lambda: os.unshare(os.CLONE_NEWNS)) if hasattr(os, "unshare") else "refused",
+    }
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+"""
+
+
+def test_the_app_has_few_rights(unit: Unit) -> None:
+    replace(unit.program, CURIOUS)
+    assert unit.systemd.ctl("start", "aeros.service").returncode == 0
+    found = unit.get().json()
+    # The mode of seccomp is 2: a filter. The user is root here, and it makes no difference.
+    assert found["rights"] == ["0000000000000000", "0000000000000000", "1", "2"]
+    assert found["code"] == found["etc"] == "Read-only file system"
+    assert found["tmp"] == found["run"] == "done"
+    assert found["user"] == found["priority"] == "Operation not permitted"
+    assert found["namespace"] != "done"
+    assert unit.systemd.ctl("reload", "aeros").returncode == 0
+    eventually(lambda: "generation 2" in unit.show()["StatusText"], 20, "a reload with these rights")
