@@ -16,7 +16,7 @@ from ..core.origin import directory_of_start, environment_of_start
 from ..core.privileges import Account
 from ..core.record import field, record, replace
 from ..core.streams import is_ours
-from .summons import CHANNEL_VARIABLE, LINE_FD, spell
+from .summons import CHANNEL_VARIABLE, LINE_FD, UPGRADE_VARIABLE, spell
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
 # outlive it), be the user it is to run as, stand where the first one stood (the path, so that a switched symlink is
