@@ -286,7 +286,11 @@ def kernel(options: Options) -> Findings:
 
 def servers(options: Options, connected: Callable[[int | str], ServerStatus] | None = None) -> Findings:
     """How the running servers of this user are. connected: gives the status of one."""
-    named: list[int | str] = [*running_servers(), *left_sockets()]
+    try:
+        named: list[int | str] = [*running_servers(), *left_sockets()]
+    except AerosError as error:
+        yield Finding("servers", "problem", f"{error}.")
+        return
     if options.control not in ("auto", "off") and Path(options.control).is_socket():
         named.append(options.control)
     if not named:

@@ -125,6 +125,16 @@ def test_what_begins_and_does_not_go_on_is_closed_in_seconds(serve: Serve, begin
     assert time.monotonic() - begun < 15
 
 
+def test_who_does_not_read_a_page_is_dropped_in_seconds(serve: Serve) -> None:
+    server = up(serve("full", "-w", "1", "--admin", "127.0.0.1:0").ready(1))
+    pid = dashboard_pid(server)
+    assert pid
+    before = len(proc.open_fds(pid))
+    with ask_raw(place_of(server), b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200):
+        eventually(lambda: len(proc.open_fds(pid)) > before, 5, "it is connected")
+        eventually(lambda: len(proc.open_fds(pid)) <= before, 20, "it is dropped")
+
+
 def test_one_address_has_a_part_of_the_connections(serve: Serve) -> None:
     server = up(serve("full", "-w", "1", "--admin", "127.0.0.1:0").ready(1))
     place = place_of(server)

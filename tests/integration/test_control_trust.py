@@ -98,6 +98,15 @@ def test_a_folder_that_another_user_made_first_is_told_nothing(shared: Path, tmp
 
 
 @needs_root
+def test_the_doctor_says_so(shared: Path) -> None:
+    own_folder(shared, NOBODY, 0o755)
+    command = [sys.executable, "-m", "aeros", "doctor"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert "aeros-0 belongs to user nobody" in done.stdout
+    assert done.returncode == 1
+
+
+@needs_root
 def test_neither_is_a_socket_or_a_listener_of_another_user(tmp_path: Path, shared: Path) -> None:
     told, path = tmp_path / "told", shared / "x.sock"
     with listener(path, told):
