@@ -577,6 +577,7 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
     try:
         options = resolved()
         check_app(app)
+        mistaken(options)
         if options.run_as is None:
             _check_tls(options)  # else the supervisor does; the key may not be ours to read
         log = make_log(options)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aeros.errors import OptionsError
+from aeros.errors import OptionsError, ReloadFailed
 from aeros.options import resolve
 from aeros.options.hosts import HostNames
 from aeros.options.mistakes import mistaken
@@ -79,6 +79,16 @@ def test_they_are_in_the_log_or_end_the_start(serve: Serve, keys: Path) -> None:
     server = serve("full", "-w", "1", *files, *asked)
     server.expect("asks nobody for a certificate")
     server.wait_log(r"\[warning\] aeros: --insecure-bind 127.0.0.1:0 serves the same app without TLS")
+
+
+def test_a_reload_is_looked_at_as_well(serve: Serve, keys: Path) -> None:
+    plain = 'certfile = "cert.pem"\nkeyfile = "k.pem"\n'
+    (keys / "a.toml").write_text(plain)
+    server = serve("full", "-w", "1", "--config", "a.toml").ready(1)
+    (keys / "a.toml").write_text(plain + 'verify_mode = "CERT_REQUIRED"\n')
+    server.expect("reload refused", "--verify-mode needs --ca-certs")
+    with pytest.raises(ReloadFailed, match="--verify-mode needs --ca-certs"):
+        server.handle().reload(timeout=60)
 
 
 # -- keys with a password
