@@ -16,6 +16,7 @@ from hypercorn.utils import UnexpectedMessageError
 
 from ..core.inflight import STREAMING
 from ..core.request_id import enter_request
+from .gone import is_of_gone, tell_gone
 from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Exchange:
         self.scope: dict[str, Any] = {
             "type": "http",
             "http_version": head.version,
-            "asgi": {"spec_version": "2.1", "version": "3.0"},
+            "asgi": {"spec_version": "2.4", "version": "3.0"},
             "method": head.method,
             "scheme": carrier.scheme,
             "path": head.path,
@@ -241,8 +242,9 @@ class Exchange:
             await self.serve()
         except asyncio.CancelledError:
             raise
-        except Exception:
-            await lane.config.log.exception("Error in ASGI Framework")
+        except Exception as error:
+            if not (self.disconnected and is_of_gone(error)):
+                await lane.config.log.exception("Error in ASGI Framework")
         finally:
             if self.state is not CLOSED:
                 self._give_up()
@@ -352,6 +354,8 @@ class ASGIDelivery(Exchange):
 
     async def send(self, message: dict[str, Any]) -> None:
         kind = message["type"]
+        if self.disconnected:
+            await tell_gone()
         if kind == "http.response.body" and self.state is RESPONSE:
             more = message.get("more_body", False)
             table = self.carrier.lane.table
@@ -367,5 +371,5 @@ class ASGIDelivery(Exchange):
             self.start_response(int(message["status"]), message.get("headers", ()))
             # Hypercorn sends the head at once. Here it waits for the body, but not beyond this turn of the loop.
             self.carrier.lane.loop.call_soon(self.flush)
-        elif self.state is not CLOSED or not self.disconnected:
+        else:
             raise UnexpectedMessageError(self.state, kind)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypercorn.utils import UnexpectedMessageError
 
-from .exchange import CLOSED, REQUEST, RESPONSE, ASGIDelivery, Carrier, Exchange
+from .exchange import REQUEST, RESPONSE, ASGIDelivery, Carrier, Exchange
+from .gone import tell_gone
 from .hpack_encoder import UNSIZED, informational_block, response_block, trailers_block
 from .http1_response import ResponseError, has_no_body
 from .http2_frames import INTERNAL_ERROR
@@ -156,8 +157,8 @@ class HTTP2ASGIExchange(ASGIDelivery, HTTP2Exchange):
 
     async def _send_trailers(self, message: dict[str, Any]) -> None:
         """Send trailers, and end the response; only to a client that said it takes them, as Hypercorn does."""
-        if self.state is CLOSED and self.disconnected:
-            return
+        if self.disconnected:
+            await tell_gone()
         if self.state is REQUEST:
             # A response of trailers alone, as for an error of gRPC.
             self.start_response(200, message["headers"])

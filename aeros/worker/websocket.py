@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..core.inflight import CLOSING, OPEN
+from .gone import is_of_gone, tell_gone
 from .lane import CLOSE_CODES
 
 if TYPE_CHECKING:
@@ -93,12 +94,23 @@ class WebSocketSession:
             self._closed()
             if self._code is not None:
                 return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
+        elif message["type"] == "websocket.receive":
+            # Of its two keys the one that says something; Quart looks for both where an empty one came.
+            empty = not (message["text"] or message["bytes"]) and self._lane.direct is not None
+            return message if empty else {key: value for key, value in message.items() if value is not None}
         return message
 
+    @property
+    def _gone(self) -> bool:
+        """Whether nothing that the app sends gets to the client any more."""
+        return self._code is not None or bool(getattr(getattr(self._send, "__self__", None), "closed", False))
+
     async def send(self, message: dict[str, Any]) -> None:
-        if self._code is not None:
-            return  # closed by us: as after any disconnect, what the app still sends goes nowhere
         kind = message["type"]
+        if self._gone:
+            if kind != "websocket.close":  # an app that tidies up has no use for an error
+                await tell_gone()
+            return
         if kind == "websocket.send" and not self._sending.locked():
             await self._send(message)
             return
@@ -187,6 +199,9 @@ async def serve_websocket(
         session.begin_close(0.0)
     try:
         await lane.app(scope, session.receive, session.send)
+    except Exception as error:
+        if not is_of_gone(error):
+            raise
     finally:
         lane.websocket_ended(session)
         if session.opened:

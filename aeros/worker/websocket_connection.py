@@ -19,6 +19,7 @@ from hypercorn.utils import UnexpectedMessageError
 from ..core import inflight as shown
 from ..core.request_id import enter_request
 from . import websocket as draining
+from .gone import is_of_gone, tell_gone
 from .http1_response import CHUNKED, ResponseError, error_response, has_no_body, response_head
 from .lane import CLOSE_CODES
 from .waiters import Waiters, wait_among, wake
@@ -148,7 +149,7 @@ class WebSocketConnection(asyncio.Protocol):
         headers = head.headers.copy()
         scope: dict[str, Any] = {
             "type": "websocket",
-            "asgi": {"spec_version": "2.3", "version": "3.0"},
+            "asgi": {"spec_version": "2.4", "version": "3.0"},
             "scheme": "wss" if connection.scheme == "https" else "ws",
             "http_version": head.version,
             "path": head.path,
@@ -205,8 +206,9 @@ class WebSocketConnection(asyncio.Protocol):
                 await direct.websocket(self)
             else:
                 await lane.app(self.scope, self.receive, self.send)
-        except Exception:
-            await lane.config.log.exception("Error in ASGI Framework")
+        except Exception as error:
+            if not is_of_gone(error):
+                await lane.config.log.exception("Error in ASGI Framework")
         finally:
             self._app_ended()
 
@@ -395,8 +397,11 @@ class WebSocketConnection(asyncio.Protocol):
             await wait_among(self._readers, self.lane.loop)
         payload = self._take()
         if isinstance(payload, str):
-            return {"type": "websocket.receive", "bytes": None, "text": payload}
-        return {"type": "websocket.receive", "bytes": payload, "text": None}
+            return {"type": "websocket.receive", "text": payload}
+        if not payload and self.lane.direct is not None:
+            # Quart takes an empty one for none, and looks for a text.
+            return {"type": "websocket.receive", "bytes": payload, "text": None}
+        return {"type": "websocket.receive", "bytes": payload}
 
     async def get(self, gone: type[Exception] | None = None) -> str | bytes:
         """Return the next message; for an app that is cancelled at the end instead of being told.
@@ -459,7 +464,8 @@ class WebSocketConnection(asyncio.Protocol):
                     raise TypeError(f"{data} should be a str")
             await self.send_message(data if isinstance(data, str) else bytes(data))
         elif self._deaf or self.state is CLOSED:
-            return  # as after any disconnect, what the app still sends goes nowhere
+            if kind != "websocket.close":  # an app that tidies up has no use for an error
+                await tell_gone()
         elif kind == "websocket.accept" and self.state is CONNECTING:
             self.accept(message.get("subprotocol"), message.get("headers", ()))
         elif kind == "websocket.close" and self.state is CONNECTING:

@@ -40,7 +40,6 @@ def seen(scope: Any, body: bytes) -> bytes:
             "headers": [[name.decode("latin1"), value.decode("latin1")] for name, value in scope["headers"]],
             "body": body.decode("latin1") if len(body) < 1000 else len(body),
             "keys": sorted(scope),
-            "asgi": scope["asgi"],
             "extensions": scope["extensions"],
             "host": scope["client"][0],
             "server": len(scope["server"]),

@@ -469,8 +469,8 @@ def test_an_asgi_app_sees_the_client_go(loop: str) -> None:
             seen.append(message["type"])
             if message["type"] == "http.disconnect":
                 break
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"into the void"})
+        with pytest.raises(OSError, match="the client is gone"):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
         seen.append("returned")
 
     async def check() -> None:
@@ -755,6 +755,38 @@ def test_a_wrong_length_that_is_known_at_once_is_a_500() -> None:
                 assert data.startswith(b"HTTP/1.1 500 Internal Server Error\r\n") and closed
 
     run(check())
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_who_sends_to_a_client_that_left_gets_an_oserror(listens: bool, caplog: pytest.LogCaptureFixture) -> None:
+    ended: list[BaseException] = []
+
+    async def sends(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["asgi"]["spec_version"] == "2.4"
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while listens and (await receive())["type"] != "http.disconnect":
+                pass
+            while True:
+                await send({"type": "http.response.body", "body": b"tick", "more_body": True})
+                await asyncio.sleep(0.01)
+        except OSError as error:
+            ended.append(error)
+            raise RuntimeError("as a framework may call it") from error
+
+    async def check() -> None:
+        async with served(sends) as server:
+            for _ in range(3):
+                _, writer = await server.connect()
+                writer.write(GET)
+                await eventually(lambda: server.lane.running == 1)  # type: ignore[union-attr]
+                writer.transport.abort()
+                await eventually(lambda: server.lane.running == 0)  # type: ignore[union-attr]
+        assert len(ended) == 3
+
+    run(check())
+    assert not caplog.records
 
 
 def test_counters_add_up() -> None:

@@ -66,6 +66,8 @@ def test_the_scope_is_hypercorns(raw: bool) -> None:
         return {**app.scope, "client": None, "server": None}
 
     lane, hypercorn = both(check)
+    assert lane.pop("asgi") == {"spec_version": "2.4", "version": "3.0"}  # sending to who is gone raises
+    assert hypercorn.pop("asgi")["spec_version"] == "2.3"
     assert lane == hypercorn
     assert list(lane["headers"]) == list(hypercorn["headers"])
 
@@ -188,34 +190,45 @@ def test_the_app_is_told_how_it_ended(sent: bytes, code: int, reason: str) -> No
                 if not sent:
                     writer.close()
                 await eventually(lambda: app.got[-1]["type"] == "websocket.disconnect")
-            assert app.got[1] == {"type": "websocket.receive", "text": "before", "bytes": None}
+            assert app.got[1] == {"type": "websocket.receive", "text": "before"}
             assert app.got[2] == {"type": "websocket.disconnect", "code": code, "reason": reason}
 
     run(check())
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_sending_to_a_client_that_left_is_no_error(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    done: list[bool] = []
+@pytest.mark.parametrize("listens", [False, True])
+def test_who_sends_to_a_client_that_left_gets_an_oserror(
+    path: str, listens: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it listens or not, and nobody has to read of it: an app that only sends would go on for ever else."""
+    ended: list[BaseException] = []
 
     async def sends(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        while (await receive())["type"] != "websocket.disconnect":
-            pass
-        for _ in range(20):
-            await send({"type": "websocket.send", "text": "too late"})
-        await send({"type": "websocket.close", "code": 1000})
-        done.append(True)
+        try:
+            while listens and (await receive())["type"] != "websocket.disconnect":
+                pass
+            while True:
+                await send({"type": "websocket.send", "text": "tick"})
+                await asyncio.sleep(0.01)
+        except BaseException as error:
+            ended.append(error)
+            await send({"type": "websocket.close", "code": 1000})  # to tidy up is no error
+            raise
 
     async def check() -> None:
         async with served(sends, path) as server:
-            async with opened(server) as (_, writer, _):
-                writer.transport.abort()
-            await eventually(lambda: done == [True])
+            for _ in range(3):
+                async with opened(server) as (_, writer, _):
+                    writer.transport.abort()
+            assert server.lane is not None
+            lane = server.lane
+            await eventually(lambda: len(ended) == 3 and not lane.running)
+        assert all(isinstance(error, OSError) for error in ended)
 
-    with caplog.at_level(logging.WARNING):
-        run(check())
+    run(check())
     assert not caplog.records
 
 
