@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .messages import MAX_TEXT_CHARS, clip
+from .text import one_line, several_lines
 
 Facts = dict[str, Any]
 
@@ -35,15 +36,10 @@ def indexes(facts: Facts, name: str, count: int) -> set[int]:
 def line(facts: Facts, name: str, most: int = 2000) -> str:
     """Return the text that is said, cut and on one line, nothing in it that a terminal would obey."""
     said = facts.get(name)
-    return clip(_visible(said), most).replace("\n", " ") if isinstance(said, str) else ""
+    return clip(one_line(said), most).replace("\n", " ") if isinstance(said, str) else ""
 
 
 def lines(facts: Facts, name: str) -> str:
     """Return the text of several lines that is said, as `line` does: a traceback."""
     said = facts.get(name)
-    return "\n".join(map(_visible, clip(said, MAX_TEXT_CHARS).split("\n"))) if isinstance(said, str) else ""
-
-
-def _visible(text: str) -> str:
-    """Return `text` with what cannot be printed as Python would write it: \\n, \\x1b."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return several_lines(clip(said, MAX_TEXT_CHARS)) if isinstance(said, str) else ""

@@ -351,7 +351,7 @@ class Upgrade:
         if self._estate.pid_file is not None and message.facts.get("pid_file") is True:
             self._estate.pid_file.bequeath(pid)
         if self._admin is not None:
-            self._admin.retire(kept=bool(message.facts.get("admin")))
+            self._admin.retire(kept=message.facts.get("admin") is True)
         # In this order: systemd listens to the main process alone.
         self._notifier.hand_over(pid)
         self._estate.let_go()

@@ -187,7 +187,7 @@ LIARS = {
     ),
     "escapes": (
         TELLS + r"""say({"kind": "Unfit", "facts": {"reason": "a\x1b[2Jb\nc\u009bd", "traceback": "e\x1b[1mf\ng"}})""",
-        r"a\x1b[2Jb\nc\x9bd",
+        r"a\x1b[2Jb\x0ac\x9bd",
     ),
 }
 

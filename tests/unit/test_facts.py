@@ -38,8 +38,8 @@ def test_indexes() -> None:
 
 def test_texts_show_what_a_terminal_would_obey() -> None:
     said = {"a": "x\x1b[2J\r\ny\u2028z\x9b1m\x7f\ud800é\t"}
-    assert line(said, "a") == r"x\x1b[2J\r\ny\u2028z\x9b1m\x7f\ud800é\t"
-    assert lines(said, "a") == "x\\x1b[2J\\r\ny\\u2028z\\x9b1m\\x7f\\ud800é\\t"
+    assert line(said, "a") == r"x\x1b[2J\x0d\x0ay\u2028z\x9b1m\x7f\ud800é\x09"
+    assert lines(said, "a") == "x\\x1b[2J\\x0d\ny\\u2028z\\x9b1m\\x7f\\ud800é\t"
     assert len(line({"a": "x" * 10_000}, "a", 40)) < 120
     assert "\n" not in line({"a": "x" * 10_000}, "a", 40)
     assert len(lines({"a": "x\n" * 500_000}, "a")) < 70_000
