@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,6 +63,7 @@ settings.register_profile("aeros", deadline=None)
 settings.load_profile("aeros")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Whoever ends the test run with SIGTERM (a CI job's limit) gets the teardown too, and no server is left."""
 
@@ -73,7 +77,13 @@ def pytest_configure(config: pytest.Config) -> None:
         serverproc.EVERY_SERVER[f"AEROS_{name.upper()}"] = value
     if config.getoption("--dev-mode"):
         serverproc.EVERY_SERVER |= {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
-    os.environ.update(serverproc.EVERY_SERVER)  # for those started by the tests' own process
+    # For those started by the tests' own process as well; but for another user its interpreter is out of reach.
+    own = {name: value for name, value in serverproc.EVERY_SERVER.items() if name != serverproc.RUN_AS}
+    os.environ.update(own)
+    if serverproc.RUN_AS in serverproc.EVERY_SERVER and not config.option.basetemp:
+        # Another run of pytest would close its usual folder to other users again.
+        config.option.basetemp = tempfile.mkdtemp(prefix="aeros-tests-")
+        atexit.register(shutil.rmtree, config.option.basetemp, ignore_errors=True)
 
 
 @pytest.fixture
@@ -111,13 +121,19 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 @pytest.fixture
 def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A runtime directory for servers started inside the test process, in place of the user's own."""
-    import shutil
-    import tempfile
 
     path = Path(tempfile.mkdtemp(prefix="aeros-test-"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(path))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _not_for_another_user(request: pytest.FixtureRequest) -> None:
+    """Skip what `@pytest.mark.not_run_as(why)` says contradicts --every-server run_as=…"""
+    marker = request.node.get_closest_marker("not_run_as")
+    if marker is not None and serverproc.RUN_AS in serverproc.EVERY_SERVER:
+        pytest.skip(marker.args[0])
 
 
 @pytest.fixture(autouse=True)

@@ -119,8 +119,10 @@ class _TextFormatter(logging.Formatter):
         if self.usesTime():
             record.asctime = self.formatTime(record, self.datefmt)
         line = self.formatMessage(record)
-        for more in (self.formatException(record.exc_info) if record.exc_info else "", record.stack_info or ""):
-            line += f"\n{continuation(more)}".rstrip("\n") if more else ""
+        if record.exc_info:
+            line += f"\n{continuation(self.formatException(record.exc_info))}".rstrip("\n")
+        if record.stack_info:
+            line += f"\n{continuation(record.stack_info)}".rstrip("\n")
         return line
 
 

@@ -1,4 +1,4 @@
-"""An interpreter that every user may run: that of the tests often lies in a home that is its owner's alone."""
+"""What every user may reach: folders, and an interpreter; that of the tests often lies in a home of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aeros.core.privileges import find_account, readable_by
 
-from .serverproc import REPOSITORY
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @functools.cache
@@ -26,6 +26,20 @@ def interpreter() -> tuple[str, dict[str, str]]:
     if found != Path(sys.executable):
         environment["LD_LIBRARY_PATH"] = str(found.parents[1] / "lib")
     return str(found), environment
+
+
+def reachable(argv: list[str], folder: Path, name: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command line and what its environment needs for a server that runs as the user `name` and begins in
+    `folder`, a temporary one that becomes that user's."""
+    python, environment = interpreter()
+    account = find_account(name)
+    if folder.is_relative_to(tempfile.gettempdir()):
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        for path in (folder, *folder.parents):
+            if not readable_by(account, str(path)) and path.stat().st_uid == os.geteuid():
+                path.chmod(path.stat().st_mode | 0o055)
+    return [python if word == sys.executable else word for word in argv], environment
 
 
 def _linked() -> Path:

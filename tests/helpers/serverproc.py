@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any
 from . import log as logs
 from . import proc
 from .conditions import eventually
+from .everybody import REPOSITORY, reachable
 from .http import Address, Answer, ExchangeError, address_of, get
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from aeros.server import Server
     from aeros.status import ServerStatus, WorkerStatus
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 #: From the start of the interpreter to every worker ready, on a loaded machine.
 START_S = 30.0
@@ -37,6 +36,7 @@ STOP_S = 20.0
 
 #: Variables for every server, from `pytest --every-server`.
 EVERY_SERVER: dict[str, str] = {}
+RUN_AS = "AEROS_RUN_AS"
 
 
 def environment(runtime_dir: Path, marker: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -77,6 +77,9 @@ class ServerProcess:
         runtime_dir: Path | None = None,
     ) -> None:
         self.argv = list(argv)
+        if RUN_AS in EVERY_SERVER and os.geteuid() == 0:
+            self.argv, everybody = reachable(self.argv, cwd, EVERY_SERVER[RUN_AS])
+            env = everybody | dict(env or {})
         self.cwd = cwd
         self.marker = uuid.uuid4().hex
         # Not under tmp_path: the path of a Unix socket may have 107 characters at most.

@@ -87,6 +87,7 @@ def test_the_first_example_of_the_documentation(serve: Serve) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.not_run_as("root, who runs the module's code, makes the file that workers append to")
 def test_module_code_runs_once_for_all_workers(serve: Serve, tmp_path: Path) -> None:
     events = tmp_path / "events"
     server = serve("full", "-w", "3", env={"TESTAPP_EVENTS": str(events)}).ready(3)
