@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..core.clock import monotonic, show_duration
 from ..core.exit_handlers import run_exit_handlers
@@ -40,7 +40,12 @@ class Farewell:
             )
             _end(code or 1)
 
+        coverage = _running_coverage()  # its own exit handler stops it
         run_exit_handlers(max(_LEAST_S, left_s), give_up)
+        if coverage is not None:
+            with contextlib.suppress(Exception):
+                coverage.stop()
+                coverage.save()
         _end(code)
 
     def leave_by(self, error: SystemExit) -> NoReturn:
@@ -49,6 +54,12 @@ class Farewell:
             print(error.code, file=sys.stderr)  # noqa: T201
             self.leave(1)
         self.leave((error.code or 0) & 0xFF)
+
+
+def _running_coverage() -> Any:
+    """Return what `coverage run` measures with: it saves when the program returns, which a copy never does."""
+    measuring = getattr(sys.modules.get("coverage"), "Coverage", None)
+    return measuring.current() if measuring is not None else None
 
 
 def _end(code: int) -> NoReturn:
