@@ -37,8 +37,8 @@ class AppProgram:
         self._hooks = hooks if isinstance(hooks, Hooks) else Hooks()
 
     def preload(self) -> None:
-        """Import what every worker needs, and use it once, where it is still shared. Of the app's code this runs only
-        what its lazy imports bring (PEP 810)."""
+        """Import what every worker needs, where it is still shared. Of the app's code this runs only what its lazy
+        imports bring (PEP 810)."""
         if self._options.memory_merge and (obstacle := merge_memory()) is not None:
             self._log.warning(f"--memory-merge: {obstacle}")
         with paused():
@@ -47,10 +47,7 @@ class AppProgram:
             from .worker.preload import preload
 
             preload(self._options)
-            from .warmup import rehearse
-
             self._config = self._options.hypercorn_config()
-            rehearse(self._app, self._options, self._log)
 
     def warm_up(self) -> None:
         """Send the app the requests of `warmup`."""

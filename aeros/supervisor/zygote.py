@@ -73,7 +73,7 @@ class Program(Protocol):
     """The app as the zygote sees it: what a worker does, and the user's hooks."""
 
     def preload(self) -> None:
-        """Import what every worker will need, and use it once. Runs no code of the app's."""
+        """Import what every worker will need. Runs no code of the app's."""
 
     def warm_up(self) -> None:
         """Send the app the requests it was to have before the first fork. Ends within the boot timeout."""

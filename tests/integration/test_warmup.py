@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,52 @@ def test_a_warmed_worker_that_dies_is_replaced(serve: Serve) -> None:
     eventually(lambda: len(server.ready_pids() - {victim}) == 2, 10)
     assert server.get("/sync").status == 200
     assert server.stop() == 0
+
+
+WATCHED = """
+import os, sys
+from quart import Quart, signals
+from aeros import WebServer
+
+def note(what):
+    with open("seen", "a") as seen:
+        seen.write(what + "\\n")
+
+for name in ("request_started", "request_finished", "request_tearing_down"):
+    getattr(signals, name).connect(lambda *_, name=name, **__: note(name), weak=False)
+
+def wrapped(kind, name):
+    inner = getattr(kind, name)
+    def outer(self, *arguments, **keywords):
+        note(name)
+        return inner(self, *arguments, **keywords)
+    setattr(kind, name, outer)
+
+for name in ("handle_request", "full_dispatch_request", "dispatch_request", "make_response"):
+    wrapped(Quart, name)
+
+app = WebServer(__name__)
+
+@app.get("/")
+async def home():
+    return {"pid": os.getpid()}
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+"""
+
+
+def test_nothing_of_the_app_sees_a_request_that_no_client_made(serve: Serve, tmp_path: Path) -> None:
+    """Receivers of signals, and methods that a tracer has wrapped; at the start and at a reload."""
+    server = serve(WATCHED, "-w", "1").ready(1)
+    seen = tmp_path / "seen"
+
+    def requests() -> list[str]:
+        return seen.read_text().splitlines() if seen.exists() else []
+
+    assert requests() == []
+    server.handle().reload()
+    server.settled(2)
+    assert requests() == []
+    assert server.get().status == 200
+    assert "request_started" in requests()
