@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..core.inflight import HANDLING, READING
 from .exchange import REQUEST, Exchange
+from .http1_chunks import ChunkedReader
 from .http1_exchange import HTTP1ASGIExchange, HTTP1Exchange
-from .http1_parser import PREFACE, ChunkedReader, Head, HeadParser, RequestRefused, refuses_early
+from .http1_parser import PREFACE, Head, HeadParser, RequestRefused, refuses_early
 from .http1_response import continue_response, error_response
 from .http2 import HTTP2Connection
 from .inflight import client_label
@@ -35,6 +36,9 @@ READ_AHEAD = 1 << 16
 
 One read more may arrive on top: 256 KiB with either loop.
 """
+
+FULL_READ = 1 << 16
+"""After a read of so many bytes others have their turn: libuv would read 32 times 256 KiB in a row."""
 
 EOF_GRACE_S = 0.02
 """How long a request whose client closed its sending side may still be answered before it is cancelled.
@@ -74,6 +78,7 @@ class HTTP1Connection(asyncio.Protocol):
         "_remaining",
         "_slow",
         "_timer",
+        "_turn",
         "_writers",
         "announced",
         "client",
@@ -103,7 +108,8 @@ class HTTP1Connection(asyncio.Protocol):
         self.write_paused = False
         self._writers: Waiters = []
         self._phase = HEAD
-        self._ahead = bytearray()  # an incomplete head (HEAD), or later requests (BUSY)
+        # An incomplete head (HEAD), what of a body is for the next turn (BODY), or later requests (BUSY).
+        self._ahead = bytearray()
         limits = lane.limits
         self._parser = HeadParser(
             lane.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields, lane.first_heads
@@ -118,6 +124,7 @@ class HTTP1Connection(asyncio.Protocol):
         self._pipelines = False  # the client has sent a request before it had the answer to the one before
         self._eof = False
         self._read_paused = False
+        self._turn: asyncio.Handle | None = None  # to read on in the next turn of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self._logging: set[asyncio.Task[None]] | None = None
@@ -160,20 +167,29 @@ class HTTP1Connection(asyncio.Protocol):
         phase = self._phase
         if phase == HEAD:
             self._read_head(data)
-        elif phase == BODY:
-            self._read_body(data)
+        elif phase == BODY or phase == REST:
+            if self._ahead:
+                self._ahead += data  # it was on its way already
+                return
+            if phase == BODY:
+                self._read_body(data)
+            else:
+                self._read_rest(data)
+            if len(data) >= FULL_READ and not self._read_paused and not self._landing:
+                self._pause_reading()
+                self._read_on_later()
         elif phase == BUSY:
             self._ahead += data
             self._pipelines = True
             if len(self._ahead) > READ_AHEAD:
                 self._pause_reading()
-        elif phase == REST:
-            self._read_rest(data)
         else:
-            self._drop(data)
+            self._drop(len(data))
 
     def eof_received(self) -> bool:
         """Return whether to leave the sending side open, which TLS cannot."""
+        while self._phase in (BODY, REST) and self._ahead:
+            self._read_ahead()
         phase = self._phase
         exchange = self._exchange
         if (phase == HEAD and self._ahead) or phase == BODY:
@@ -333,6 +349,11 @@ class HTTP1Connection(asyncio.Protocol):
         """Return (what of the data is body, what stands behind it, whether that is its end). Raises RequestRefused."""
         if self._chunked is not None:
             data, rest = self._chunked.feed(data)
+            if rest and not self._chunked.complete:
+                self._ahead += rest
+                rest = b""
+                self._pause_reading()
+                self._read_on_later()
             return data, rest, self._chunked.complete
         rest = b""
         remaining = self._remaining
@@ -366,6 +387,28 @@ class HTTP1Connection(asyncio.Protocol):
         elif len(data) >= LANDING_MIN and self._remaining >= LANDING_MIN:
             # Small pieces mean a slow line, whose copies are nobody's concern.
             self._land(exchange)
+
+    def _read_on_later(self) -> None:
+        """Go on reading in the next turn of the loop: this one has done enough for one connection."""
+        if self._turn is None:
+            self._turn = self.lane.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._turn = None
+        if self._phase == BODY and cast(HTTP1Exchange, self._exchange).buffered() > READ_AHEAD:
+            return  # until the app takes some
+        if self._phase in (BODY, REST) and self._ahead:
+            self._read_ahead()
+        if self._turn is None and len(self._ahead) <= READ_AHEAD:
+            self.resume_reading()
+
+    def _read_ahead(self) -> None:
+        data = bytes(self._ahead)
+        self._ahead.clear()
+        if self._phase == BODY:
+            self._read_body(data)
+        else:
+            self._read_rest(data)
 
     def _body_done(self, exchange: HTTP1Exchange) -> None:
         self._phase = BUSY
@@ -420,6 +463,9 @@ class HTTP1Connection(asyncio.Protocol):
             self._expects = False
             self.transport.write(continue_response(self.lane.common.block()))
         if self._read_paused and not self.transport.is_closing():
+            if self._ahead and self._phase in (BODY, REST):
+                self._read_on_later()
+                return
             if self._remaining >= LANDING_MIN and self._phase == BODY:
                 self._land(cast(HTTP1Exchange, self._exchange))
             self._read_paused = False
@@ -455,9 +501,10 @@ class HTTP1Connection(asyncio.Protocol):
         self.resume_reading()
 
     def _read_rest(self, data: bytes) -> None:
-        self._drop(data)
+        size = len(data)
         try:
             _, rest, complete = self._of_body(data)
+            self._drop(size - len(self._ahead))
         except RequestRefused:
             self._close(linger=True)  # its answer has been sent
             return
@@ -477,9 +524,9 @@ class HTTP1Connection(asyncio.Protocol):
         lane = self.lane
         self._leftover = Leftover(lane.loop, lane.limits.min_data_rate, window_s, self.transport.abort)
 
-    def _drop(self, data: bytes) -> None:
+    def _drop(self, size: int) -> None:
         if self._leftover is not None:
-            self._leftover.drop(len(data))
+            self._leftover.drop(size)
 
     def _stop_dropping(self) -> None:
         if self._leftover is not None:

@@ -1,9 +1,8 @@
-"""HTTP/1.x request heads and chunked bodies, parsed strictly.
+"""HTTP/1.x request heads, parsed strictly.
 
 llhttp (through httptools) parses every head. It is handed exactly one complete head at a time, so that it never runs
-ahead into a pipelined request and the raw bytes are at hand for the checks it does not make. Bodies never pass
-through it: a counted body needs no parser, and a chunked one needs to know at which byte it ended, which httptools
-does not tell.
+ahead into a pipelined request and the raw bytes are at hand for the checks it does not make. A counted body needs no
+parser; for chunked ones see http1_chunks.
 """
 
 from __future__ import annotations
@@ -16,12 +15,6 @@ import httptools
 MAX_HEADERS = 256
 """More header fields than this in one head are answered with 431, where nothing else is said."""
 
-MAX_CHUNK_LINE = 4096
-"""Bytes of one chunk-size line with its extensions; longer is an error (as nothing sane sends any extension)."""
-
-MAX_CHUNK = (1 << 63) - 1
-"""Larger sizes are negative to who keeps them in 64 bits."""
-
 FIRST_HEADS = 16
 """How many heads that connections began with are remembered for the next connections,"""
 
@@ -32,10 +25,8 @@ Headers = list[tuple[bytes, bytes]]
 
 _METHOD = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
 _HOST = re.compile(rb"(?:[-A-Za-z0-9._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _ABSOLUTE = re.compile(rb"(?i:https?|wss?)://([^/?#]*)(.*)")
 _CODING = re.compile(rb"\r\n(?i:transfer-encoding):([\t\x20-\x7e]*)(?=\r\n)")
-_TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
@@ -382,84 +373,3 @@ def refuses_early(data: bytes | bytearray, start: int = 0) -> bool:
             return True
         index = data.find(b"\n", index + 1)
     return False
-
-
-class ChunkedReader:
-    """Decodes one chunked request body, byte by byte if need be, and knows where it ends.
-
-    limit: bytes all trailer fields may take together. Trailers are checked and dropped, as Hypercorn drops them.
-    """
-
-    __slots__ = ("_limit", "_need_crlf", "_pending", "_remaining", "_trailer_size", "_trailers", "complete")
-
-    def __init__(self, limit: int) -> None:
-        self.complete = False
-        self._limit = limit
-        self._pending = b""  # the beginning of a line, or of the CRLF behind a chunk
-        self._remaining = 0
-        self._need_crlf = False
-        self._trailers = False
-        self._trailer_size = 0
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return (body bytes decoded, bytes behind the end of the body). Raises RequestRefused.
-
-        The second is empty until `complete` is true. What is left of an unfinished line is kept here.
-        """
-        if self._pending:
-            data = self._pending + data
-            self._pending = b""
-        pieces: list[bytes] = []
-        position = 0
-        size = len(data)
-        while position < size:
-            if self._remaining:
-                piece = data[position : position + self._remaining]
-                position += len(piece)
-                self._remaining -= len(piece)
-                pieces.append(piece)
-                self._need_crlf = not self._remaining
-                continue
-            if self._need_crlf:
-                if data[position : position + 2] == b"\r\n":
-                    position += 2
-                    self._need_crlf = False
-                    continue
-                if size - position == 1 and data[position] == 0x0D:
-                    self._pending = data[position:]
-                    break
-                raise RequestRefused(400, "malformed chunk end")
-            end = data.find(b"\n", position)
-            if end == -1:
-                self._pending = data[position:]
-                if len(self._pending) > (self._limit if self._trailers else MAX_CHUNK_LINE):
-                    raise RequestRefused(431 if self._trailers else 400, "chunk line too long")
-                break
-            line = data[position : end + 1]
-            position = end + 1
-            if self._trailers:
-                if self._end_of_trailers(line):
-                    return b"".join(pieces), data[position:]
-            else:
-                self._start_chunk(line)
-        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), b""
-
-    def _start_chunk(self, line: bytes) -> None:
-        match = _CHUNK_LINE.fullmatch(line)
-        if match is None or len(line) > MAX_CHUNK_LINE:
-            raise RequestRefused(400, "illegal chunk size")
-        self._remaining = int(match[1], 16)
-        if self._remaining > MAX_CHUNK:
-            raise RequestRefused(400, "illegal chunk size")
-        self._trailers = not self._remaining
-
-    def _end_of_trailers(self, line: bytes) -> bool:
-        if line == b"\r\n":
-            self.complete = True
-            return True
-        self._trailer_size += len(line)
-        if self._trailer_size > self._limit:
-            raise RequestRefused(431, "trailers too long")
-        if _TRAILER.fullmatch(line) is None:
-            raise RequestRefused(400, "illegal trailer")
-        return False

@@ -1,4 +1,4 @@
-"""The head parser and the chunked decoder, each against an independent reader."""
+"""The head parser, against an independent reader."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aeros.worker.http1_parser import MAX_CHUNK_LINE, ChunkedReader, Head, HeadParser, RequestRefused, refuses_early
+from aeros.worker.http1_parser import Head, HeadParser, RequestRefused, refuses_early
 
 GOOD = b"GET /a%20b?c=d HTTP/1.1\r\nHost: x\r\nX-One:  two \t\r\n\r\n"
 
@@ -194,62 +194,6 @@ def test_what_is_taken_is_what_h11_takes(data: bytes) -> None:
         assert event is h11.NEED_DATA or event is h11.PAUSED
     if not head.upgrade and head.method != "CONNECT":
         assert head.keep_alive == (connection.our_state is not h11.MUST_CLOSE and connection._cstate.keep_alive)
-
-
-def chunks(*parts: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
-    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + end
-
-
-@given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.binary(max_size=10), st.data())
-def test_chunks_come_out_whole_however_they_are_cut(parts: list[bytes], rest: bytes, data: st.DataObject) -> None:
-    sent = chunks(*parts) + rest
-    reader = ChunkedReader(1000)
-    body = b""
-    while sent and not reader.complete:
-        size = data.draw(st.integers(1, len(sent)))
-        piece, left = reader.feed(sent[:size])
-        sent = sent[size:]
-        body += piece
-    assert reader.complete
-    assert body == b"".join(parts)
-    assert left + sent == rest
-
-
-@settings(max_examples=400)
-@given(st.binary(max_size=60) | st.text("0123456789abcdefX;=\r\n :", max_size=60).map(str.encode))
-def test_no_chunked_garbage_passes_that_h11_refuses(data: bytes) -> None:
-    reader = ChunkedReader(1000)
-    try:
-        body, rest = reader.feed(data)
-    except RequestRefused:
-        return
-    connection = h11.Connection(h11.SERVER)
-    connection.receive_data(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + data)
-    connection.next_event()
-    theirs = b""
-    while True:
-        event = connection.next_event()
-        if isinstance(event, h11.Data):
-            theirs += event.data
-            continue
-        break
-    assert body == theirs
-    assert reader.complete == isinstance(event, h11.EndOfMessage)
-    if reader.complete:
-        assert rest == connection.trailing_data[0]
-
-
-def test_lines_without_end_are_bounded() -> None:
-    reader = ChunkedReader(1000)
-    with pytest.raises(RequestRefused):
-        for _ in range(MAX_CHUNK_LINE // 100 + 2):
-            reader.feed(b"1" * 100)
-    reader = ChunkedReader(1000)
-    reader.feed(b"0\r\n")
-    with pytest.raises(RequestRefused) as error:
-        for index in range(200):
-            reader.feed(b"x-%d: yyyyyyyy\r\n" % index)
-    assert error.value.status == 431
 
 
 @settings(max_examples=300, deadline=None)
