@@ -71,6 +71,7 @@ class Options:
     max_request_line_bytes: int
     max_request_fields: int
     max_body_size_bytes: int | None
+    body_memory_bytes: int | None
     max_connections: int | None
     max_concurrency: int | None
     #: None: half of max_concurrency; with queue_timeout_s, no limit.

@@ -464,6 +464,12 @@ OPTIONS: tuple[Option, ...] = (
         "SIZE", field="max_body_size_bytes",
     ),
     Option(
+        "body_memory", LIMITS, or_none(size(1 << 20), zero=True), 256 << 20,
+        "What a worker keeps of request bodies that Quart handlers await, all together; a connection of HTTP/2 gets a "
+        "quarter of it. Beyond it clients wait up to 30 s, then get 503. 0: no limit.",
+        "SIZE", field="body_memory_bytes",
+    ),
+    Option(
         "max_connections", LIMITS, or_none(whole(1), zero=True), None,
         "Connections a worker holds; with so many it accepts none until one is gone. 0: no limit.",
         field="max_connections",

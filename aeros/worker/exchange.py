@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from werkzeug.datastructures import Headers
 
+    from .body_budget import BodyBudget
     from .http1_parser import Head
     from .http1_response import Pair
     from .landing import Room
@@ -55,6 +56,10 @@ class Carrier(Protocol):
     tls: dict[str, Any] | None
 
     @property
+    def bodies(self) -> BodyBudget | None:
+        """What may be kept of bodies that handlers await; None for as much as comes."""
+
+    @property
     def write_paused(self) -> bool:
         """Whether the client has yet to take what was written."""
 
@@ -67,8 +72,8 @@ class Carrier(Protocol):
     def response_done(self, exchange: Exchange) -> None:
         """The exchange's response is complete, or as complete as it will get."""
 
-    def expire(self, exchange: Exchange) -> None:
-        """The request took too long."""
+    def expire(self, exchange: Exchange, status: int = 504) -> None:
+        """The request took too long, or cannot go on: answer with the status if nothing of a response was sent."""
 
     def log_later(self, access: Coroutine[Any, Any, None]) -> None:
         """Run an access log call that nobody can wait for."""
@@ -100,6 +105,7 @@ class Exchange:
         "entered",
         "head",
         "headers",
+        "kept",
         "row",
         "scope",
         "stage",
@@ -120,6 +126,7 @@ class Exchange:
         self.headers: Iterable[Any] = ()
         self.bytes_in = head.size
         self.bytes_out = 0
+        self.kept = 0  # see body_budget.Holder
         self.disconnected = False
         self.entered = False
         self.started = perf_counter()
@@ -232,6 +239,15 @@ class Exchange:
         """The request has been answered without the app, which need not go on with it."""
         self.cancel()
 
+    # body_budget.Holder
+
+    def go_on(self) -> None:
+        self.carrier.resume_reading()
+
+    def turn_away(self) -> None:
+        if not self.disconnected:
+            self.carrier.expire(self, 503)
+
     async def run(self) -> None:
         self.entered = True
         lane = self.carrier.lane
@@ -250,6 +266,8 @@ class Exchange:
                 self._give_up()
             if lane.overload is not None:
                 lane.overload.ended(self)
+            if self.kept and (bodies := self.carrier.bodies) is not None:
+                bodies.forget(self)
             self.task = None  # cancelled, it keeps the exception, whose traceback leads back to this object
             lane.running -= 1
             if lane.draining:

@@ -26,6 +26,7 @@ from .leftover import DROP_MAX, LINGER_S, REST_WINDOW_S, Leftover
 from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:
+    from .body_budget import BodyBudget
     from .inflight import Request
     from .lane import Lane
     from .proxy_protocol import Announced
@@ -444,6 +445,8 @@ class HTTP1Connection(asyncio.Protocol):
         if not self._remaining:
             self._end_landing()
             self._body_done(exchange)
+        elif exchange.buffered() > READ_AHEAD:
+            self._pause_reading()
 
     def _end_landing(self) -> None:
         self._landing = False
@@ -619,6 +622,10 @@ class HTTP1Connection(asyncio.Protocol):
         return self._slow
 
     @property
+    def bodies(self) -> BodyBudget | None:
+        return self.lane.bodies
+
+    @property
     def reading_paused(self) -> bool:
         return self._read_paused
 
@@ -637,11 +644,11 @@ class HTTP1Connection(asyncio.Protocol):
         if exchange is not None:
             exchange.stop()
 
-    def expire(self, exchange: Exchange) -> None:
-        """The request took too long: 504 where nothing of a response was sent, else the connection ends there."""
+    def expire(self, exchange: Exchange, status: int = 504) -> None:
+        """Answer with the status where nothing of a response was sent, else the connection ends there."""
         if self._exchange is exchange:
             if exchange.state is REQUEST:
-                self._refuse(504)
+                self._refuse(status)
             else:
                 exchange.disconnect()
                 self.transport.abort()  # an orderly end could pass for the end of the body

@@ -57,6 +57,7 @@ from .http2_request import HTTP2Head, check_trailers, request_head
 from .http2_stream import WINDOW, Stream
 
 if TYPE_CHECKING:
+    from .body_budget import BodyBudget
     from .http1 import HTTP1Connection
     from .http2_slow import SlowStreams
     from .inflight import Request
@@ -130,6 +131,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._read_timer: asyncio.TimerHandle | None = None
         self._logging: set[asyncio.Task[None]] = set()
         self._slow: SlowStreams | None = None
+        self._bodies: BodyBudget | None = None
 
     def take_over(self, data: bytes) -> None:
         """Serve the connection from now on. data: what was read of it already."""
@@ -524,6 +526,12 @@ class HTTP2Connection(asyncio.Protocol):
         elif stream.local_closed:
             self.answered(stream)
         stream.send_last()
+
+    @property
+    def bodies(self) -> BodyBudget | None:
+        if self._bodies is None and self.lane.bodies is not None:
+            self._bodies = self.lane.bodies.share()
+        return self._bodies
 
     def release(self, size: int) -> None:
         """Let the client send as much again on the connection."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from werkzeug.datastructures import Headers
 
+    from .body_budget import BodyBudget
     from .exchange import Exchange
     from .http2 import HTTP2Connection
 
@@ -38,6 +39,8 @@ class Consumer(Protocol):
     def disconnect(self) -> None: ...
     def cancel(self) -> None: ...
 
+    kept: int  # see body_budget.Holder
+
 
 class Stream:
     """One stream. The connection reads its frames, and calls; the exchange on it writes."""
@@ -55,6 +58,7 @@ class Stream:
         "host",
         "id",
         "lane",
+        "lent",
         "local_closed",
         "output",
         "owed",
@@ -93,6 +97,7 @@ class Stream:
         self.receive_window = WINDOW
         self.received = 0
         self.held = 0  # received and not taken by the app: the client may not send as much again
+        self.lent = 0  # of it, what may be sent again on other streams
         self.owed = 0  # taken, and the client not told yet
         self.pending: deque[memoryview] | None = None  # waits for a window or the transport
         self.pending_end = False
@@ -101,6 +106,10 @@ class Stream:
         self._last: bytes | None = None  # of the response's body, if it waits for the end of the request's
 
     # The request body
+
+    @property
+    def bodies(self) -> BodyBudget | None:
+        return self.connection.bodies
 
     def take(self, data: bytes, size: int, expected: int | None) -> None:
         """Take the payload of a DATA frame. size: what of the window it used up. Raises StreamFault."""
@@ -119,13 +128,18 @@ class Stream:
             consumer.feed(data)
         if consumer.buffered() <= READ_AHEAD:
             self.release()
+        elif consumer.kept:
+            # Held by the budget, which may let another stream of this connection go on. It needs the connection's
+            # window; what it lets the client send besides, the streams' own windows bound.
+            self.connection.release(self.held - self.lent)
+            self.lent = self.held
 
     def release(self) -> None:
         """Let the client send as much again as was taken."""
         held = self.held
         if not held:
             return
-        self.held = 0
+        lent, self.lent, self.held = self.lent, 0, 0
         connection = self.connection
         if not self.remote_closed and not self.gone:
             self.owed += held
@@ -133,7 +147,7 @@ class Stream:
                 self.receive_window += self.owed
                 self.output.write(window_update(self.id, self.owed))
                 self.owed = 0
-        connection.release(held)
+        connection.release(held - lent)
 
     def resume_reading(self) -> None:
         """The app took what it had been given, and may want more."""
@@ -239,10 +253,9 @@ class Stream:
         self.consumer = None
         self.connection.answered(self)
 
-    def expire(self, exchange: Exchange) -> None:
-        """The request took too long."""
+    def expire(self, exchange: Exchange, status: int = 504) -> None:
         if self.consumer is exchange:
-            self.give_up(exchange, 504)
+            self.give_up(exchange, status)
         exchange.stop()
 
     def give_up(self, exchange: Exchange, status: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ..compat import knows_quart
 from ..core.inflight import CONNECTING
 from .access import Access, access_logger
+from .body_budget import BodyBudget
 from .hpack_encoder import CommonFields
 from .http1_response import CommonHeaders
 from .inflight import Request, described
@@ -118,8 +119,11 @@ class Lane:
         "_drained",
         "_fresh_until",
         "_grace",
+        "_telling",
+        "_told_until",
         "access",
         "app",
+        "bodies",
         "closing",
         "common",
         "common_fields",
@@ -196,6 +200,9 @@ class Lane:
         self.root_path: str = config.root_path
         self.limits = limits or Limits()
         self.first_heads: dict[bytes, Head] = {}  # see HeadParser
+        memory = self.limits.body_memory_bytes
+        self.bodies = None if memory is None else BodyBudget(memory, loop, self._body_turned_away)
+        self._told_until = 0.0
         self.overload: Overload | None = None
         if self.limits.queue_timeout_s is not None:
             from .shedding import Shedding
@@ -209,8 +216,19 @@ class Lane:
         self.direct: DirectPath | None = None
         if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
             from .quart_exchange import direct_path
+            from .quart_forms import bound_forms
 
+            bound_forms()
             self.direct = direct_path(self)
+
+    def _body_turned_away(self) -> None:
+        """Say once a minute that request bodies find no room."""
+        now = self.loop.time()
+        if now >= self._told_until:
+            self._told_until = now + 60.0
+            size = (self.limits.body_memory_bytes or 0) >> 20
+            text = f"a request got 503: handlers that await bodies have {size} MiB of them already (--body-memory)"
+            self._telling = self.loop.create_task(self.config.log.warning(text))
 
     @property
     def connections_open(self) -> int:

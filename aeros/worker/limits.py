@@ -20,6 +20,7 @@ class Limits:
     request_line_bytes: int = 8 << 10
     request_fields: int = 256
     body_bytes: int | None = None
+    body_memory_bytes: int | None = 256 << 20
     connections: int | None = None
     concurrency: int | None = None
     queue: int | None = 0
@@ -39,6 +40,7 @@ class Limits:
             request_line_bytes=options.max_request_line_bytes,
             request_fields=options.max_request_fields,
             body_bytes=options.max_body_size_bytes,
+            body_memory_bytes=options.body_memory_bytes,
             connections=options.max_connections,
             concurrency=concurrency,
             queue=queue,

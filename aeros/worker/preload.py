@@ -28,7 +28,7 @@ def preload(options: Options) -> None:
 def _needed(options: Options) -> Iterator[str]:
     yield from ("main", "slow_clients", "websocket_connection", "http2_push", "http2_slow", "http2_websocket")
     if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
-        yield "quart_exchange"
+        yield from ("quart_exchange", "quart_forms")
     if options.http != "lane":
         yield from ("handover", "handed_limits")
     if options.forwarded_allow:

@@ -49,6 +49,10 @@ class PartedBody(Body):
         # After an error nobody gets to see what comes; the client may go on sending it.
         return 0 if self._wanted_whole or self._must_raise is not None else self._size
 
+    def awaited(self) -> int:
+        """Return how many bytes are kept for a handler that awaits all of them."""
+        return self._size if self._wanted_whole and self._must_raise is None else 0
+
     def room(self, left: int) -> Room | None:
         """Return where the `left` bytes to come are best read to, None for `append`. From then on see `landed`."""
         if not self._wanted_whole or self._ended or self._must_raise is not None or self._room is not None:

@@ -22,6 +22,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..core.inflight import SENDING, STREAMING
+from .body_budget import FREE
 from .exchange import Carrier, Exchange
 from .http1_exchange import HTTP1Exchange, no_push
 from .http2_exchange import HTTP2Exchange
@@ -198,13 +199,24 @@ class QuartDelivery(Exchange):
     def feed(self, data: bytes) -> None:
         self.bytes_in += len(data)
         self._body.append(data)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Have the budget know what is kept for a handler that awaits the whole."""
+        body = self._body
+        # A body class of the app's own may keep what it gets wherever it likes.
+        if type(body) is LaneBody and (size := body.awaited()) > FREE and (bodies := self.carrier.bodies) is not None:
+            bodies.keep(self, size)
 
     def end_of_body(self) -> None:
         if self._body is not None:
             self._body.set_complete()
+            if self.kept and (bodies := self.carrier.bodies) is not None:
+                bodies.complete(self)
 
     def buffered(self) -> int:
-        # A body class of the app's own may keep what it gets wherever it likes.
+        if self.kept and (bodies := self.carrier.bodies) is not None and not bodies.admits(self):
+            return self.kept
         return self._body.buffered() if isinstance(self._body, COUNTED) else 0
 
     def room(self, left: int) -> Room | None:
@@ -213,6 +225,7 @@ class QuartDelivery(Exchange):
     def landed(self, count: int) -> None:
         self.bytes_in += count
         self._body.landed(count)
+        self._keep()
 
     def disconnect(self) -> None:
         if not self.disconnected:
