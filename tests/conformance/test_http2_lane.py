@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import ssl
@@ -521,6 +522,38 @@ def test_slow_heads_and_bodies_and_readers(monkeypatch: pytest.MonkeyPatch) -> N
             assert (await client.answer(3)).status == 200
             client.send(get(5, "/large"))  # and no WINDOW_UPDATE
             assert (await client.answer(5)).reset == CANCEL
+
+    run(check())
+
+
+def test_a_reader_that_stalls_is_cut_after_one_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever in another one's period it begins; and so is a body that stalls."""
+    monkeypatch.setattr(http2_slow, "BODY_WINDOW_S", 2.0)
+    period = 2.0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 300_000})
+
+    async def check() -> None:
+        async with served(app, limits=Limits(write_timeout_s=period)) as server:
+            loop = asyncio.get_running_loop()
+            client = await Client.connect(server)
+            began = []
+            for stream in (1, 3):
+                began.append(loop.time())
+                client.send(get(stream))  # and no WINDOW_UPDATE
+                with contextlib.suppress(TimeoutError):
+                    await client.until(lambda: False, period / 4)
+            for stream, begun in zip((1, 3), began, strict=True):
+                assert (await client.answer(stream)).reset == CANCEL
+                assert period - 0.1 <= loop.time() - begun < 1.9 * period
+        async with served(asgi_app, limits=Limits(min_data_rate=100)) as server:
+            client = await Client.connect(server)
+            begun = loop.time()
+            client.send(post(1), frame(DATA, 0, 1, b"x"))
+            assert (await client.answer(1)).status == 408
+            assert period - 0.1 <= loop.time() - begun < 1.9 * period
 
     run(check())
 
