@@ -36,6 +36,7 @@ class Options:
     workers: int
     worker_class: Literal["uvloop", "asyncio"]
     http: Literal["lane", "hypercorn"]
+    http2: bool
     immortal: Literal["auto", "off"]
     threads: int
     #: None: as many extra workers as there are workers.
@@ -178,6 +179,8 @@ class Options:
                 kind = f"{type(config).__module__}.{type(config).__qualname__}"
                 raise OptionsError(f"{kind} refuses {name}: {type(error).__name__}: {error}") from error
         config.server_names = HostNames(config.server_names)
+        if not self.http2:
+            config.alpn_protocols = [name for name in config.alpn_protocols if name != "h2"] or ["http/1.1"]
         return config
 
     def describe_changes(self, other: Options) -> list[str]:

@@ -492,6 +492,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     # -- HTTP and WebSocket
     Option(
+        "http2", HTTP, units.switch, True,
+        "Serve HTTP/2. off: nowhere, neither by ALPN nor by its preface nor by an upgrade; so does --alpn-protocols "
+        "without h2.",
+        "on|off", field="http2",
+    ),
+    Option(
         "root_path", HTTP, lambda value: values.text(value).rstrip("/"), "",
         "The ASGI root_path: where a proxy has mounted the app.",
         "PATH", hypercorn="root_path",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+import h11
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
@@ -22,6 +23,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Event, RawData
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h11 import H11Protocol
 from hyperframe.frame import GoAwayFrame
 
 from ..core.inflight import HANDLING, READING, SENDING, STREAMING
@@ -176,6 +178,15 @@ class GuardedProtocol:
         self._connection = connection
         self._inner = inner
         self._guard: FrameGuard | None = None
+        if isinstance(inner.protocol, H11Protocol) and (connection.tls is not None or not connection.lane.http2):
+            # It would change to HTTP/2 for a preface or an upgrade.
+            cast(Any, inner.protocol)._check_protocol = self._refuse_http2
+
+    async def _refuse_http2(self, request: h11.Request) -> None:
+        """Take an upgrade to h2c for any that is not known, and the preface for what it is to HTTP/1: malformed."""
+        if request.http_version == b"2.0":
+            await cast(H11Protocol, self._inner.protocol)._send_error_response(400)
+            raise ConnectionAbortedError("HTTP/2 is not served here")
 
     @property
     def protocol(self) -> Any:
@@ -184,7 +195,7 @@ class GuardedProtocol:
     async def handle(self, event: Event) -> None:
         if type(event) is RawData and event.data:
             guard = self._guard
-            if guard is None and (type(self._inner.protocol) is H2Protocol or event.data[:4] == PREFACE[:4]):
+            if guard is None and (type(self._inner.protocol) is H2Protocol or self._begins_http2(event.data)):
                 largest = self._connection.config.h2_max_inbound_frame_size
                 guard = self._guard = FrameGuard(self._connection.loop.time, largest)
             if guard is not None:
@@ -200,6 +211,9 @@ class GuardedProtocol:
         except LocalProtocolError as error:
             # Hypercorn answers some malformed handshakes of WebSockets in a way that h11 refuses: the client's fault.
             raise ConnectionAbortedError(str(error)) from error
+
+    def _begins_http2(self, data: bytes) -> bool:
+        return data[:4] == PREFACE[:4] and self._connection.tls is None and self._connection.lane.http2
 
     async def _in_pieces(self, data: bytes, frames: int) -> None:
         """Let others have their turn in between: what was read at once may be thousands of small frames."""

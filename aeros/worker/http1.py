@@ -295,7 +295,8 @@ class HTTP1Connection(asyncio.Protocol):
             return
         size = len(data)
         raw = data if size == end else data[:end]
-        if raw == PREFACE and not self.requests:
+        # Over TLS it is ALPN that says which protocol it is, from the first byte (RFC 7301 section 3.2).
+        if raw == PREFACE and not self.requests and lane.http2 and self.tls is None:
             self._become_http2(data)
             return
         try:

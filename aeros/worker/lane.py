@@ -136,6 +136,7 @@ class Lane:
         "first_heads",
         "forwarded",
         "gathers",
+        "http2",
         "incomplete_size",
         "keep_alive_max_requests",
         "keep_alive_timeout",
@@ -213,6 +214,7 @@ class Lane:
 
             self.overload = Overload(self)
         self.server_names: list[str] = config.server_names
+        self.http2 = "h2" in config.alpn_protocols
         self.direct: DirectPath | None = None
         if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
             from .quart_exchange import direct_path
