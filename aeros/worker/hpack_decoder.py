@@ -23,6 +23,9 @@ EXCESS_MAX = 1 << 16
 A byte of a block can name an entry of the table: 16 KB can mean 64 MB of fields, and take 10 ms to read.
 """
 
+UPDATES_MAX = 2
+"""Size updates in a block: the smallest size there was since the last one, and the one from now on (section 4.2)."""
+
 _STATIC_SIZE = len(STATIC) - 1
 _FIELD_OVERHEAD = 32  # RFC 7541, section 4.1
 _CACHED_MAX = 128
@@ -60,7 +63,7 @@ class Decoder:
     def _decode(self, block: bytes, limit: int) -> list[Field]:
         fields: list[Field] = []
         entries = self._entries
-        total = position = 0
+        total = position = updates = 0
         end = len(block)
         most = limit + EXCESS_MAX
         while position < end:
@@ -78,6 +81,9 @@ class Decoder:
             elif first & 0x60 == 0x20:
                 if fields or total:
                     raise ConnectionFault(COMPRESSION_ERROR, "a size update behind the beginning of a block")
+                updates += 1
+                if updates > UPDATES_MAX:
+                    raise ConnectionFault(COMPRESSION_ERROR, "more size updates than mean anything")
                 size, position = _integer(block, position, 0x1F)
                 if size > TABLE_SIZE:
                     raise ConnectionFault(COMPRESSION_ERROR, "a table larger than allowed")
@@ -86,7 +92,12 @@ class Decoder:
                 self.changes += 1
                 continue
             else:
-                index, position = _integer(block, position, 0x3F if first & 0x40 else 0x0F)
+                mask = 0x3F if first & 0x40 else 0x0F
+                index = first & mask
+                if index < mask:
+                    position += 1  # nearly always: a call saved for each field
+                else:
+                    index, position = _integer(block, position, mask)
                 if not index:
                     name, position = _string(block, position)
                 elif index > _STATIC_SIZE:
@@ -146,8 +157,13 @@ def _integer(block: bytes, position: int, mask: int) -> tuple[int, int]:
 
 
 def _string(block: bytes, position: int) -> tuple[bytes, int]:
-    huffman = block[position] & 0x80
-    size, position = _integer(block, position, 0x7F)
+    first = block[position]
+    huffman = first & 0x80
+    size = first & 0x7F
+    if size < 0x7F:
+        position += 1
+    else:
+        size, position = _integer(block, position, 0x7F)
     end = position + size
     text = block[position:end]
     if len(text) < size:
