@@ -31,9 +31,9 @@ CONNECTION_SHARE = 4
 
 
 class Holder(Protocol):
-    """A request whose handler awaits its body. kept: bytes that count, 0 for one the budget knows nothing of."""
+    """A request whose handler awaits its body. weight: bytes that count, 0 for one the budget knows nothing of."""
 
-    kept: int
+    weight: int
 
     def go_on(self) -> None:
         """Have its body read on."""
@@ -83,10 +83,10 @@ class BodyBudget:
 
     def keep(self, holder: Holder, size: int) -> None:
         """So many bytes of its body are kept by now."""
-        if size <= FREE and not holder.kept:
+        if size <= FREE and not holder.weight:
             return
-        more, last = size - holder.kept, self
-        holder.kept = size
+        more, last = size - holder.weight, self
+        holder.weight = size
         level: BodyBudget | None = self
         while level is not None:
             level.held += more
@@ -99,34 +99,34 @@ class BodyBudget:
 
     def complete(self, holder: Holder) -> None:
         """All of its body has come."""
-        if holder.kept:
+        if holder.weight:
             level: BodyBudget | None = self
             while level is not None:
                 level._waiting.pop(holder, None)
                 level._growing.pop(holder, None)
                 if holder not in level._complete:
                     level._complete.add(holder)
-                    level._done += holder.kept
+                    level._done += holder.weight
                 level._pass_on()
                 level = level._parent
 
     def forget(self, holder: Holder) -> None:
         """Its handler is done."""
-        kept, holder.kept = holder.kept, 0
-        level: BodyBudget | None = self if kept else None
+        weight, holder.weight = holder.weight, 0
+        level: BodyBudget | None = self if weight else None
         while level is not None:
-            level.held -= kept
+            level.held -= weight
             level._waiting.pop(holder, None)
             level._growing.pop(holder, None)
             if holder in level._complete:
                 level._complete.discard(holder)
-                level._done -= kept
+                level._done -= weight
             level._pass_on()
             level = level._parent
 
     def admits(self, holder: Holder) -> bool:
         """Tell whether more of its body may be read. If not, `go_on` is called when it may."""
-        if holder.kept <= FREE:
+        if holder.weight <= FREE:
             return True
         level: BodyBudget | None = self
         while level is not None:
@@ -175,6 +175,6 @@ class BodyBudget:
 
     def _refuse(self, holder: Holder) -> None:
         self._waiting.pop(holder, None)
-        if holder.kept:
+        if holder.weight:
             self._turned_away()
             holder.turn_away()

@@ -105,7 +105,6 @@ class Exchange:
         "entered",
         "head",
         "headers",
-        "kept",
         "row",
         "scope",
         "stage",
@@ -113,6 +112,7 @@ class Exchange:
         "state",
         "status",
         "task",
+        "weight",
     )
 
     row: int  # of the in-flight table
@@ -126,7 +126,7 @@ class Exchange:
         self.headers: Iterable[Any] = ()
         self.bytes_in = head.size
         self.bytes_out = 0
-        self.kept = 0  # see body_budget.Holder
+        self.weight = 0  # see body_budget.Holder
         self.disconnected = False
         self.entered = False
         self.started = perf_counter()
@@ -266,7 +266,7 @@ class Exchange:
                 self._give_up()
             if lane.overload is not None:
                 lane.overload.ended(self)
-            if self.kept and (bodies := self.carrier.bodies) is not None:
+            if self.weight and (bodies := self.carrier.bodies) is not None:
                 bodies.forget(self)
             self.task = None  # cancelled, it keeps the exception, whose traceback leads back to this object
             lane.running -= 1

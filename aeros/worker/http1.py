@@ -168,7 +168,7 @@ class HTTP1Connection(asyncio.Protocol):
         phase = self._phase
         if phase == HEAD:
             self._read_head(data)
-        elif phase == BODY or phase == REST:
+        elif phase in (BODY, REST):
             if self._ahead:
                 self._ahead += data  # it was on its way already
                 return

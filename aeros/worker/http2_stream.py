@@ -39,7 +39,7 @@ class Consumer(Protocol):
     def disconnect(self) -> None: ...
     def cancel(self) -> None: ...
 
-    kept: int  # see body_budget.Holder
+    weight: int  # see body_budget.Holder
 
 
 class Stream:
@@ -128,7 +128,7 @@ class Stream:
             consumer.feed(data)
         if consumer.buffered() <= READ_AHEAD:
             self.release()
-        elif consumer.kept:
+        elif consumer.weight:
             # Held by the budget, which may let another stream of this connection go on. It needs the connection's
             # window; what it lets the client send besides, the streams' own windows bound.
             self.connection.release(self.held - self.lent)

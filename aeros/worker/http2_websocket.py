@@ -38,7 +38,7 @@ def serve_stream(stream: Stream, head: HTTP2Head) -> None:
 class WebSocketStream(TaskGroup):
     """What Hypercorn's WebSocket needs: a group for its tasks, and a way for its events to the client and back."""
 
-    kept = 0  # what waits here is not a body that somebody awaits
+    weight = 0  # what waits here is not a body that somebody awaits
 
     def __init__(self, stream: Stream, head: HTTP2Head) -> None:
         lane = stream.lane

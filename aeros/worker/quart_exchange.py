@@ -211,12 +211,12 @@ class QuartDelivery(Exchange):
     def end_of_body(self) -> None:
         if self._body is not None:
             self._body.set_complete()
-            if self.kept and (bodies := self.carrier.bodies) is not None:
+            if self.weight and (bodies := self.carrier.bodies) is not None:
                 bodies.complete(self)
 
     def buffered(self) -> int:
-        if self.kept and (bodies := self.carrier.bodies) is not None and not bodies.admits(self):
-            return self.kept
+        if self.weight and (bodies := self.carrier.bodies) is not None and not bodies.admits(self):
+            return self.weight
         return self._body.buffered() if isinstance(self._body, COUNTED) else 0
 
     def room(self, left: int) -> Room | None:

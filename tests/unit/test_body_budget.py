@@ -41,7 +41,7 @@ class Clock:
 class Upload:
     def __init__(self, budget: BodyBudget, size: int) -> None:
         self.budget, self.size = budget, size
-        self.kept = 0
+        self.weight = 0
         self.came = 0
         self.held = False
         self.done = False
@@ -83,7 +83,7 @@ def rounds(uploads: list[Upload], count: int = 200, ending: bool = False) -> Non
     for _ in range(count):
         for upload in uploads:
             upload.bring()
-            if ending and upload.done and upload.kept:
+            if ending and upload.done and upload.weight:
                 upload.end()
 
 
@@ -152,7 +152,7 @@ def test_small_bodies_neither_count_nor_wait(clock: Clock) -> None:
     small = Upload(one, FREE)
     rounds([small], 5)
     assert small.done
-    assert small.kept == 0
+    assert small.weight == 0
 
 
 def test_what_comes_at_once_from_many_is_turned_away_beyond_a_quarter_more(clock: Clock) -> None:
