@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.inflight import HANDLING, READING
@@ -81,6 +82,12 @@ A browser that leaves a page resets all of its streams, and at once asks for the
 LINGER_S = 2.0
 """As with HTTP/1: how long what a client still sends is dropped, so that it can read why it is let go."""
 
+TURN_S = 0.003
+"""After so long in one turn of the loop others have theirs. At least one frame is read, which takes 6 ms at worst."""
+
+FULL_READ = 1 << 16
+"""After a read of so many bytes as well: libuv would read 32 times 256 KiB in a row."""
+
 MANY_FIELDS = 10
 """As so many resets counts a header block that was too large."""
 
@@ -117,7 +124,9 @@ class HTTP2Connection(asyncio.Protocol):
         self._closed: dict[int, int] = {}  # how the last streams ended
         self._abandoned = 0  # requests whose stream is gone and whose app is still at work
         self._allowance = Allowance(lane.loop.time)
-        self._rest = b""
+        self._rest = b""  # an incomplete frame, or what is for the next turn
+        self._turn: asyncio.Handle | None = None  # to read on in the next turn of the loop
+        self._full = False  # this one was used up
         self._preface = True
         self.settled = False  # the client's SETTINGS have come
         self._over = False  # nothing that comes is read any more
@@ -164,9 +173,17 @@ class HTTP2Connection(asyncio.Protocol):
             return
         if self._read_timer is not None:
             self._last_read = self.lane.loop.time()
+        if self._turn is not None:
+            self._rest += data  # it was on its way already
+            return
         if self._rest:
             data = self._rest + data
-            self._rest = b""
+        self._digest(data)
+        if len(data) >= FULL_READ and self._turn is None:
+            self._hold()
+
+    def _digest(self, data: bytes) -> None:
+        self._rest = b""
         try:
             if self._preface:
                 data = self._read_preface(data)
@@ -177,10 +194,25 @@ class HTTP2Connection(asyncio.Protocol):
             return
         if position < len(data):
             self._rest = data[position:]
-            if not self.streams:
+            if self._full:
+                self._hold()
+            elif not self.streams:
                 self.watched().head_begun()
         elif self._slow is not None and self._block is None:
             self._slow.head_done()
+
+    def _hold(self) -> None:
+        """Go on reading in the next turn of the loop: this one has done enough for one connection."""
+        self._turn = self.lane.loop.call_soon(self._read_on)
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        self._turn = None
+        if self._rest and not self._over:
+            self._digest(self._rest)
+        if self._turn is None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         return False
@@ -246,6 +278,8 @@ class HTTP2Connection(asyncio.Protocol):
         """Handle all whole frames; return how much of the data that was."""
         position = 0
         size = len(data)
+        self._full = False
+        until = perf_counter() + TURN_S
         while size - position >= 9:
             high, low, kind, flags, stream_id = FRAME_HEAD.unpack_from(data, position)
             length = high << 8 | low
@@ -273,6 +307,9 @@ class HTTP2Connection(asyncio.Protocol):
                 self.spend(UNKNOWN)
             if self._over:
                 return size
+            if perf_counter() > until:
+                self._full = position < size
+                break
         return position
 
     def spend(self, kind: int, count: int = 1) -> None:
@@ -651,7 +688,7 @@ class HTTP2Connection(asyncio.Protocol):
     @property
     def waits_for_head(self) -> bool:
         """Whether a frame or a header block has begun and not ended."""
-        return self._block is not None or bool(self._rest)
+        return self._block is not None or (self._turn is None and bool(self._rest))
 
     def next_pushed(self) -> int:
         self._last_pushed += 2

@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from h2_frames import DATA, END_HEADERS, END_STREAM, HEADERS, Client, frame, get, post, request
 from lane_server import LOOPS, eventually, run, served
 
+from aeros.worker import http2
 from aeros.worker.http1_chunks import WORK_MAX
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -83,5 +85,49 @@ def test_a_connection_that_goes_while_its_chunks_wait_leaves_nothing(loop: str) 
             connection.data_received(POST + b"1\r\nx\r\n" * 300_000)  # type: ignore[attr-defined]
             writer.transport.abort()
             await eventually(lambda: not lane.connections and not lane.running, 10)
+
+    run(check(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_flood_of_frames_is_read_in_several_turns(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no time at all in a turn each frame has one of its own, and nothing is lost or out of order."""
+    monkeypatch.setattr(http2, "TURN_S", 0.0)
+    crumbs = [("cookie", f"a={number:04}") for number in range(1000)]
+    frames = [post(1), *[frame(DATA, 0, 1, b"x")] * 3000, frame(DATA, END_STREAM, 1), get(3, "/", *crumbs)]
+    turns = 0
+
+    async def check() -> None:
+        nonlocal turns
+        async with served(echo_length) as server:
+            client = await Client.connect(server)
+            lane = server.lane
+            assert lane is not None
+            await eventually(lambda: any(isinstance(one, http2.HTTP2Connection) for one in lane.connections))
+            (connection,) = lane.connections
+            assert isinstance(connection, http2.HTTP2Connection)
+            await eventually(lambda: connection.settled)
+            connection.data_received(b"".join(frames))
+            while connection._turn is not None:
+                turns += 1
+                await asyncio.sleep(0)
+            answer = await client.answer(1)
+            assert (answer.status, answer.body) == (200, b"3000")
+            assert (await client.answer(3)).status == 200
+
+    run(check(), loop)
+    assert turns >= len(frames) - 1
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_requests_that_come_while_frames_wait_are_answered_behind_them(loop: str) -> None:
+    async def check() -> None:
+        async with served(echo_length) as server:
+            client = await Client.connect(server)
+            for stream in range(1, 60, 2):
+                body = frame(DATA, 0, stream, b"xy") * 1000 + frame(DATA, END_STREAM, stream)
+                client.send(frame(HEADERS, END_HEADERS, stream, request("/", "POST")) + body)
+            for stream in range(1, 60, 2):
+                assert (await client.answer(stream)).body == b"2000"
 
     run(check(), loop)
