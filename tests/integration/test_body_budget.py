@@ -132,7 +132,7 @@ def post(server: ServerProcess, path: str, body: bytes) -> str:
 
 @pytest.mark.limit_s(120)
 def test_many_uploads_of_one_connection_are_read_within_its_share_and_all_come_to_their_end(serve: Serve) -> None:
-    server = serve(APP, "--body-memory", "32MB").ready()
+    server = serve(APP, "--body-memory", "32MB", "--min-data-rate", "0").ready()
     (pid,) = server.ready_pids()
     server.get()
     before = grown = proc.rss_bytes(pid)
@@ -149,7 +149,7 @@ def test_many_uploads_of_one_connection_are_read_within_its_share_and_all_come_t
 @pytest.mark.limit_s(120)
 def test_while_handlers_have_the_budget_others_wait_and_small_bodies_do_not(serve: Serve, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    server = serve(APP.replace('"gate"', repr(str(gate))), "--body-memory", "16MB").ready()
+    server = serve(APP.replace('"gate"', repr(str(gate))), "--body-memory", "16MB", "--min-data-rate", "0").ready()
     (pid,) = server.ready_pids()
     server.get()
     before = proc.rss_bytes(pid)
