@@ -18,8 +18,8 @@ from typing import Protocol
 FREE = 1 << 14
 """A body of so few bytes neither counts nor waits: it costs no more than the request around it."""
 
-STEP = 1 << 18
-"""What a body may bring before it can be held again: one read of HTTP/1, one stream's window of HTTP/2."""
+STEP = 1 << 21
+"""What a body may take before it can be held again: by so much its room grows (see landing)."""
 
 WAIT_S = 30.0
 """How long a body waits. Quart gives a handler 60 s for all of its body (BODY_TIMEOUT), so the 503 comes first."""

@@ -23,8 +23,8 @@ MAX_CHUNK = (1 << 63) - 1
 EXTENSIONS_MAX = 8192
 """Bytes by which chunk-size lines with extensions may outweigh their chunks, over a body. Puma and Go bound it too."""
 
-WORK_MAX = 1 << 16
-"""How much one call of `feed` does, in bytes of small chunks: about two milliseconds."""
+WORK_MAX = 1 << 15
+"""How much one call of `feed` does, in bytes of small chunks: about a millisecond."""
 
 LINE_WORK = 32
 """A chunk that is decoded by itself counts as so many bytes of small chunks; it takes as long."""

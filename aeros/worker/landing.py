@@ -22,6 +22,9 @@ LANDING_MIN = 1 << 16
 AHEAD = 8
 """Room is made for so many times what has come: a length that was announced costs nothing until bytes follow."""
 
+GROWTH_MAX = 1 << 21
+"""Bytes that room grows by at once at most. All of it is memory from then on: BytesIO writes zeros to it."""
+
 
 class Room:
     """Room for what is left of a body whose length is known."""
@@ -35,16 +38,21 @@ class Room:
 
     def _make(self, begun: list[bytes | bytearray]) -> None:
         filled = sum(map(len, begun))
-        size = min(filled + self._left, max(filled * AHEAD, LANDING_MIN))
+        size = filled + min(self._left, max(filled * (AHEAD - 1), LANDING_MIN), GROWTH_MAX)
         # A BytesIO hands out the bytes object it has written to, without a copy, if nobody else has it: neither do we.
         self._room = BytesIO(bytes(size))
         self._room.writelines(begun)
         self._filled, self._made = filled, size
 
+    @property
+    def made(self) -> int:
+        """How many bytes of memory it takes."""
+        return self._made
+
     def free(self) -> memoryview:
         """Return where to read to. It must be let go before anything else is asked here."""
         if self._filled == self._made and self._left:
-            self._made += min(self._left, max(self._made * (AHEAD - 1), LANDING_MIN))
+            self._made += min(self._left, max(self._made * (AHEAD - 1), LANDING_MIN), GROWTH_MAX)
             self._room.seek(self._made - 1)
             self._room.write(b"\0")
         # A view that were kept would have the collector complain, should it find both in a cycle.

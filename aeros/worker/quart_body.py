@@ -50,8 +50,10 @@ class PartedBody(Body):
         return 0 if self._wanted_whole or self._must_raise is not None else self._size
 
     def awaited(self) -> int:
-        """Return how many bytes are kept for a handler that awaits all of them."""
-        return self._size if self._wanted_whole and self._must_raise is None else 0
+        """Return how many bytes of memory are taken for a handler that awaits all of the body."""
+        if not self._wanted_whole or self._must_raise is not None:
+            return 0
+        return self._size if self._room is None else max(self._size, self._room.made)
 
     def room(self, left: int) -> Room | None:
         """Return where the `left` bytes to come are best read to, None for `append`. From then on see `landed`."""

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from aeros.worker.body_budget import FREE, LOOK_S, STEP, WAIT_S, BodyBudget
+from aeros.worker.body_budget import FREE, LOOK_S, WAIT_S, BodyBudget
 
 MIB = 1 << 20
+PIECE = 1 << 18
 
 
 class Clock:
@@ -47,7 +48,7 @@ class Upload:
         self.done = False
         self.turned_away = False
 
-    def bring(self, count: int = STEP) -> None:
+    def bring(self, count: int = PIECE) -> None:
         """More of it comes, unless it is held."""
         if self.held or self.done or self.turned_away:
             return
@@ -99,7 +100,7 @@ def test_uploads_that_end_all_come_to_their_end_within_the_budget(clock: Clock) 
                 upload.end()
     assert all(upload.done for upload in uploads)
     assert one.held == 0
-    assert most <= 4 * MIB + 20 * STEP + 3 * MIB
+    assert most <= 4 * MIB + 20 * PIECE + 3 * MIB
 
 
 def test_one_alone_may_want_more_than_the_whole(clock: Clock) -> None:
@@ -160,7 +161,7 @@ def test_what_comes_at_once_from_many_is_turned_away_beyond_a_quarter_more(clock
     many = [Upload(one, 2 * MIB) for _ in range(100)]
     for upload in many:
         upload.bring()
-    assert one.held == 100 * STEP
+    assert one.held == 100 * PIECE
     clock.pass_time(0)
     assert one.held <= 5 * MIB
     assert sum(upload.turned_away for upload in many) == 80
@@ -172,7 +173,7 @@ def test_a_connection_has_its_share_and_leaves_the_rest_to_others(clock: Clock) 
     share = whole.share()
     greedy = [Upload(share, 2 * MIB) for _ in range(3)]
     rounds(greedy)
-    assert whole.held == share.held <= MIB + 2 * MIB + 3 * STEP
+    assert whole.held == share.held <= MIB + 2 * MIB + 3 * PIECE
     other = Upload(whole, MIB // 2)
     rounds([other])
     assert other.done
