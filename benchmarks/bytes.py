@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from . import proc, servers
@@ -159,7 +160,8 @@ class Result:
 
 
 def measure(server: Running, kind: Input, seconds: float) -> Result:
-    costs, refused = [], 0
+    costs: list[float] = []
+    refused = 0
     _warm_up(server, kind)
     longest_ms(server)
     begun = time.monotonic()
@@ -213,11 +215,11 @@ _PROTOCOLS = {"http1": "HTTP/1", "http2": "HTTP/2", "websocket": "WebSocket"}
 
 def table(found: list[tuple[Input, dict[str, Result]]], names: list[str]) -> str:
     when = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
-    versions = ", ".join(f"{name} {servers.version(name)}" for name in names)
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
     left_out = "; ".join(f"{name} {text}" for (name, _), text in LEAVES_OUT.items())
     lines = [
-        f"{when}, Python {platform.python_version()}, one worker each, the same ASGI app; {versions}. *refused*: the server "
-        f"ended the connection, and the figure is for what it had read. -: {left_out}.",
+        f"{when}, Python {platform.python_version()}, one worker each, the same ASGI app; {versions}. *refused*: the "
+        f"server ended the connection, and the figure is for what it had read. -: {left_out}.",
         "",
         f"| Input | {' | '.join(names)} | longest turn of Aeros |",
         f"|---|{'--:|' * (len(names) + 1)}",
