@@ -38,10 +38,12 @@ LEAVES_OUT = {("uvicorn", "http2"): "does not speak it in the clear"}
 
 
 def _command(name: str) -> servers.Command:
+    of_peer = servers.KINDS[name].command
+
     def command(plan: Plan, port: int) -> list[str]:
         if name == "aeros":
             return [sys.executable, "-m", "aeros", "run", APP, "-w", "1", "--bind", f"{servers.HOST}:{port}"]
-        return [word if word != servers.APP else APP for word in servers.KINDS[name].command(plan, port)]
+        return [word if word != servers.APP else APP for word in of_peer(plan, port)]
 
     return command
 
