@@ -6,6 +6,7 @@ supervisor opens, hands over and takes orders for stays as whoever started the s
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from ..core.record import as_dict, field, field_names, field_types, record
@@ -88,7 +89,8 @@ class Policy:
     def beyond(self, start: Policy) -> list[str]:
         """Return what of this, the policy of a program that another user runs, only whoever started the server decides
         and had otherwise in `start`; in words."""
-        mine, its = as_dict(self), as_dict(start)
+        # As messages have them: a tuple is a list there.
+        mine, its = (json.loads(json.dumps(as_dict(policy))) for policy in (self, start))
         for known in (mine, its):
             # A password is not told to programs of other users, so theirs cannot say it.
             files = known["tls_files"] or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -60,6 +61,8 @@ def test_another_user_changes_figures_only() -> None:
     without_password = {**(START.tls_files or {}), "password": None}
     asked = replace(START, workers=3, drain_timeout_s=1.0, max_rss_bytes=2**30, tls_files=without_password)
     assert asked.beyond(START) == []
+    start = replace(START, tls_files={**without_password, "pairs": ({"name": ""},)})
+    assert Policy.from_message(json.loads(json.dumps(start.to_message()))).beyond(start) == []
     for changed, words in (
         ({"log_files": ["/etc/passwd"]}, "log files"),
         ({"tls_files": None}, "TLS files"),
