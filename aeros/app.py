@@ -110,7 +110,8 @@ class WebServer(LeanQuart, Quart):
         Every argument of Hypercorn's command line works, and those of Aeros (see the reference).
 
         block=True: this process becomes the supervisor. Returns 0 after a clean stop; ends the program
-        with the documented exit code and one clear line when the server could not be started or kept up.
+        with the documented exit code and one clear line when the server could not be started or kept up, and
+        inside a running event loop, which it would hold up.
         block=False: the server runs beside this program, from any thread, also inside a running event
         loop; returns its handle when all workers are ready. No signal handler is touched. Raises
         OptionsError, BindError, AppLoadError.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import os
 import platform
 import ssl
@@ -29,8 +28,9 @@ from .core.process import die_with_parent, fork, reset_signals
 from .core.record import replace
 from .core.scoreboard import Scoreboard
 from .core.text import one_line, several_lines
-from .errors import AerosError, AppLoadError, BindError, OptionsError, StartError, StateError
+from .errors import AerosError, BindError, OptionsError, StartError, StateError
 from .inflight import RequestInFlight
+from .obstacles import check_app
 from .options import Options, resolve, secrets
 from .options.mistakes import mistaken
 from .program import AppProgram
@@ -63,6 +63,12 @@ if TYPE_CHECKING:
 #: How long a new generation waits for the supervisor to say what it is to be.
 _WELCOME_TIMEOUT_S = 10.0
 
+_NOT_IN_A_LOOP = (
+    "start() blocks until the server has stopped, and was called in a running event loop, which would stand still "
+    "meanwhile: call it outside of asyncio.run(), or use start(block=False) there, which returns a handle, and then "
+    "`await asyncio.to_thread(handle.wait)`"
+)
+
 
 def check(constructor: Mapping[str, object]) -> None:
     """Raise OptionsError if the defaults given to WebServer(…) cannot be used."""
@@ -83,6 +89,8 @@ def start(
     name in process titles, and what stays of the command line when an upgrade gives it other arguments.
     """
     _check_moment()
+    if block and _in_running_loop():
+        _give_up(StateError(_NOT_IN_A_LOOP))
     streams.secure()
 
     def resolved() -> Options:
@@ -117,21 +125,6 @@ def start(
     return server if not block else _watch(server)
 
 
-def check_app(app: Any) -> None:
-    """Raise AppLoadError, saying what it is instead, if `app` is not an ASGI app."""
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
-        return
-    if callable(getattr(app, "wsgi_app", None)):
-        raise AppLoadError(f"{app!r} is a WSGI app (Flask?); Aeros serves ASGI apps: use Quart, or an ASGI adapter")
-    if inspect.isclass(app):
-        raise AppLoadError(f"{app!r} is a class, not an app; give an instance of it, or module:factory()")
-    if callable(app):
-        raise AppLoadError(
-            f"{app!r} is not an ASGI app: it is not async. A factory is written with (): module:factory()"
-        )
-    raise AppLoadError(f"{app!r} ({type(app).__name__}) is not an ASGI app: it cannot be called")
-
-
 def server_of_worker(worker: WorkerContext) -> Server:
     """Return the handle of the server this worker belongs to: status from memory, commands by the control socket."""
     return _ServerFromWithin(worker)  # type: ignore[return-value]
@@ -149,13 +142,15 @@ def _check_moment() -> None:
 
 def _can_supervise() -> bool:
     """Whether this thread may become the supervisor: signals are the main thread's, and it needs its own loop."""
-    if threading.current_thread() is not threading.main_thread():
-        return False
+    return threading.current_thread() is threading.main_thread() and not _in_running_loop()
+
+
+def _in_running_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return True
-    return False
+        return False
+    return True
 
 
 def _warn_of_threads(log: LineLog) -> None:
@@ -333,7 +328,7 @@ def _supervise_next(channel: Channel, app: Any, options: Options, block: bool, p
     """This process succeeds the supervisor that ran it, if all goes well."""
     if not block or not _can_supervise():
         raise StateError(
-            "the new program starts its server with block=False, in a thread or in a running loop: such a server is a "
+            "the new program starts its server with block=False or in a thread: such a server is a "
             "child of its program and cannot succeed another; stop the old one and start it anew"
         )
     from .supervisor.succession import Succession
@@ -419,7 +414,7 @@ def _as_exit_code(code: int) -> ExitCode:
 
 
 def _watch(server: Server) -> int:
-    """Block in a thread, or in a running loop: the supervisor is a child, and we wait for it."""
+    """Block in a thread: the supervisor is a child, and we wait for it."""
     try:
         code = server.wait()
     except KeyboardInterrupt:
