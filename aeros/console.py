@@ -17,6 +17,8 @@ def render(status: ServerStatus) -> str:
         f"generation {status.generation}, pid {status.pid}, up {show_duration(status.uptime_s)}",
         f"listening on {', '.join(status.addresses)}",
     ]
+    if load := status.describe_load():
+        lines.append(load)
     last = status.last_reload
     if last is not None:
         outcome = (

@@ -318,6 +318,11 @@ def server(status: ServerStatus) -> Findings:
         why = f" ({last.reason})" if last.reason else ""
         text = f"the last reload of server {status.pid} was refused{why}, old code serves"
         yield Finding("servers", "problem", f"{text}: mend it, then aeros reload {status.pid}.")
+    if load := status.describe_load():
+        later = "; used for the first time in @app.after_fork or before_serving it does not" if status.threads else ""
+        serves = status.load == "worker"
+        good = good and serves
+        yield Finding("servers", "ok" if serves else "problem", f"server {status.pid}: {load}{later}.")
     if good:
         ready = f"{status.ready_workers} of {status.target_workers} workers ready"
         yield Finding("servers", "ok", f"server {status.pid} is {status.state}, {ready}.")

@@ -41,6 +41,10 @@ class Hooks:
             )
         self._functions[event].append(function)
 
+    def registered(self, *events: str) -> list[str]:
+        """Return those of the events that have a function."""
+        return [event for event in events if self._functions[event]]
+
     def run(self, event: str, about: object) -> None:
         """Call the functions of `event` in the order they were registered. What they raise goes to the caller."""
         for function in self._functions[event]:

@@ -71,8 +71,17 @@ class AppProgram:
             self._log,
             after_fork=lambda: self._hooks.run("after_fork", about),
             on_ready=lambda: self._hooks.run_async("worker_ready", about),
+            on_reload=self.after_reload,
             startup_failure=getattr(self._app, "startup_failure", lambda: None),
         )
+
+    def warn_of_hooks(self) -> list[str]:
+        """Return a sentence about hooks that nobody calls where workers load the app themselves, if it has any."""
+        lost = self._hooks.registered("before_fork", "worker_exit")
+        if not lost:
+            return []
+        names = " and ".join(f"@app.{name}" for name in lost)
+        return [f"each worker loads the app itself, so nobody calls {names}: there is no process to call it in"]
 
     def before_fork(self, slot: int, generation: int) -> None:
         self._hooks.run("before_fork", WorkerInfo(slot, generation))

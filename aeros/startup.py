@@ -41,6 +41,7 @@ from .supervisor.estate import Estate, Inheritance
 from .supervisor.founding import found
 from .supervisor.launch import CommandLine
 from .supervisor.listeners import bind_admin, bind_all, close_all, split_host_port
+from .supervisor.load import WORKER, Load, choose, unsafe_threads, warn_of_threads
 from .supervisor.notify import Notifier
 from .supervisor.pidfile import PidFile
 from .supervisor.policy import Policy
@@ -153,17 +154,6 @@ def _in_running_loop() -> bool:
     return True
 
 
-def _warn_of_threads(log: LineLog) -> None:
-    mine = (threading.current_thread(), threading.main_thread())
-    others = [thread for thread in threading.enumerate() if thread not in mine]
-    if others:
-        names = ", ".join(sorted(thread.name for thread in others))
-        log.warning(
-            f"forking a program with {len(others)} live thread{'s' if len(others) > 1 else ''} ({names}): they do not "
-            "exist in the workers, and locks they hold stay locked there; start them in @app.after_fork instead"
-        )
-
-
 # --- first start -------------------------------------------------------------------------------------------------
 
 
@@ -200,7 +190,8 @@ class _Preparation:
         self.app = app
         if sentence := untested():
             self.log.warning(sentence)
-        _warn_of_threads(self.log)
+        #: How the workers get the app, where that is found out before the supervisor is founded.
+        self.load: Load | None = None
 
     def drop_pid_file(self) -> None:
         """Remove the pid file; not one that is still another supervisor's."""
@@ -242,6 +233,7 @@ class _Preparation:
                 notifier=self.notifier,
                 estate=Estate(self.pid_file, app_metrics.made(), app_metrics.forget),
                 succession=succession,
+                load=self.load,
             )
         except StartError:
             close_all([*self.listeners, *([self.admin.listener] if self.admin is not None else [])])
@@ -315,10 +307,12 @@ def _app_name(app: Any) -> str:
 
 def _supervise_here(app: Any, options: Options, program: str) -> int:
     """This process becomes the supervisor; the way a program on a command line is served."""
+    command = CommandLine.of_this_process(program)
+    _check_load(options, command)
     preparation = _Preparation(app, options)
     # Only here is this process the service itself, and not a part of it that started a server of its own.
     preparation.notifier = Notifier.take(os.environ, preparation.log)
-    code = preparation.found(CommandLine.of_this_process(program))
+    code = preparation.found(command)
     if code is not ExitCode.OK:
         sys.exit(int(code))
     return 0
@@ -354,10 +348,16 @@ def _supervise_next(channel: Channel, app: Any, options: Options, block: bool, p
 
 def _supervise_beside(app: Any, options: Options) -> Server:
     """A child becomes the supervisor; the way a test, a notebook or a bigger program is served."""
-    preparation = _Preparation(app, options)
     command = CommandLine.of_this_process()
     if not command.why_not:
         command = replace(command, why_not="the server was started with block=False, so its program is not run again")
+    _check_load(options, command)
+    preparation = _Preparation(app, options)
+    # Here, where the threads are: the child that becomes the supervisor has none of them.
+    load = choose(options.load, command.why_not)
+    for warning in [*load.warnings, *warn_of_threads(unsafe_threads(), load.how, in_supervisor=True)]:
+        preparation.log.warning(warning)
+    preparation.load = replace(load, warnings=[])
     ours, theirs = channel_pair("the supervisor")
     _flush_output()
     pid = fork()
@@ -388,6 +388,15 @@ def _supervise_beside(app: Any, options: Options) -> Server:
         preparation.pid_file.forget()
     preparation.log.close()
     return _wait_until_ready(ours, pid)
+
+
+def _check_load(options: Options, command: CommandLine) -> None:
+    """Raise OptionsError if workers are to load a program themselves that cannot be run again."""
+    if options.load == WORKER and command.why_not:
+        raise OptionsError(
+            f"--load worker runs the program again for each worker, which cannot be done: {command.why_not}",
+            option="load",
+        )
 
 
 def _wait_until_ready(channel: Channel, pid: int) -> Server:
@@ -568,7 +577,10 @@ def _await_inheritance(channel: Channel, options: Options) -> Inheritance:
 
 
 def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) -> None:
-    """Never returns: this program has done its part, which was to load the app. resolved: returns its options."""
+    """Never returns: this program has done its part, which was to load the app. resolved: returns its options.
+
+    What becomes a zygote here becomes a worker instead where workers load the app themselves; see `supervisor.zygote`.
+    """
     try:
         options = resolved()
         check_app(app)
@@ -582,8 +594,9 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
         channel.close()
         _give_up(error)
     welcome, fds = _await_welcome(channel)
-    # From here on we outlive a supervisor that dies, to end our workers in good order.
-    die_with_parent(0)
+    if welcome.load != WORKER:
+        # From here on we outlive a supervisor that dies, to end our workers in good order.
+        die_with_parent(0)
     _flush_output()
     board_fd, cells_fd, stderr_fd, *listener_fds = fds
     _have_stderr(stderr_fd)
@@ -594,11 +607,13 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
     secrets.hide()  # those that the program has set itself, as from a file
     secrets.forget()
     program = AppProgram(app, replace(options, admin_token=None), listeners, scoreboard, log)
-    notes = _changed_binds(options, listeners)
+    alone = welcome.load == WORKER
+    notes = [] if alone else _changed_binds(options, listeners)
     rim = _rim(options, f"zygote gen={welcome.generation}")
     if rim is not None:
         rim.arm()
-    Zygote(channel, welcome.generation, Policy.of(options), program, log, notes, rim, original=True).run()
+    load = Load(WORKER) if alone else None
+    Zygote(channel, welcome.generation, Policy.of(options), program, log, notes, load, rim, original=True).run()
 
 
 def _learn_secrets(channel: Channel) -> None:

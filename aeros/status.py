@@ -178,7 +178,8 @@ class ServerStatus:
     up), draining (still accepting, for the drain delay before a stop), stopping, or stopped. admin: where the
     dashboard is, "" without. accept_queue: one per address, in the order of addresses. last_reload: None before the
     first. last_upgrade: the one this server came by, or one that was refused since. rss_bytes and pss_bytes: of all
-    workers.
+    workers. load: how workers get the app, fork or worker (each loads it itself). threads: the libraries whose own
+    threads were alive when the app was loaded, with their number; those threads do not exist in forked workers.
     """
 
     pid: int
@@ -199,6 +200,15 @@ class ServerStatus:
     rss_bytes: int | None
     pss_bytes: int | None
     last_upgrade: Upgraded | None = None
+    load: str = "fork"
+    threads: tuple[str, ...] = ()
+
+    def describe_load(self) -> str:
+        """Return in words how workers get the app, "" where it is the usual way and nothing speaks against it."""
+        names = ", ".join(self.threads)
+        if self.load == "worker":
+            return "each worker loads the app itself" + (f": {names} would hang in forked ones" if names else "")
+        return f"workers are forked, and may hang in {names}" if names else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain dicts, lists, numbers and strings, ready for JSON."""
@@ -250,6 +260,8 @@ class StatusReader:
             rss_bytes=_sum(worker.rss_bytes for worker in workers),
             pss_bytes=_sum(worker.pss_bytes for worker in workers),
             last_upgrade=Upgraded(**upgrade) if upgrade else None,
+            load=summary.get("load", "fork"),
+            threads=tuple(summary.get("threads", ())),
         )
 
     def requests(self) -> tuple[RequestInFlight, ...]:

@@ -121,6 +121,8 @@ class View:
             for queue in status.accept_queue
         ]
         yield Text(f"{status.totals.requests} requests since start; listening on {one_line(', '.join(waits))}")
+        if load := status.describe_load():
+            yield Text(one_line(load), "" if status.load == "worker" else "red")
         last = status.last_reload
         if last is not None:
             outcome = f"generation {last.generation} in {show_duration(last.seconds)}"

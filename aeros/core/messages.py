@@ -45,13 +45,18 @@ class Message:
 
 @record
 class Welcome(Message):
-    """To a freshly run program that reached start(): what it is to be. fds: board, cells, stderr, listeners…"""
+    """To a freshly run program that reached start(): what it is to be. fds: board, cells, stderr, listeners…
+
+    load: "worker": a worker, whose order follows; "": the first process of a generation, which finds out how its
+    workers are to get the app.
+    """
 
     fds: ClassVar[int] = -1
     generation: int
     supervisor_pid: int
     fd_count: int
     listeners: list[dict[str, Any]]
+    load: str = ""
 
 
 @record
@@ -63,7 +68,8 @@ class Secrets(Message):
 
 @record
 class Fork(Message):
-    """Fork one worker into `slot`. fds: the worker's end of its channel, its file (core.worker_file)."""
+    """Fork one worker into `slot`; or become it, where workers load the app themselves. fds: the worker's end of its
+    channel, its file (core.worker_file). at: when it was ordered, in monotonic seconds."""
 
     fds: ClassVar[int] = 2
     fds_may_be_lost: ClassVar[bool] = True
@@ -72,6 +78,7 @@ class Fork(Message):
     generation: int
     cell: int
     nonce: str
+    at: float = 0.0
 
 
 @record
@@ -112,12 +119,19 @@ class Arrived(Message):
 
 @record
 class Loaded(Message):
-    """The zygote has the app and can fork. policy: see `supervisor.policy`. notes: warnings for the log."""
+    """The process has the app, and can fork or be a worker. policy: see `supervisor.policy`. notes: warnings for the
+    log.
+
+    load: "fork" or "worker": how the workers of its generation are to get the app. threads: the libraries whose threads
+    are alive, which a fork would leave behind.
+    """
 
     pid: int
     generation: int
     policy: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    load: str = "fork"
+    threads: list[str] = field(default_factory=list)
 
 
 @record

@@ -37,6 +37,7 @@ class Options:
     worker_class: Literal["uvloop", "asyncio"]
     http: Literal["lane", "hypercorn"]
     http2: bool
+    load: Literal["auto", "fork", "worker"]
     immortal: Literal["auto", "off"]
     threads: int
     #: None: as many extra workers as there are workers.

@@ -103,6 +103,13 @@ OPTIONS: tuple[Option, ...] = (
         "lane|hypercorn", field="http",
     ),
     Option(
+        "load", FLEET, values.one_of("auto", "fork", "worker"), "auto",
+        "How workers get the app: forked from a process that has loaded it (fork), or each runs the program itself "
+        "(worker: a longer start, and nothing shared). auto forks, unless a library with threads of its own was used "
+        "while the app was loaded, which would hang in a forked worker.",
+        "auto|fork|worker", field="load",
+    ),
+    Option(
         "immortal", FLEET, values.one_of("auto", "off"), "auto",
         "Keep reference counts of functions, classes and code out of the workers' memory (CPython 3.12 to 3.15), so "
         "that they share more of it. Switch it off to rule it out when an extension in C crashes.",

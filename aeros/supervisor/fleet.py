@@ -19,6 +19,10 @@ class Worker:
     spawned_at: float
     state: WorkerState = WorkerState.STARTING
     pid: int = 0
+    #: Made by running the program again for it alone, and not by a fork.
+    launched: bool = False
+    #: Launched, and its program has not loaded the app yet.
+    loading: bool = False
     ready_at: float = 0.0
     #: What it used when it was ready; measured only where memory has a limit.
     ready_rss_bytes: int = 0
@@ -106,8 +110,17 @@ class Target:
     last_call_until: float = 0.0
     #: Generations whose zygote can fork at this moment.
     forkable: frozenset[int] = frozenset()
+    #: Generations whose workers load the program themselves, and how many do so at a time: more would only take the
+    #: processor from each other, until all are late.
+    self_loading: frozenset[int] = frozenset()
+    loads_at_once: int = 2
     #: Before the first time all workers were ready, worker 0 goes ahead (one traceback, not N) until this time.
     pilot_until: float = 0.0
+
+    @property
+    def rounds(self) -> int:
+        """Return how often workers that load the program themselves come up after others, until all are there."""
+        return -(-self.workers // self.loads_at_once)
 
 
 @mutable

@@ -21,9 +21,11 @@ from ..core.privileges import Account
 from ..core.process import become_subreaper, fork, open_pidfd
 from ..core.scoreboard import Scoreboard
 from ..errors import StartError
+from ..options import usable_cpus
 from .launch import CommandLine
-from .links import ZYGOTE_BOUNDS
-from .order import order_pilot
+from .links import ZYGOTE_BOUNDS, ZygoteLink
+from .load import FORK, WORKER, Load, choose, unsafe_threads, warn_of_threads
+from .order import Order, order_pilot
 from .policy import Policy
 from .recent import RecentLog
 from .zygote import Program, Zygote
@@ -66,13 +68,14 @@ def found(
     notifier: Notifier | None = None,
     estate: Estate | None = None,
     succession: Succession | None = None,
+    load: Load | None = None,
 ) -> ExitCode:
-    """Fork the first zygote from this process, supervise until the end, and return the exit code.
+    """Fork the first zygote from this process, if there is to be one; supervise until the end; return the exit code.
 
     For the main thread of a process without a running loop. Its signal handlers are as before afterwards.
     in_child: called in the zygote, to let go of what is the supervisor's alone. estate: what an upgrade passes on.
-    succession: the line to the supervisor that this one is to succeed. Raises StartError when the system
-    refuses the zygote.
+    succession: the line to the supervisor that this one is to succeed. load: how the workers get the app; None: found
+    out here. Raises StartError when the system refuses the zygote.
     """
     recent = RecentLog()
     log.tap = recent.add
@@ -80,36 +83,11 @@ def found(
     if rim is not None:
         log.warning(rim.describe())
         rim.arm()
-    # A signal between the fork and the handlers must wait for the handlers, not meet those of the program.
-    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-    try:
-        channel, theirs = channel_pair("the zygote", ZYGOTE_BOUNDS)
-    except OSError as error:
-        raise _refused(error, previous_mask, rim) from None
-    # Everything the family will need is made before the first fork, and never looked at by a collector again: the
-    # pages stay shared by all of it, the supervisor included.
-    program.preload()
-    program.warm_up()
-    become_subreaper()
-    settle_memory(log, immortal=policy.immortal == "auto" and owner is None)
-    pilot = order_pilot(channel)
-    try:
-        pid = fork()
-    except OSError as error:
-        channel.close()
-        theirs.close()
-        if pilot is not None:
-            pilot.close()
-        gc.unfreeze()
-        become_subreaper(False)
-        raise _refused(error, previous_mask, rim) from None
-    if pid == 0:
+
+    def let_go() -> None:
         if rim is not None:
             rim.enter("zygote gen=1")
-        channel.close()
         scoreboard.give_up_board()
-        if pilot is not None:
-            pilot.close()  # to be received as any other
         if admin is not None:
             admin.leave()
         command.secrets.clear()
@@ -120,26 +98,34 @@ def found(
             owner.close()
         if command.account is not None:
             _give_up_root(command.account, log)
-        Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log, rim=rim).run()
-    theirs.close()
-    if pilot is not None:
-        pilot.theirs.close()
+
+    # A signal between the fork and the handlers must wait for the handlers, not meet those of the program.
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    load = _prepare(program, policy, log, command, load)
+    become_subreaper()
+    try:
+        first = pilot = None
+        if load.how == FORK:
+            settle_memory(log, immortal=policy.immortal == "auto" and owner is None)
+            first, pilot = _fork_zygote(program, policy, log, load, rim, let_go)
+    except OSError as error:
+        gc.unfreeze()
+        become_subreaper(False)
+        raise _refused(error, previous_mask, rim) from None
     # The zygote and the first worker come up meanwhile, and need none of it.
     with paused():
         from .fleet import Target
-        from .links import ZygoteLink
         from .loop import Supervisor
         from .office import Office
 
-    target = Target(policy.workers, committed=1, surge=policy.reload_surge)
+    target = Target(policy.workers, committed=1, surge=policy.reload_surge, loads_at_once=max(2, usable_cpus().count))
     if succession is not None:
         target.hold = True
         if succession.inheritance.workers_asked == policy.workers and succession.inheritance.workers_now:
             target.workers = succession.inheritance.workers_now  # scaled by hand, and the program says nothing new
 
     office = Office(policy, listeners, scoreboard, log, command, target, recent)
-    zygote = ZygoteLink(1, channel, pid, open_pidfd(pid))
-    supervisor = Supervisor(office, zygote, announce, control, admin, notifier, estate, succession, pilot)
+    supervisor = Supervisor(office, first, announce, control, admin, notifier, estate, succession, pilot, load)
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()
     try:
@@ -151,6 +137,54 @@ def found(
         become_subreaper(False)
         if rim is not None:
             rim.disarm()
+
+
+def _prepare(program: Program, policy: Policy, log: LineLog, command: CommandLine, load: Load | None) -> Load:
+    """Have everything ready that the family will need before the first fork: the pages stay shared by all of it, the
+    supervisor included. Return how the workers get the app."""
+    if load is None and policy.load == WORKER:
+        load = Load(WORKER)
+    threads = unsafe_threads()
+    if load is None or load.how == FORK:
+        program.preload()
+    if load is None:
+        program.warm_up()
+        load = choose(policy.load, command.why_not)
+    elif load.how == FORK and not load.threads:  # else a library that it uses might wait for threads that are gone
+        program.warm_up()
+    warnings = [*load.warnings, *warn_of_threads(threads, load.how, in_supervisor=True)]
+    if load.how == WORKER:
+        warnings += program.warn_of_hooks()
+    for warning in warnings:
+        log.warning(warning)
+    return load
+
+
+def _fork_zygote(
+    program: Program, policy: Policy, log: LineLog, load: Load, rim: Rim | None, let_go: Callable[[], None]
+) -> tuple[ZygoteLink, Order | None]:
+    """Fork the first zygote; return our line to it, and the first worker, which it finds ordered. let_go: called in the
+    zygote, for what is the supervisor's alone. Raises OSError; then nothing is left of it."""
+    channel, theirs = channel_pair("the zygote", ZYGOTE_BOUNDS)
+    pilot = order_pilot(channel)
+    try:
+        pid = fork()
+    except OSError:
+        channel.close()
+        theirs.close()
+        if pilot is not None:
+            pilot.close()
+        raise
+    if pid == 0:
+        channel.close()
+        if pilot is not None:
+            pilot.close()  # to be received as any other
+        let_go()
+        Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log, load=load, rim=rim).run()
+    theirs.close()
+    if pilot is not None:
+        pilot.theirs.close()
+    return ZygoteLink(1, channel, pid, open_pidfd(pid)), pilot
 
 
 def _refused(error: OSError, mask: set[int], rim: Rim | None) -> StartError:

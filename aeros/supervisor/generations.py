@@ -27,21 +27,20 @@ from ..core.messages import (
     ReloadOutcome,
     ReopenLogs,
     RetireZygote,
-    Welcome,
     ZygoteForked,
     ZygoteForkFailed,
     clip,
 )
 from ..core.process import open_pidfd, reap, working_directory
 from ..core.record import replace
-from ..core.streams import standard
 from ..errors import ReloadFailed
-from ..version import __version__
 from .fleet import Worker
 from .kin import Kin, recognise
 from .lifecycle import ReloadState, WorkerState
 from .links import ZYGOTE_BOUNDS, ZygoteLink
+from .load import WORKER, Load
 from .loader import Loader, run_again
+from .nursery import Nursery, other_version
 from .office import Office
 from .policy import Policy
 from .reconcile import rolled
@@ -72,12 +71,21 @@ _LAST_CALL_S = 2.0
 
 
 class Generations:
-    """on_founder_lost: told when the first generation's zygote dies before the server was ever ready."""
+    """first: the zygote of the first generation; None where its workers load the program themselves, which `load` says.
+    on_founder_lost: told when that zygote dies before the server was ever ready."""
 
-    def __init__(self, office: Office, first: ZygoteLink, on_founder_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, office: Office, first: ZygoteLink | None, load: Load, on_founder_lost: Callable[[str], None]
+    ) -> None:
         self._office = office
         self._log = office.log
-        self._zygotes = [first]
+        self._zygotes = [first] if first is not None else []
+        #: Of the generations whose workers load the program themselves.
+        self._nurseries = {} if first is not None else {1: Nursery(office, 1)}
+        #: How the workers of the generation that serves, and of the next, get the program.
+        self.load = self._candidate_load = load
+        #: Where the next generation's program stood when it arrived, "" where nobody knows.
+        self._directory = ""
         self._on_founder_lost = on_founder_lost
         self._loader: Loader | None = None
         self._candidate_policy = office.policy
@@ -98,14 +106,21 @@ class Generations:
     def open(self, workforce: Workforce) -> None:
         """Called first thing inside the loop."""
         self._workforce = workforce
-        self._watch(self._zygotes[0])
+        for zygote in self._zygotes:
+            self._watch(zygote)
 
     # --- what others need to know ----------------------------------------------------------------------------
 
     @property
     def forkable(self) -> frozenset[int]:
-        """Return the generations that can fork at this moment."""
-        return frozenset(zygote.generation for zygote in self._zygotes if zygote.loaded and not zygote.retired)
+        """Return the generations that can have a new worker at this moment."""
+        forking = {zygote.generation for zygote in self._zygotes if zygote.loaded and not zygote.retired}
+        return frozenset(forking | self._nurseries.keys())
+
+    @property
+    def self_loading(self) -> frozenset[int]:
+        """Return the generations whose workers load the program themselves."""
+        return frozenset(self._nurseries)
 
     @property
     def gone(self) -> bool:
@@ -130,8 +145,11 @@ class Generations:
         """Return when the reload under way will have taken so long that a newer request may end it."""
         return self.reload.started_at + max(SUPERSEDE_AFTER_S, SUPERSEDE_FACTOR * self._usual_s)
 
-    def zygote_of(self, generation: int) -> ZygoteLink:
-        """Return the zygote that forks for `generation`, which must be forkable."""
+    def source_of(self, generation: int) -> ZygoteLink | Nursery:
+        """Return what makes workers of `generation`, which must be forkable."""
+        return self._nurseries.get(generation) or self._zygote_of(generation)
+
+    def _zygote_of(self, generation: int) -> ZygoteLink:
         return next(z for z in self._zygotes if z.generation == generation and z.loaded and not z.retired)
 
     def reopen_logs(self, kept: list[str]) -> None:
@@ -194,7 +212,7 @@ class Generations:
             case Logged():
                 self._office.recent.hear(message.text)
             case FilesChanged():
-                self._files_changed(zygote, message)
+                self.files_changed(zygote.generation, message.paths)
             case ZygoteForked() | ZygoteForkFailed() if not zygote.copies:
                 raise ProtocolError("it speaks of a copy that it was not told to make")
             case ZygoteForked():
@@ -219,12 +237,14 @@ class Generations:
             fds.clear()
         return kin
 
-    def _files_changed(self, zygote: ZygoteLink, message: FilesChanged) -> None:
-        if zygote.generation != self._office.target.committed:
+    def files_changed(self, generation: int, paths: list[str]) -> None:
+        """Source files of that generation's program have changed on the disk. Raises ProtocolError where nobody is to
+        look for that."""
+        if generation != self._office.target.committed:
             return
         if not self._office.policy.use_reloader:
             raise ProtocolError("it reports changed files, and is not to look for any")
-        names = ", ".join(os.path.basename(path) for path in message.paths[:3])  # noqa: PTH119
+        names = ", ".join(os.path.basename(path) for path in paths[:3])  # noqa: PTH119
         self.request(None, None, f"changed: {clip(names, MAX_REASON_CHARS)}")
 
     def _welcome(self, zygote: ZygoteLink, message: Arrived) -> None:
@@ -232,14 +252,10 @@ class Generations:
         if message.pid != zygote.pid or zygote.arrived or zygote.loaded:
             raise ProtocolError(f"it says that it has arrived as process {message.pid}")
         zygote.arrived, zygote.directory = True, working_directory(message.pid)
-        if message.aeros_version != __version__:
-            other = clip(message.aeros_version, 80)
-            self.fail(f"the new program has Aeros {other}, and this server is {__version__}: aeros upgrade changes it")
+        if (reason := other_version(message)) is not None:
+            self.fail(f"the new program {reason}")
             return
-        scoreboard, listeners = self._office.scoreboard, self._office.listeners
-        fds = [scoreboard.fd, scoreboard.cells_fd, standard(2), *(listener.sock.fileno() for listener in listeners)]
-        described = [listener.describe() for listener in listeners]
-        self._office.tell(zygote.channel, Welcome(zygote.generation, os.getpid(), len(fds), described), fds)
+        self._office.welcome(zygote.channel, zygote.generation)
 
     def _copied(self, copy: ZygoteLink, kin: Kin, pid: int) -> None:
         """A zygote says who the copy is that it has made of itself."""
@@ -274,7 +290,7 @@ class Generations:
         if self._office.target.stopping:
             self._retire(zygote)
         elif self.reload.state is ReloadState.LOADING and zygote.generation == self.reload.generation:
-            self._begin_rolling(zygote.generation, message)
+            self._begin_rolling(zygote, message)
 
     def _zygote_gone(self, zygote: ZygoteLink) -> None:
         """End-of-file: the process has ended or closed its channel; either way it forks no more."""
@@ -395,6 +411,7 @@ class Generations:
 
     def stop(self) -> None:
         """The server is stopping: no reload will happen, zygotes end when their last worker has."""
+        self._nurseries.clear()
         self._office.answers += [partial(waiter, None) for waiter in self.reload.abandon()]
         if self._loader is not None:
             self._drop_loader(self._loader)
@@ -452,7 +469,7 @@ class Generations:
         self.reload.begin(generation, how, now, deadline, limit)
         if how == "refork":
             if office.target.committed in self.forkable:
-                self._fork_zygote(self.zygote_of(office.target.committed), generation)
+                self._fork_zygote(self._zygote_of(office.target.committed), generation)
             else:
                 self.fail(f"the zygote is gone, and the program cannot be run again: {office.command.why_not}")
             return
@@ -468,13 +485,17 @@ class Generations:
         self._zygotes.append(zygote)
         self._watch(zygote)
 
-    def _begin_rolling(self, generation: int, message: Loaded) -> None:
-        now, office = monotonic(), self._office
+    def _begin_rolling(self, zygote: ZygoteLink, message: Loaded) -> None:
+        now, office, generation = monotonic(), self._office, zygote.generation
         if self._loader is not None:
             self._loader.succeeded()
             self._loader = None
         self.reload.on("loaded")
-        self.reload.deadline = min(self.reload.limit, now + office.policy.boot_timeout_s + _ROLL_MARGIN_S)
+        load = Load.from_message(message.load, message.threads)
+        if load.how == WORKER and office.command.why_not:
+            raise ProtocolError("its workers cannot load the program, which cannot be run again")
+        rounds = office.target.rounds if load.how == WORKER else 1
+        self.reload.deadline = min(self.reload.limit, now + rounds * office.policy.boot_timeout_s + _ROLL_MARGIN_S)
         try:
             self._candidate_policy = self._accepted(Policy.from_message(message.policy))
             office.take_certificates(generation, self._candidate_policy)
@@ -489,6 +510,9 @@ class Generations:
             return
         for note in message.notes[:_MOST_NOTES]:
             self._log.warning(clip(note, MAX_REASON_CHARS))
+        self._candidate_load, self._directory = load, zygote.directory
+        if load.how == WORKER:
+            self._nurseries[generation] = Nursery(office, generation, zygote, self._zygotes.remove)
         for slot in office.fleet.slots.values():
             self._workforce.heal(slot)
         office.target.candidate = generation
@@ -514,6 +538,8 @@ class Generations:
         self.reload.on("commit")
         office.fleet.settle_on(office.target, new)
         before, office.policy = office.policy, self._candidate_policy
+        self.load = self._candidate_load
+        self._nurseries.pop(old, None)
         wanted = office.policy.workers
         if wanted not in (before.workers, office.target.workers):
             # What was scaled by hand stays, unless the program itself now says something new.
@@ -528,7 +554,7 @@ class Generations:
         seconds, why_same = round(now - self.reload.started_at, 3), office.command.why_not
         record = ReloadRecord(True, new, self.reload.how, seconds, wall_time(), why_same)
         same = f" (the same code: {why_same})" if why_same else ""
-        place = next((f" from {z.directory}" for z in self._zygotes if z.generation == new and z.directory), "")
+        place = f" from {self._directory}" if self._directory else ""
         self._log.info(f"reloaded: generation {new} serves after {show_duration(record.seconds)}{place}{same}")
         self._finish(record)
 
@@ -557,6 +583,7 @@ class Generations:
         office.target.surge = office.policy.reload_surge
         if self._loader is not None:
             self._drop_loader(self._loader)
+        self._nurseries.pop(new, None)
         for zygote in self._zygotes:
             if zygote.generation == new:
                 self._retire(zygote)
@@ -574,7 +601,10 @@ class Generations:
         self.reload.deadline = 0.0
         if record is not None and self._office.target.committed in self.forkable:
             outcome = ReloadOutcome(record.ok, record.generation, record.reason, record.traceback, record.seconds)
-            self._office.tell(self.zygote_of(self._office.target.committed).channel, outcome)
+            if self._office.target.committed in self._nurseries:
+                self._workforce.tell_outcome(outcome)
+            else:
+                self._office.tell(self._zygote_of(self._office.target.committed).channel, outcome)
         self._office.answers += [partial(waiter, record) for waiter in self.reload.take_waiters()]
         self._office.poke()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections import deque
+from typing import TYPE_CHECKING
 
 from ..core.channel import Bounds, Channel
 from ..core.clock import monotonic
@@ -12,6 +13,9 @@ from ..core.messages import MAX_MESSAGE_BYTES, Loaded, ProtocolError, Ready
 from ..core.process import send_signal
 from ..core.record import field, mutable
 from ..core.worker_file import STACKS_AT, read_heartbeat, read_stacks
+
+if TYPE_CHECKING:
+    from .nursery import Birth
 
 
 def has_ended(pid: int, pidfd: int | None) -> bool:
@@ -59,8 +63,10 @@ class WorkerLink:
 
     channel: Channel
     file_fd: int
-    #: Its parent, which is to report its end.
-    zygote: ZygoteLink
+    #: Its parent, which is to report its end; None: we are.
+    zygote: ZygoteLink | None
+    #: Its way from its launch to the app, where it was launched.
+    birth: Birth | None = None
     pidfd: int | None = None
     #: What its zygote called it, where that had ended before anybody could look. Never signalled.
     said_pid: int = 0
@@ -89,6 +95,8 @@ class WorkerLink:
     def close(self) -> None:
         self.channel.close()
         os.close(self.file_fd)
+        if self.birth is not None:
+            self.birth.close()
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None

@@ -29,6 +29,8 @@ class Loader:
     an interpreter that never got as far as any code of ours."""
 
     def __init__(self, office: Office, pid: int, generation: int, stderr_fd: int) -> None:
+        #: What it is called in sentences.
+        self.what = "the new program"
         self.pid = pid
         self.generation = generation
         self._office = office
@@ -94,25 +96,28 @@ class Loader:
         said = self._tail.decode("utf-8", "replace")
         logged = self._passes_through
         if self._aborted:
-            return f"the new program was ended: {self._aborted}", said, logged
+            return f"{self.what} was ended: {self._aborted}", said, logged
         last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
-        reason = f"the new program ended with {describe_exit(status)} before it reached start()"
+        reason = f"{self.what} ended with {describe_exit(status)} before it reached start()"
         return reason + (f": {clip(last, 500)}" if status and last else ""), said, logged
 
     def succeeded(self) -> None:
         """It has reached start(): its standard error is the server's own from now on."""
         self.close()
         if self._tail and not self._passes_through:
-            self._office.log.info("the new program printed", output=self._tail.decode("utf-8", "replace"))
+            self._office.log.info(f"{self.what} printed", output=self._tail.decode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Read what is left, and let go of the pipe."""
+        """Read what is left, and let go of the pipe. Once is enough."""
+        if self._fd < 0:
+            return
         while self._read():
             pass
         if self._begun:
             self._pass_on(b"\n")
         self._office.loop.remove_reader(self._fd)
         os.close(self._fd)
+        self._fd = -1
 
 
 def run_again(

@@ -35,6 +35,7 @@ from .ledger import Accounts
 from .lifecycle import SlotState, WorkerState
 from .links import ZygoteLink
 from .listeners import close_all
+from .load import FORK, Load
 from .notify import Facts, Notifier
 from .office import Office
 from .order import Order
@@ -77,7 +78,7 @@ class Supervisor:
     def __init__(
         self,
         office: Office,
-        zygote: ZygoteLink,
+        zygote: ZygoteLink | None,
         announce: Callable[[Supervisor], None],
         control: str,
         admin: AdminChild | None = None,
@@ -85,15 +86,23 @@ class Supervisor:
         estate: Estate | None = None,
         succession: Succession | None = None,
         pilot: Order | None = None,
+        load: Load | None = None,
     ) -> None:
         """announce: called once, when all workers are ready. control: where the control socket is to be. admin: the
         dashboard's process, if there is to be one. estate, succession: see `upgrade` and `succession`. pilot: the first
-        worker, where it has been ordered from `zygote` already."""
+        worker, where it has been ordered from `zygote` already. load: how the first generation's workers get the app;
+        without a zygote they load it themselves."""
         self.office = office
         self.addresses = [listener.address for listener in office.listeners]
         self.control: ControlLine
-        self.generations = Generations(office, zygote, self._fail_start)
-        self.workforce = Workforce(office, self.generations.zygote_of, self.generations.end_stuck, self._on_loss)
+        self.generations = Generations(office, zygote, load or Load(FORK), self._fail_start)
+        self.workforce = Workforce(
+            office,
+            self.generations.source_of,
+            self.generations.end_stuck,
+            self._on_loss,
+            self.generations.files_changed,
+        )
         self.admin = admin
         self._announce = announce
         self._title = Title(office.policy.proctitle)
@@ -147,7 +156,7 @@ class Supervisor:
         if self.admin is not None:
             self.admin.open(office, self.control.adopt)
         office.fleet.set_slots(office.target)
-        if self._pilot is not None:
+        if self._pilot is not None and self._zygote is not None:
             self.workforce.adopt(self._pilot, self._zygote)
         office.target.pilot_until = monotonic() + PILOT_S
         try:
@@ -192,6 +201,7 @@ class Supervisor:
         # A deed can make the next one possible at once; a few rounds always suffice, and bound a mistake.
         for _ in range(8):
             office.target.forkable = self.generations.forkable
+            office.target.self_loading = self.generations.self_loading
             actions = reconcile(office.fleet, office.target, monotonic())
             for action in actions:
                 if not self._perform(action):
@@ -251,6 +261,7 @@ class Supervisor:
         self.office.dirty = True
         self.office.publish(self.summary)
         self.upgrade.close()
+        self.workforce.close()
         if self._succession is not None:
             self._succession.close()
         if self.admin is not None:
@@ -601,6 +612,8 @@ class Supervisor:
             "addresses": self.addresses,
             "control": self.control.path,
             "admin": self.admin.address if self.admin is not None else "",
+            "load": self.generations.load.how,
+            "threads": self.generations.load.threads,
             "started_at": self._started_at,
             "last_reload": last.to_message() if last else None,
             "last_upgrade": as_dict(upgrade) if upgrade else None,

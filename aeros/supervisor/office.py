@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ from ..core.channel import Channel, ChannelClosed
 from ..core.exitcodes import ExitCode
 from ..core.listener import Listener
 from ..core.logs import LineLog
-from ..core.messages import Message
+from ..core.messages import Message, Welcome
 from ..core.record import field, mutable
 from ..core.scoreboard import Scoreboard
+from ..core.streams import standard
 from .certificates import Certificates
 from .fleet import Fleet, Target
 from .launch import CommandLine
@@ -86,6 +88,17 @@ class Office:
             channel.send(message, fds)
             if channel.pending:
                 self.loop.add_writer(channel.fileno(), self._flush, channel)
+
+    def welcome(self, channel: Channel, generation: int, load: str = "") -> None:
+        """Tell a program that has arrived what it is, and give it what the family shares. Raises OSError."""
+        fds = [
+            self.scoreboard.fd,
+            self.scoreboard.cells_fd,
+            standard(2),
+            *(listener.sock.fileno() for listener in self.listeners),
+        ]
+        described = [listener.describe() for listener in self.listeners]
+        self.tell(channel, Welcome(generation, os.getpid(), len(fds), described, load), fds)
 
     def _flush(self, channel: Channel) -> None:
         done = True

@@ -45,7 +45,7 @@ class Order:
 
     @property
     def message(self) -> Fork:
-        return Fork(self.ident, self.slot, self.generation, self.cell, self.nonce)
+        return Fork(self.ident, self.slot, self.generation, self.cell, self.nonce, self.at)
 
     @property
     def fds(self) -> list[int]:

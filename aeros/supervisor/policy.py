@@ -63,6 +63,8 @@ class Policy:
     loop_warn_s: float = 0.0
     #: The program's name in process titles; "": no titles.
     proctitle: str = ""
+    #: "auto", "fork" or "worker": how workers get the app (see `load`).
+    load: str = "auto"
     #: "auto" or "off": whether a zygote makes the program immortal before it forks.
     immortal: str = "auto"
 

@@ -12,6 +12,7 @@ The rules, in the order of their weight:
      its own is ready).
   5. A ready worker of the slot's generation is told to accept. Only then is the one it replaces told to end.
   6. At most one worker at a time is being recycled.
+  7. Of workers that load the program themselves only so many load it at a time.
 Until an upgrade has come to its end (`Target.hold`), rule 5 waits.
 """
 
@@ -90,6 +91,7 @@ def reconcile(fleet: Fleet, target: Target, now: float) -> list[Action]:
     changing = {action.slot for action in actions if isinstance(action, ChangeOver)}
     recycling = _recycling_slot(fleet, target)
     surplus = sum(worker.state is not WorkerState.EXITED for worker in fleet.workers.values()) - target.workers
+    room = target.loads_at_once - sum(worker.loading for worker in fleet.workers.values())
     by_slot = fleet.by_slot()
     for slot in fleet.slots.values():
         workers = by_slot.get(slot.index, [])
@@ -100,7 +102,12 @@ def reconcile(fleet: Fleet, target: Target, now: float) -> list[Action]:
         if target.candidate is None and len(workers) == 1 and _is_settled(workers[0], generation):
             continue  # as _fill would find, for five times as much; this runs once a second for every worker
         for action in _fill(fleet, workers, slot, generation, target, recycling, surplus, now):
-            surplus += isinstance(action, Spawn)
+            if isinstance(action, Spawn):
+                if action.generation in target.self_loading:
+                    if room <= 0:
+                        continue  # when one of those that load the program has done so
+                    room -= 1
+                surplus += 1
             actions.append(action)
     return actions
 
@@ -133,7 +140,7 @@ def _reason_to_kill(worker: Worker, policy: Policy) -> str:
     if worker.state is WorkerState.READY:
         return f"its event loop made no progress for {show_duration(policy.worker_timeout_s)}"
     if worker.state is WorkerState.STARTING:
-        return f"not ready {show_duration(policy.boot_timeout_s)} after its fork"
+        return f"not ready {show_duration(policy.boot_timeout_s)} after its {'launch' if worker.launched else 'fork'}"
     if worker.state is WorkerState.DRAINING:
         return "still there when its time to drain and shut down was over"
     return worker.killed

@@ -17,6 +17,7 @@ from ..core.messages import (
     Certificates,
     Draining,
     Failed,
+    FilesChanged,
     Forked,
     ForkFailed,
     Go,
@@ -27,12 +28,13 @@ from ..core.messages import (
     Misbehave,
     ProtocolError,
     Ready,
+    ReloadOutcome,
     ReopenLogs,
     Retire,
     WantsRetirement,
     clip,
 )
-from ..core.process import DUMP_SIGNAL, describe_exit, reap, send_signal
+from ..core.process import DUMP_SIGNAL, describe_exit, open_pidfd, reap, send_signal
 from ..errors import StateError
 from ..usage import rss_bytes
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
@@ -42,9 +44,11 @@ from .ledger import Cells, Totals
 from .lifecycle import SlotState, WorkerState
 from .links import WorkerLink, ZygoteLink, has_ended
 from .loopwatch import LoopWatch
+from .nursery import Nursery
 from .office import Office
 from .order import Order
 from .stacks import Stacks, take_stacks
+from .warden import Warden
 
 #: A supervisor that was itself held up longer than this trusts no heartbeat it has not seen since.
 _OWN_GAP_S = 1.5
@@ -63,25 +67,29 @@ _RSS_EVERY_S = 1.0
 
 
 class Workforce:
-    """zygote_of: the zygote that forks for a generation. on_stuck: told of a zygote that does not report, with a
-    sentence about what. on_loss: told of a worker that ended unasked, with a sentence about how."""
+    """source_of: the zygote that forks for a generation, or the nursery that launches. on_stuck: told of a zygote that
+    does not report, with a sentence about what. on_loss: told of a worker that ended unasked, with a sentence about
+    how. on_change: told of a worker's generation and the source files that it found changed."""
 
     def __init__(
         self,
         office: Office,
-        zygote_of: Callable[[int], ZygoteLink],
+        source_of: Callable[[int], ZygoteLink | Nursery],
         on_stuck: Callable[[ZygoteLink, str], None],
         on_loss: Callable[[Worker, str], None],
+        on_change: Callable[[int, list[str]], None],
     ) -> None:
         self._office = office
         self._fleet = office.fleet
         self._log = office.log
-        self._zygote_of = zygote_of
+        self._source_of = source_of
         self._on_stuck = on_stuck
         self._on_loss = on_loss
+        self._on_change = on_change
         self._links: dict[int, WorkerLink] = {}
         self._watch = LoopWatch(office, self._links.get)
         self._cells = Cells(office.scoreboard)
+        self._warden = Warden(office.log)
         self._next_ident = 1
         self._last_tick = monotonic()
         self._heartbeat_floor = 0.0
@@ -112,8 +120,8 @@ class Workforce:
     # --- orders ----------------------------------------------------------------------------------------------
 
     def spawn(self, slot_index: int, generation: int) -> bool:
-        """Order a worker from its zygote. It exists for us from now on; its pid comes with the answer. False when that
-        failed, which has been dealt with."""
+        """Order a worker from its zygote, or launch it. It exists for us from now on; the pid of a forked one comes
+        with the answer. False when that failed, which has been dealt with."""
         slot = self._fleet.slots[slot_index]
         cell = self._cells.take()
         if cell is None:
@@ -125,18 +133,21 @@ class Workforce:
             self._cells.give_back(cell)
             self._cannot_order(slot, generation, error)
             return False
-        zygote = self._zygote_of(generation)
+        source = self._source_of(generation)
+        if isinstance(source, Nursery):
+            return self._expect(order, None, lambda worker: self._launch(worker, order, source))
         with order.theirs:
-            return self._expect(order, zygote, sent=False)
+            return self._expect(
+                order, source, lambda worker: self._office.tell(source.channel, order.message, order.fds)
+            )
 
     def adopt(self, order: Order, zygote: ZygoteLink) -> None:
         """Take over a worker that was ordered from its zygote before this supervisor was there."""
         self._cells.claim(order.cell)
-        self._expect(order, zygote, sent=True)
+        self._expect(order, zygote, lambda worker: None)
 
-    def _expect(self, order: Order, zygote: ZygoteLink, *, sent: bool) -> bool:
-        """Have the worker exist for us, and send the order if it is not yet. False when that failed, which has been
-        dealt with."""
+    def _expect(self, order: Order, zygote: ZygoteLink | None, send: Callable[[Worker], None]) -> bool:
+        """Have the worker exist for us, and send the order. False when that failed, which has been dealt with."""
         worker = Worker(order.ident, order.slot, order.generation, order.cell, order.nonce, order.at)
         self._next_ident = order.ident + 1
         self._fleet.workers[worker.ident] = worker
@@ -145,17 +156,34 @@ class Workforce:
         slot.on("spawn")
         slot.retry_at = 0.0
         self._office.loop.add_reader(order.channel.fileno(), self._on_readable, worker)
-        zygote.unanswered[worker.ident] = order.at
+        if zygote is not None:
+            zygote.unanswered[worker.ident] = order.at
         try:
             self._send_certificates(worker)
-            if not sent:
-                self._office.tell(zygote.channel, order.message, order.fds)
+            send(worker)
         except OSError as error:
-            del zygote.unanswered[worker.ident]
+            order.theirs.close()
+            if zygote is not None:
+                del zygote.unanswered[worker.ident]
             worker.failure, worker.refused = f"{type(error).__name__}: {error}", True
             self.ended(worker, None)
             return False
         return True
+
+    def _launch(self, worker: Worker, order: Order, nursery: Nursery) -> None:
+        """Run the program again for it. Raises OSError."""
+        birth = nursery.bring_up(order)
+        link = self._links[worker.ident]
+        link.birth = birth
+        # Nobody else can have its number before we reap it.
+        link.pidfd = open_pidfd(birth.pid)
+        worker.pid, worker.launched, worker.loading = birth.pid, True, birth.loading
+
+        def loaded() -> None:
+            worker.loading = False
+
+        birth.on_loaded = loaded
+        self._warden.watch(birth.pid, link.pidfd, self._office.policy.drain_timeout_s)
 
     def _cannot_order(self, slot: Slot, generation: int, error: OSError) -> None:
         """There is nothing to talk to a new worker with: out of descriptors or memory, which may pass."""
@@ -197,6 +225,8 @@ class Workforce:
         if not found:
             raise StateError(f"there is no worker in slot {slot} at the moment")
         worker = max(found, key=lambda worker: (worker.serving, worker.alive, worker.spawned_at))
+        if worker.loading:
+            raise StateError(f"the worker in slot {slot} still loads the app, and cannot be asked before it has")
         who = {"slot": slot, "pid": worker.pid, "generation": worker.generation}
         take_stacks(self._office.loop, worker, self._links[worker.ident], lambda stacks: give({**who, **stacks}))
 
@@ -213,7 +243,14 @@ class Workforce:
         worker.retired, worker.retired_at = reason, monotonic()
         total = REVERT_S if reason == "revert" else policy.total_timeout_s
         worker.drain_deadline = monotonic() + total
-        self._office.tell(self._links[worker.ident].channel, Retire(reason, min(policy.drain_timeout_s, total), total))
+        link = self._links[worker.ident]
+        if worker.loading and link.birth is not None:
+            # It would hear of it only once it has loaded the app, and has nothing to drain.
+            worker.on("kill")
+            worker.killed_at = monotonic()
+            link.birth.kill()
+            return
+        self._office.tell(link.channel, Retire(reason, min(policy.drain_timeout_s, total), total))
         self._log.debug(f"{name_of(worker)} drains: {worker.recycle or reason}", **facts_of(worker))
 
     def recycle(self, worker: Worker, reason: str) -> None:
@@ -247,10 +284,20 @@ class Workforce:
         if not worker.pid:
             return  # not forked yet: its zygote's answer or its zygote's own deadline decides
         if dump and not again and self._office.target.stopping != "now":
-            self._signal(worker, DUMP_SIGNAL)
+            birth = self._links[worker.ident].birth
+            if worker.loading and birth is not None:
+                birth.abort(reason)
+            else:
+                self._signal(worker, DUMP_SIGNAL)
             self._office.loop.call_later(_DUMP_S, self._kill_after_dump, worker)
         else:
             self._signal(worker, signal.SIGKILL)
+
+    def tell_outcome(self, outcome: ReloadOutcome) -> None:
+        """Have the worker of slot 0 run the app's on_reload hook, where there is no zygote to do so."""
+        for worker in self._fleet.in_slot(0):
+            if worker.serving and worker.generation == self._office.target.committed:
+                self._office.tell(self._links[worker.ident].channel, outcome)
 
     def reopen_logs(self, kept: list[str]) -> None:
         for link in self._links.values():
@@ -258,6 +305,9 @@ class Workforce:
 
     def _kill_after_dump(self, worker: Worker) -> None:
         if worker.ident not in self._fleet.workers:
+            return
+        if worker.loading:  # what it printed is told when it has ended
+            self._signal(worker, signal.SIGKILL)
             return
         worker.traceback = stacks = clip(self._links[worker.ident].read_dump())
         worker.logged = True
@@ -324,7 +374,7 @@ class Workforce:
                 continue
             if not has_ended(worker.pid, link.pidfd):
                 continue
-            if link.zygote.channel.fileno() == -1:
+            if link.zygote is None or link.zygote.channel.fileno() == -1:
                 self._account_for(worker)
                 continue
             worker.unreported_at = worker.unreported_at or now
@@ -333,7 +383,7 @@ class Workforce:
                 self._on_stuck(link.zygote, f"has not reported the end of {name_of(worker)} for {REPORT_S:.0f} s")
 
     def _account_for(self, worker: Worker) -> None:
-        """It has ended and its zygote is gone: reaped by that, which told nobody how, or ours to reap."""
+        """It has ended, and has no zygote any more: reaped by that, which told nobody how, or ours to reap."""
         status = None
         with contextlib.suppress(ChildProcessError):
             status = reap(worker.pid, with_group=True)
@@ -402,6 +452,8 @@ class Workforce:
                 worker.traceback, worker.logged = clip(message.traceback), message.logged
             case Logged():
                 self._office.recent.hear(message.text)
+            case FilesChanged() if worker.launched:
+                self._on_change(worker.generation, message.paths)
             case WantsRetirement():
                 if not worker.recycle:
                     self.recycle(worker, clip(message.reason, MAX_REASON_CHARS))
@@ -492,12 +544,21 @@ class Workforce:
             self.ended(worker, status)
 
     def reap_adopted(self) -> None:
-        """Reap workers that became our own children when their zygote died."""
+        """Reap workers that are our own children: launched, or left to us when their zygote died."""
+        if self._warden.lost():
+            for worker in self._fleet.workers.values():
+                if worker.launched:
+                    pidfd = self._links[worker.ident].pidfd
+                    self._warden.watch(worker.pid, pidfd, self._office.policy.drain_timeout_s)
         for worker in [worker for worker in self._fleet.workers.values() if worker.pid]:
             with contextlib.suppress(ChildProcessError):
                 status = reap(worker.pid, with_group=True)
                 if status is not None:
                     self.ended(worker, status)
+
+    def close(self) -> None:
+        """All workers are gone, or left to themselves."""
+        self._warden.close(needed=bool(self._fleet.workers))
 
     # --- the end of a worker ---------------------------------------------------------------------------------
 
@@ -506,6 +567,8 @@ class Workforce:
         link = self._links[worker.ident]
         if not link.over and not link.closed:
             self._hear_last_words(worker, link)
+        if worker.loading and link.birth is not None and status is not None:
+            worker.failure, worker.traceback, worker.logged = link.birth.explain(status)
         self._office.forget(link.channel)
         link.close()
         del self._links[worker.ident]
@@ -561,13 +624,14 @@ class Workforce:
 
     def _ended_unasked(self, worker: Worker, how: str) -> None:
         age = show_duration(monotonic() - (worker.ready_at or worker.spawned_at))
-        when = f"{age} after it was ready" if worker.ready_at else f"{age} after its fork, before it was ready"
+        born = "launch" if worker.launched else "fork"
+        when = f"{age} after it was ready" if worker.ready_at else f"{age} after its {born}, before it was ready"
         if worker.killed:
             what = f"{name_of(worker)} was killed: {worker.killed}"
         elif not worker.pid:
             what = f"{name_of(worker)} could not be made: {worker.failure}"
         elif worker.failure and not worker.ready_at:
-            what = f"{worker.failure} ({name_of(worker)}, {age} after its fork)"
+            what = f"{worker.failure} ({name_of(worker)}, {age} after its {born})"
         else:
             what = f"{name_of(worker)} died: {how}, {when}" + (f": {worker.failure}" if worker.failure else "")
         self._on_loss(worker, what)

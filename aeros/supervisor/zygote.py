@@ -1,5 +1,7 @@
 """The zygote: has the app, no loop and no thread; forks a worker when told, reaps its workers, reports.
 
+Where a fork would leave native threads of the app behind (see `load`), it does not fork but becomes the worker itself.
+
 It runs no user code but the `before_fork`, `worker_exit` and `on_reload` hooks. When the supervisor is gone it
 gives its workers their drain time, kills what is left, and ends: it is the one process of the family that is
 never too busy to notice.
@@ -17,7 +19,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from errno import EMFILE
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ..core.channel import Channel, ChannelClosed
@@ -47,6 +48,7 @@ from ..core.process import (
     FAMILY_SIGNALS,
     USER_SIGNALS,
     describe_exit,
+    die_with_parent,
     fork,
     ignore_politely,
     leave_to_the_app,
@@ -55,16 +57,16 @@ from ..core.process import (
     reset_signals,
     send_signal,
 )
-from ..core.record import field, mutable
+from ..core.record import field, mutable, replace
 from ..core.seed import WorkerSeed
+from ..core.sources import WATCH_EVERY_S, SourceFiles
 from ..titles import Title
+from .load import FORK, WORKER, Load, choose, unsafe_threads, warn_of_threads
 from .policy import Policy
 
 if TYPE_CHECKING:
     from .rim import Rim
 
-#: `--reload`: how often the source files are looked at.
-_WATCH_EVERY_S = 0.5
 #: After the supervisor's death workers get their drain time, and this much to be killed and reaped.
 _LAST_REAP_S = 1.0
 
@@ -80,6 +82,9 @@ class Program(Protocol):
 
     def run_worker(self, seed: WorkerSeed) -> NoReturn:
         """Be a worker until it is told to end, then end the process."""
+
+    def warn_of_hooks(self) -> list[str]:
+        """Return a sentence about hooks that nobody calls where workers load the app themselves, if it has any."""
 
     def before_fork(self, slot: int, generation: int) -> None: ...
 
@@ -108,6 +113,8 @@ class Zygote:
     log: LineLog
     #: What the supervisor should tell the user of the new program's options.
     notes: Sequence[str] = ()
+    #: How workers get the app, where that is known already; None: to be found out once it is loaded.
+    load: Load | None = None
     #: Makes system calls fail on purpose, with --faults.
     rim: Rim | None = None
     #: Whether this process loaded the app itself. A copy leaves it to the original to tidy what the app made then.
@@ -116,15 +123,17 @@ class Zygote:
     _spares: set[int] = field(default_factory=set)
     _retiring: bool = False
     _tidy_s: float = 0.0
-    _watched: dict[str, float] = field(default_factory=dict)
+    _watched: SourceFiles | None = None
 
     def run(self) -> NoReturn:
         """Serve the supervisor until told to retire, then end the process. Never raises."""
         code = 1
         self._tidy_s = self.policy.shutdown_timeout_s
         try:
-            self._prepare()
-            self.channel.send(Loaded(os.getpid(), self.generation, self.policy.to_message(), list(self.notes)))
+            load = self._prepare()
+            notes = [*self.notes, *load.warnings]
+            policy = self.policy.to_message()
+            self.channel.send(Loaded(os.getpid(), self.generation, policy, notes, load.how, load.threads))
             self._serve()
             code = 0
         except ChannelClosed:
@@ -144,10 +153,11 @@ class Zygote:
         )
         _leave(1)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> Load:
         self.log.tap = self._tell
         self._title = Title(self.policy.proctitle)
-        self._title.show(f"zygote gen={self.generation}")
+        loads_itself = self.load is not None and self.load.how == WORKER
+        self._title.show(f"worker gen={self.generation} loading" if loads_itself else f"zygote gen={self.generation}")
         self._wake_read, self._wake_write = socket.socketpair()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
@@ -161,19 +171,33 @@ class Zygote:
         self.channel.setblocking(True)
         # Of a copy of another zygote all is settled already, and a collection would only unshare what it looks at.
         if not is_settled():
+            threads = unsafe_threads()
             self.program.preload()
             self.program.warm_up()
-            settle_memory(self.log, immortal=self.policy.immortal == "auto")
+            if self.load is None:
+                self.load = self._choose(threads)
+            if self.load.how == FORK:
+                settle_memory(self.log, immortal=self.policy.immortal == "auto")
         gc.freeze()
-        if self.policy.use_reloader:
-            self._watched = _source_files()
+        load = self.load = self.load or Load(FORK)
+        if self.policy.use_reloader and load.how == FORK:
+            self._watched = SourceFiles()
+        return load
+
+    def _choose(self, threads: list[str]) -> Load:
+        """Find out how workers are to get the app, which this process has loaded and warmed up. threads: see `load`."""
+        load = choose(self.policy.load)
+        more = warn_of_threads(threads, load.how, in_supervisor=False)
+        if load.how == WORKER:
+            more += self.program.warn_of_hooks()
+        return replace(load, warnings=[*load.warnings, *more])
 
     def _serve(self) -> None:
         poller = select.poll()
         poller.register(self.channel.fileno(), select.POLLIN)
         poller.register(self._wake_read.fileno(), select.POLLIN)
         while not (self._retiring and not self._children):
-            timeout = _WATCH_EVERY_S * 1000 if self._watched else None
+            timeout = WATCH_EVERY_S * 1000 if self._watched else None
             for fd, _ in poller.poll(timeout):
                 if fd == self.channel.fileno():
                     for message, fds in self.channel.receive():
@@ -181,8 +205,8 @@ class Zygote:
                 else:
                     self._drain_wakeups()
             self._reap()
-            if self._watched:
-                self._look_for_changes()
+            if self._watched and (changed := self._watched.changed()):
+                self.channel.send(FilesChanged(changed))
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -220,7 +244,12 @@ class Zygote:
             self.channel.send(ZygoteForkFailed(order.generation, reason))
 
     def _fork_worker(self, order: Fork, channel_fd: int, file_fd: int) -> None:
-        seed = WorkerSeed(order.worker, order.slot, order.generation, order.cell, order.nonce, channel_fd, file_fd)
+        alone = self.load is not None and self.load.how == WORKER
+        born_at = order.at if alone else monotonic()
+        about = (order.worker, order.slot, order.generation, order.cell, order.nonce)
+        seed = WorkerSeed(*about, channel_fd, file_fd, born_at, alone)
+        if alone:
+            self._become_worker(seed)
         try:
             self.program.before_fork(order.slot, order.generation)
             _flush_output()
@@ -244,8 +273,11 @@ class Zygote:
     def _become_worker(self, seed: WorkerSeed) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
+            # From here on its channel tells it that the supervisor is gone, and it ends in good order.
+            die_with_parent(0)
             self._forget_supervisor_side()
-            disown()
+            if not seed.alone:
+                disown()
             if self.rim is not None:
                 self.rim.disarm()
             self.program.run_worker(seed)
@@ -276,6 +308,7 @@ class Zygote:
             self.policy,
             self.program,
             self.log,
+            load=self.load,
             rim=self.rim,
         )
         if self.rim is not None:
@@ -320,14 +353,6 @@ class Zygote:
         with contextlib.suppress(ChannelClosed):
             self.channel.send(Logged(clip(line)))
 
-    def _look_for_changes(self) -> None:
-        now = _source_files()
-        changed = [path for path, mtime in now.items() if self._watched.get(path, mtime) != mtime]
-        changed += [path for path in self._watched if path not in now]
-        if changed:
-            self._watched = now
-            self.channel.send(FilesChanged(sorted(changed)[:20]))
-
     def _outlive_supervisor(self) -> None:
         """The supervisor is gone. Workers have seen it too and drain; whoever does not end is killed."""
         deadline = monotonic() + self.policy.drain_timeout_s
@@ -346,16 +371,6 @@ class Zygote:
             for pid in list(self._children):
                 if reap(pid, with_group=True) is not None:
                     del self._children[pid]
-
-
-def _source_files() -> dict[str, float]:
-    files: dict[str, float] = {}
-    for module in list(sys.modules.values()):
-        name = getattr(module, "__file__", None)
-        if isinstance(name, str):
-            with contextlib.suppress(OSError):
-                files[name] = Path(name).stat().st_mtime
-    return files
 
 
 def _flush_output() -> None:

@@ -20,7 +20,7 @@ from ..compat import own_code
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic
 from ..core.logs import LineLog
-from ..core.messages import Failed, Logged, clip
+from ..core.messages import Failed, Logged, ReloadOutcome, clip
 from ..core.process import (
     DUMP_SIGNAL,
     FAMILY_SIGNALS,
@@ -68,13 +68,15 @@ def run_worker(
     *,
     after_fork: Callable[[], None],
     on_ready: Callable[[], Awaitable[None]],
+    on_reload: Callable[[ReloadOutcome], None],
     startup_failure: Callable[[], tuple[str, str, bool] | None],
 ) -> NoReturn:
-    """Be worker `seed.slot` until told to end; then end this process. Called in the forked child.
+    """Be worker `seed.slot` until told to end; then end this process. Called in the forked child, or in a process that
+    has loaded the program for this one worker.
 
     config: Hypercorn's, of these options; this process's own to change.
     """
-    born_at = monotonic()
+    born_at = seed.born_at
     pid = os.getpid()
     _settle(seed)
     log.who = f"worker slot={seed.slot} gen={seed.generation} pid={pid}"
@@ -88,6 +90,8 @@ def run_worker(
     log.tap = _tap(channel)
     guard(seed.channel_fd, options.drain_timeout_s)
     farewell = Farewell(options.shutdown_timeout_s, lambda why: _tell(channel, Failed("shutdown", why, "", False)))
+    if seed.alone:  # loading the app has taken some of its time
+        config.startup_timeout = max(0.1, options.boot_timeout_s - (monotonic() - born_at))
     try:
         after_fork()
     except Exception as error:
@@ -144,11 +148,16 @@ def run_worker(
             identity=(pid, seed.generation, seed.nonce),
             on_ready=on_ready,
             on_shutdown=farewell.begin,
+            on_reload=on_reload,
             startup_failure=startup_failure,
             reopen_logs=lines.reopen,
             born_at=born_at,
             proxy_headers=_proxy_headers(loop, options, log),
         )
+        if seed.alone and seed.slot == 0 and options.use_reloader:
+            from .watch import watch_sources
+
+            watch_sources(loop, channel)
         # Somebody may know only our pid. Ask to be replaced first, then end: nothing is lost that way.
         loop.add_signal_handler(signal.SIGTERM, serving.request_retirement, "SIGTERM")
         return await serving.run()

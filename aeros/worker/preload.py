@@ -43,6 +43,8 @@ def _needed(options: Options) -> Iterator[str]:
         yield "shedding"
     elif options.max_concurrency is not None or options.request_timeout_s is not None:
         yield "overload"
+    if options.use_reloader:
+        yield "watch"
     if options.tls:
         yield "tls"
     if options.quic_binds:

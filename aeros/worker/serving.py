@@ -35,6 +35,7 @@ from ..core.messages import (
     Message,
     Misbehave,
     Ready,
+    ReloadOutcome,
     ReopenLogs,
     Retire,
     WantsRetirement,
@@ -79,6 +80,7 @@ class Serving:
         identity: tuple[int, int, str],
         on_ready: Callable[[], Awaitable[None]],
         on_shutdown: Callable[[], None],
+        on_reload: Callable[[ReloadOutcome], None],
         startup_failure: Callable[[], tuple[str, str, bool] | None],
         reopen_logs: Callable[[list[str]], None],
         born_at: float,
@@ -100,6 +102,7 @@ class Serving:
         self._pid, self._generation, self._nonce = identity
         self._on_ready = on_ready
         self._on_shutdown = on_shutdown
+        self._on_reload = on_reload
         self._startup_failure = startup_failure
         self._reopen_logs = reopen_logs
         self._born_at = born_at
@@ -336,12 +339,21 @@ class Serving:
                 with contextlib.suppress(OSError):
                     self._log.reopen(message.kept)
                 self._reopen_logs(message.kept)
+            case ReloadOutcome():
+                self._after_reload(message)
             case Misbehave():
                 from .misbehaviour import misbehave
 
                 misbehave(message.how, message.seconds)
             case _:
                 self._log.error(f"the supervisor sent a worker a {type(message).__name__}")
+
+    def _after_reload(self, outcome: ReloadOutcome) -> None:
+        """Only where workers load the app themselves: there is no zygote that could run the hook."""
+        try:
+            self._on_reload(outcome)
+        except Exception:
+            self._log.error("the app's on_reload hook failed", traceback=traceback.format_exc())
 
     def _send(self, message: Message) -> None:
         # Nobody to tell: the end-of-file is on its way and decides.

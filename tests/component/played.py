@@ -53,6 +53,7 @@ from aeros.supervisor import order as orders
 from aeros.supervisor.fleet import Target
 from aeros.supervisor.kin import Kin
 from aeros.supervisor.launch import CommandLine
+from aeros.supervisor.load import FORK, WORKER, Load
 from aeros.supervisor.office import Office
 from aeros.supervisor.policy import Policy
 from aeros.version import __version__
@@ -129,10 +130,12 @@ class Memory(LineLog):
 class Process:
     """running, then a zombie until its parent reaps it, then gone."""
 
-    def __init__(self, system: System, parent: int) -> None:
+    def __init__(self, system: System, parent: int, pid: int = 0) -> None:
+        """pid: of the process that becomes this one; 0: a new one."""
         self.system = system
         self.parent = parent
-        self.pid = system.new_pid(self)
+        self.pid = pid or system.new_pid()
+        system.processes[self.pid] = self
         self.state = "running"
         self.status = 0
         self.born_at = system.loop.now
@@ -187,8 +190,8 @@ def _readable(channel: Channel) -> bool:
 class PlayedWorker(Process):
     """One worker process."""
 
-    def __init__(self, system: System, parent: int, order: Fork, channel_fd: int, file_fd: int) -> None:
-        super().__init__(system, parent)
+    def __init__(self, system: System, parent: int, order: Fork, channel_fd: int, file_fd: int, pid: int = 0) -> None:
+        super().__init__(system, parent, pid)
         self.file_fd = file_fd
         self.order = order
         self.channel = Channel(_own(channel_fd), "the supervisor")
@@ -265,7 +268,7 @@ class PlayedWorker(Process):
 
 
 class PlayedZygote(Process):
-    """One zygote, or a program on its way to become one."""
+    """One zygote, or a program on its way to become one; or, where workers load the app themselves, one of these."""
 
     def __init__(self, system: System, parent: int, generation: int, channel_fd: int) -> None:
         super().__init__(system, parent)
@@ -276,6 +279,7 @@ class PlayedZygote(Process):
         self.stderr = -1
         self.orders: list[tuple[Message, list[int]]] = []
         self.policy: dict[str, Any] = system.policy.to_message()
+        self.load = system.load
 
     def __repr__(self) -> str:
         return f"zygote gen={self.generation} pid={self.pid}"
@@ -287,6 +291,7 @@ class PlayedZygote(Process):
             match message:
                 case Welcome():
                     self.generation, self.welcomed = message.generation, True
+                    self.load = message.load or self.load
                     for fd in fds:
                         os.close(fd)
                 case RetireZygote():
@@ -319,10 +324,12 @@ class PlayedZygote(Process):
         elif not self.loaded and (self.welcomed or self.stderr < 0):
             self._let_go_of_stderr()
             self.loaded = True
-            self.say(Loaded(self.pid, self.generation, self.policy))
+            self.say(Loaded(self.pid, self.generation, self.policy, [], self.load))
         elif self.orders:
             message, fds = self.orders.pop(0)
-            if isinstance(message, Fork):
+            if isinstance(message, Fork) and self.load == WORKER:
+                self._become(message, fds)
+            elif isinstance(message, Fork):
                 self._fork(message, fds, how)
             elif isinstance(message, ForkZygote):
                 self._copy(message, fds, how)
@@ -332,6 +339,10 @@ class PlayedZygote(Process):
                 self.say(Exited(zombies[0].pid, zombies[0].status))
         elif self.retiring and not any(isinstance(child, PlayedWorker) for child in self.children):
             self.end(0)
+
+    def _become(self, order: Fork, fds: list[int]) -> None:
+        self.channel.close()
+        PlayedWorker(self.system, self.parent, order, *fds, self.pid)
 
     def _fork(self, order: Fork, fds: list[int], how: str) -> None:
         channel_fd, file_fd = fds
@@ -354,6 +365,7 @@ class PlayedZygote(Process):
             os.close(fds[0])
             return
         copy = PlayedZygote(self.system, self.pid, order.generation, fds[0])
+        copy.load = self.load
         if how == "quiet":
             self.end(signal.SIGKILL)
         else:
@@ -436,14 +448,14 @@ class System:
         self.watch = watch
         self.processes: dict[int, Process] = {}
         self.requests = 0
+        #: How the workers of programs that are run from now on get the app.
+        self.load = FORK
         #: Calls that fail at present: "descriptors", "spawn".
         self.short_of: set[str] = set()
         self._put: list[tuple[Any, str, Any]] = []
 
-    def new_pid(self, process: Process) -> int:
-        pid = _FIRST_PID + len(self.processes)
-        self.processes[pid] = process
-        return pid
+    def new_pid(self) -> int:
+        return _FIRST_PID + len(self.processes)
 
     def orphan_children(self, pid: int) -> None:
         for one in self.processes.values():
@@ -542,6 +554,8 @@ class System:
             (workforce, "send_signal", self.send_signal),
             (stacks, "send_signal", self.send_signal),
             (workforce, "reap", self.reap),
+            (workforce, "open_pidfd", lambda pid: os.open(os.devnull, os.O_RDONLY)),
+            (workforce, "Warden", _NoWarden),
             (workforce, "has_ended", self.has_ended),
             (generations, "reap", self.reap),
             (loader, "reap", self.reap),
@@ -570,6 +584,19 @@ class System:
 class _Ended:
     def __init__(self, pid: int) -> None:
         self.si_pid = pid
+
+
+class _NoWarden:
+    """It only matters once the supervisor is killed, which is not played."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def watch(self, *_: object) -> None: ...
+
+    def lost(self) -> bool:
+        return False
+
+    def close(self, **_: object) -> None: ...
 
 
 class _StandIn:
@@ -609,6 +636,7 @@ class Family:
         tls: bool = False,
         pilot: bool = False,
         watch: Watch | None = None,
+        load: str = FORK,
     ) -> None:
         self.descriptors_before = open_fds()
         self.loop = PlayedLoop()
@@ -616,12 +644,9 @@ class Family:
         self.log = Memory()
         self.scoreboard = Scoreboard.create(128)
         self.system = System(self.loop, self.scoreboard, policy, watch or Watch())
+        self.system.load = load
         self.system.arm()
-        channel, theirs = channel_pair("the zygote")
-        ordered = orders.order_pilot(channel) if pilot else None
-        if ordered is not None:
-            ordered.theirs.close()
-        self.first = PlayedZygote(self.system, SUPERVISOR, 1, theirs.detach())
+        link, ordered = self._found(pilot) if load == FORK else (None, None)
         command = CommandLine("python", ("python", "app.py"), "/", why_not)
         target = Target(policy.workers, committed=1, surge=policy.reload_surge)
         self.office = Office(policy, [], self.scoreboard, self.log, command, target)
@@ -629,11 +654,19 @@ class Family:
         if tls:
             self.office.certificates = _Certificates(self._certificate_fd)  # type: ignore[assignment]
         self.announced = 0
-        link = links.ZygoteLink(1, channel, pid=self.first.pid)
-        self.supervisor = loop.Supervisor(self.office, link, self._announce, "off", pilot=ordered)
+        self.supervisor = loop.Supervisor(self.office, link, self._announce, "off", pilot=ordered, load=Load(load))
         self.clients: list[Client] = []
         self.task = self.loop.create_task(self.supervisor.run())
         self.turn()
+
+    def _found(self, pilot: bool) -> tuple[links.ZygoteLink, orders.Order | None]:
+        """The first zygote, with its first order if `pilot`."""
+        channel, theirs = channel_pair("the zygote")
+        ordered = orders.order_pilot(channel) if pilot else None
+        if ordered is not None:
+            ordered.theirs.close()
+        self.first = PlayedZygote(self.system, SUPERVISOR, 1, theirs.detach())
+        return links.ZygoteLink(1, channel, pid=self.first.pid), ordered
 
     def _announce(self, _: loop.Supervisor) -> None:
         self.announced += 1

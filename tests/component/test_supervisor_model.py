@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from aeros.core.exitcodes import ExitCode
 from aeros.core.messages import Failed, FilesChanged, LoadFailed, WantsRetirement
 from aeros.core.scoreboard import REQUESTS
+from aeros.supervisor.load import FORK, WORKER
 from aeros.supervisor.policy import Policy
 
 from .played import SUPERVISOR, Client, Family, PlayedWorker, PlayedZygote, Process, Violation, Watch
@@ -53,6 +54,7 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         lifetime_s=st.sampled_from([None, None, 20.0]),
         tls=st.booleans(),
         pilot=st.booleans(),
+        load=st.sampled_from([FORK, FORK, WORKER]),
         well_begun=st.sampled_from([True, True, True, False]),
     )
     def begin(
@@ -64,12 +66,14 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         lifetime_s: float | None,
         tls: bool,
         pilot: bool,
+        load: str,
         well_begun: bool,
     ) -> None:
         policy = dataclasses.replace(
             POLICY, workers=workers, reload_surge=surge, drain_delay_s=drain_delay_s, max_lifetime_s=lifetime_s
         )
-        self.family = Family(policy, why_not=why_not, tls=tls, pilot=pilot, watch=self)
+        load = FORK if why_not else load
+        self.family = Family(policy, why_not=why_not, tls=tls, pilot=pilot, watch=self, load=load)
         self.system = self.family.system
         self.why_not = why_not
         self.all_behave = False
@@ -153,6 +157,12 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
             program.say(LoadFailed("there is no app", "Traceback"))
         program.end(signal.SIGKILL if how == "is killed" else 256)
         self.family.turn()
+
+    @precondition(lambda self: self.alive and not self.why_not)
+    @rule(load=st.sampled_from([FORK, WORKER]))
+    def new_code_is_loaded_another_way(self, load: str) -> None:
+        """A library whose threads a fork would lose is used while it is loaded, or not any more."""
+        self.system.load = load
 
     @precondition(lambda self: self.running(PlayedWorker))
     @rule(data=st.data(), how=st.sampled_from(["dies", "dies", "fails", "exits"]))

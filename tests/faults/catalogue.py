@@ -35,6 +35,7 @@ CALLS = "faults/test_system_calls.py::"
 DEBUG = "faults/test_debug.py::"
 FILES = "faults/test_files.py::"
 UPGRADE = "integration/test_upgrade.py::"
+LOAD = "integration/test_load.py::"
 STATES = "faults/test_processes.py::"
 
 CATALOGUE = (
@@ -153,4 +154,13 @@ CATALOGUE = (
     Entry(60, "Start in a program with threads or a running loop", "warned, or a child supervises",
           ("integration/test_embedding.py::test_live_threads_at_the_fork_are_named_in_one_warning",
            "integration/test_embedding.py::test_cycles_leave_the_host_as_it_was")),
+    Entry(61, "A library's native threads are alive at the fork", "named; each worker loads the app itself",
+          (LOAD + "test_a_library_whose_threads_a_fork_would_lose_goes_on_working",
+           LOAD + "test_each_generation_finds_out_for_itself")),
+    Entry(62, "A worker that loads the app itself dies, hangs or fails while it does", "named, replaced; others serve",
+          (LOAD + "test_a_worker_killed_while_it_loads", LOAD + "test_a_program_that_hangs_while_a_worker_loads_it",
+           LOAD + "test_code_that_breaks_later_is_a_crash_loop_that_heals")),
+    Entry(63, "SIGKILL of the supervisor of such workers, stopped or blocked in C", "all gone in time",
+          (LOAD + "test_nobody_outlives_a_killed_supervisor", LOAD + "test_a_lost_warden_is_there_again",
+           LOAD + "test_nor_does_one_that_blocks_in_code_that_is_not_pythons")),
 )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 
 SOURCE = r"""
 #include <pthread.h>
+#include <unistd.h>
 #define THREADS 3
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -46,6 +47,11 @@ int twice(int of) {
     result = number;
     pthread_mutex_unlock(&lock);
     return result;
+}
+
+/* Never comes back, nor gives the interpreter a chance to look at its signals. */
+void hold(void) {
+    for (;;) pause();
 }
 """
 

@@ -216,6 +216,15 @@ def test_a_server_and_its_troubles() -> None:
     assert len(list(doctor.server(status("failed", Reloaded(False, 2, "rerun", 1.0, 0.0))))) == 2
 
 
+def test_how_workers_get_the_app_is_said_where_it_is_not_the_usual_way() -> None:
+    by_itself = replace(status(), load="worker", threads=("libpool (3 threads)",))
+    (said, well) = doctor.server(by_itself)
+    assert (said.level, well.level) == ("ok", "ok")
+    assert "each worker loads the app itself: libpool (3 threads) would hang in forked ones" in said.text
+    hanging = only(doctor.server(replace(by_itself, load="fork")))
+    assert (hanging.level, "may hang in libpool (3 threads)" in hanging.text) == ("problem", True)
+
+
 def test_servers_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert only(doctor.servers(resolve(""))).level == "ok"

@@ -36,7 +36,7 @@ def test_it_can_be_read_by_who_comes_later() -> None:
         assert pilot is not None
         pilot.theirs.close()  # in flight by now
         ((message, fds),) = theirs.receive()
-        assert message == Fork(pilot.ident, 0, 1, pilot.cell, pilot.nonce)
+        assert message == Fork(pilot.ident, 0, 1, pilot.cell, pilot.nonce, pilot.at)
         os.write(fds[0], b"x")
         os.write(fds[1], b"stacks")
         assert os.pread(pilot.file_fd, 6, STACKS_AT) == b"stacks"

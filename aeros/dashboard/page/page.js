@@ -64,6 +64,14 @@ const pill = (word) => el("span", { class: "pill " + (TONE[word] || "") }, word)
 const LATE_S = 2;
 const isStuck = (worker) => worker.state === "ready" && worker.heartbeat_age_s > LATE_S;
 
+function load(status) {
+  if (status.load !== "worker" && !status.threads.length) return "";
+  const names = status.threads.join(", ");
+  return status.load === "worker"
+    ? ` · each worker loads the app itself${names ? ` (${names} would hang in forked ones)` : ""}`
+    : ` · forked workers may hang in ${names}`;
+}
+
 function showHeader(status) {
   setText($("name"), about.name || "Aeros");
   document.title = `${about.name || "Aeros"} – ${status.state}`;
@@ -71,7 +79,7 @@ function showHeader(status) {
   setText(state, status.state);
   state.className = "pill " + (TONE[status.state] || "");
   const stuck = status.workers.filter(isStuck).length;
-  setText($("facts"), `${status.ready_workers} of ${status.target_workers} workers ready${stuck ? `, ${stuck} of them stuck` : ""} · generation ${status.generation} · pid ${status.pid} · up ${seconds(status.uptime_s)} · ${status.addresses.join(", ")}`);
+  setText($("facts"), `${status.ready_workers} of ${status.target_workers} workers ready${stuck ? `, ${stuck} of them stuck` : ""} · generation ${status.generation} · pid ${status.pid} · up ${seconds(status.uptime_s)} · ${status.addresses.join(", ")}${load(status)}`);
 }
 
 function showTiles(status) {
