@@ -32,6 +32,9 @@ LINE_WORK = 32
 RUN_MIN = 512
 """Bytes that must be at hand before it pays to look for small chunks in a row."""
 
+SMALL = 128
+"""Chunks of fewer bytes are looked for in a row."""
+
 RUN_POOR = 64
 """Fewer bytes in a row than this, and the next RUN_MIN bytes are not tried again."""
 
@@ -134,9 +137,12 @@ class ChunkedReader:
                 work += end - position
                 position = end
             else:
+                before = len(pieces)
                 tried = max(tried, position + 1)
-                work += LINE_WORK
-                position = self._start_chunk(data, position, pieces)
+                position = self._whole_chunks(data, position, tried, pieces)
+                if position < size:
+                    position = self._start_chunk(data, position)
+                work += LINE_WORK * (len(pieces) - before + 1)
             if self._pending:
                 position = size
         return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), data[position:]
@@ -150,6 +156,26 @@ class ChunkedReader:
             self._small = _Small()
         pieces.append(self._small.decode(found[0]))
         return found.end()
+
+    def _whole_chunks(self, data: bytes, position: int, until: int, pieces: list[bytes]) -> int:
+        """Decode plain chunks one by one, in a loop on locals; return where something else stands.
+
+        until: from here on small ones may stand in a row again.
+        """
+        match, keep = _LINE.match, pieces.append
+        for _ in range(WORK_MAX // LINE_WORK):
+            found = match(data, position)
+            if found is None or found.lastindex != 1:
+                break
+            end = found.end()
+            behind = end + int(found[1], 16)
+            if data[behind : behind + 2] != b"\r\n" or behind == end:
+                break
+            keep(data[end:behind])
+            position = behind + 2
+            if behind - end < SMALL and position >= until:
+                break
+        return position
 
     def _rest_of_chunk(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         if self._remaining:
@@ -167,8 +193,8 @@ class ChunkedReader:
             raise RequestRefused(400, "malformed chunk end")
         return position + len(end)
 
-    def _start_chunk(self, data: bytes, position: int, pieces: list[bytes]) -> int:
-        """Read a line that begins a chunk, and the chunk if it is whole; return where what was read ends."""
+    def _start_chunk(self, data: bytes, position: int) -> int:
+        """Read a line that begins a chunk; return where the chunk begins."""
         match = _LINE.match(data, position)
         if match is None:
             if data.find(b"\n", position) >= 0:
@@ -177,16 +203,12 @@ class ChunkedReader:
             return position
         end = match.end()
         size = int(match[1], 16)
-        if size > MAX_CHUNK or end - position > MAX_CHUNK_LINE:
+        if size > MAX_CHUNK:
             raise RequestRefused(400, "illegal chunk size")
         if match[2] is not None:
             self._excess = max(0, self._excess + end - position - size)
             if self._excess > EXTENSIONS_MAX:
                 raise RequestRefused(400, "more chunk extensions than body")
-        behind = end + size
-        if size and data[behind : behind + 2] == b"\r\n":
-            pieces.append(data[end:behind])
-            return behind + 2
         self._remaining = size
         self._trailers = not size
         return end
