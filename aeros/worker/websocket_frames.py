@@ -21,7 +21,7 @@ INVALID_TEXT = 1007
 POLICY = 1008
 TOO_BIG = 1009
 
-WORK_MAX = 1 << 20
+WORK_MAX = 1 << 19
 """How much one call of `read` does, in bytes: a few milliseconds."""
 
 FRAME_WORK = 256
