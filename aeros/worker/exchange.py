@@ -93,6 +93,7 @@ class Exchange:
     __slots__ = (
         # The deliveries': two bases that both have slots of their own could not be joined.
         "_body",
+        "_buffered",
         "_complete",
         "_delivered",
         "_direct",
@@ -317,6 +318,7 @@ class ASGIDelivery(Exchange):
     __slots__ = ()
 
     _body: list[bytes]
+    _buffered: int
     _complete: bool
     _delivered: bool
     _waiters: Waiters
@@ -324,12 +326,14 @@ class ASGIDelivery(Exchange):
     def __init__(self, carrier: Carrier, head: Head) -> None:
         super().__init__(carrier, head)
         self._body = []
+        self._buffered = 0  # bytes in it; added up each time, a flood of tiny parts would cost their square
         self._complete = False
         self._delivered = False
         self._waiters = []
 
     def feed(self, data: bytes) -> None:
         self.bytes_in += len(data)
+        self._buffered += len(data)
         self._body.append(data)
         wake(self._waiters)
 
@@ -338,7 +342,7 @@ class ASGIDelivery(Exchange):
         wake(self._waiters)
 
     def buffered(self) -> int:
-        return sum(map(len, self._body))
+        return self._buffered
 
     def disconnect(self) -> None:
         self.disconnected = True
@@ -362,6 +366,7 @@ class ASGIDelivery(Exchange):
             if self._body or (self._complete and not self._delivered):
                 body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
                 self._body.clear()
+                self._buffered = 0
                 self._delivered = self._complete
                 self.carrier.resume_reading()
                 return {"type": "http.request", "body": body, "more_body": not self._complete}

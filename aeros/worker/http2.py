@@ -82,7 +82,7 @@ A browser that leaves a page resets all of its streams, and at once asks for the
 LINGER_S = 2.0
 """As with HTTP/1: how long what a client still sends is dropped, so that it can read why it is let go."""
 
-TURN_S = 0.003
+TURN_S = 0.002
 """After so long in one turn of the loop others have theirs. At least one frame is read, which takes 6 ms at worst."""
 
 FULL_READ = 1 << 16
