@@ -21,8 +21,8 @@ INVALID_TEXT = 1007
 POLICY = 1008
 TOO_BIG = 1009
 
-WORK_MAX = 1 << 19
-"""How much one call of `read` does, in bytes: a few milliseconds."""
+WORK_MAX = 1 << 18
+"""How much one call of `read` does, in bytes: a millisecond or two; the app, which gets it all, takes as long."""
 
 FRAME_WORK = 256
 """A frame counts as so many bytes of work, however short it is."""
