@@ -141,12 +141,16 @@ class SlotStatus:
 
 @record
 class Totals:
-    """Since the server started, over all workers that ever were, through upgrades too. Never goes down."""
+    """Since the server started, over all workers that ever were, through upgrades too. Never goes down.
+
+    handshakes_failed: of TLS, that a client had begun.
+    """
 
     requests: int
     responses: dict[str, int]
     connections: int
     websockets: int
+    handshakes_failed: int
     bytes_in: int
     bytes_out: int
     latency_p50_s: float | None
@@ -391,6 +395,7 @@ def _totals(summary: dict[str, Any], live: list[CellFigures]) -> Totals:
         responses=dict(zip(RESPONSE_CLASSES, responses, strict=True)),
         connections=ended.get("connections", 0) + sum(figures.connections_total for figures in live),
         websockets=ended.get("websockets", 0) + sum(figures.websockets_total for figures in live),
+        handshakes_failed=ended.get("handshakes_failed", 0) + sum(figures.handshakes_failed for figures in live),
         bytes_in=ended.get("bytes_in", 0) + sum(figures.bytes_in for figures in live),
         bytes_out=ended.get("bytes_out", 0) + sum(figures.bytes_out for figures in live),
         latency_p50_s=percentile(histogram, 0.50),

@@ -27,7 +27,7 @@ from .anonymous import published_file, read_only_copy, shared_file
 from .inflight import TABLE_BYTES, Row, clear_rows, read_rows
 from .record import record
 
-_MAGIC = 0x4145524F53_0005  # "AEROS", layout 5
+_MAGIC = 0x4145524F53_0006  # "AEROS", layout 6
 _PAGE = 4096
 _SUMMARY_OFFSET = _PAGE
 _SUMMARY_BYTES = 63 * _PAGE
@@ -57,6 +57,8 @@ LOOP_BUSY = 22
 TABLE_USED = 23
 #: The same of the table of WebSockets.
 WEBSOCKETS_USED = 24
+#: TLS handshakes that a client began and that failed.
+HANDSHAKES_FAILED = 25
 HISTOGRAM = 32
 #: The most that a figure can say; 146 years in nanoseconds. A sum of two still fits into what messages can carry.
 MOST = 2**62
@@ -111,6 +113,7 @@ class CellFigures:
     websockets: int
     connections_total: int
     websockets_total: int
+    handshakes_failed: int
     requests: int
     responses: tuple[int, ...]
     bytes_in: int
@@ -166,6 +169,7 @@ class Cell:
             websockets=words[WEBSOCKETS],
             connections_total=words[CONNECTIONS_TOTAL],
             websockets_total=words[WEBSOCKETS_TOTAL],
+            handshakes_failed=words[HANDSHAKES_FAILED],
             requests=words[REQUESTS],
             responses=tuple(words[RESPONSES : RESPONSES + len(RESPONSE_CLASSES)]),
             bytes_in=words[BYTES_IN],

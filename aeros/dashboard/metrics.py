@@ -97,6 +97,7 @@ def _totals(status: ServerStatus) -> Iterator[Metric]:
     yield _histogram(totals.latency)
     yield _counter("aeros_connections", "Connections accepted.", [((), totals.connections)])
     yield _counter("aeros_websockets", "WebSockets opened.", [((), totals.websockets)])
+    yield _counter("aeros_tls_handshakes_failed", "TLS handshakes that failed.", [((), totals.handshakes_failed)])
     yield _counter("aeros_received_bytes", "Bytes of requests.", [((), totals.bytes_in)])
     yield _counter("aeros_sent_bytes", "Bytes of responses.", [((), totals.bytes_out)])
     yield _counter(

@@ -17,6 +17,7 @@ class Totals:
     responses: list[int] = field(default_factory=lambda: [0] * len(RESPONSE_CLASSES))
     connections: int = 0
     websockets: int = 0
+    handshakes_failed: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     seconds_sum: float = 0.0
@@ -32,6 +33,7 @@ class Totals:
             responses,
             figures.connections_total,
             figures.websockets_total,
+            figures.handshakes_failed,
             figures.bytes_in,
             figures.bytes_out,
             figures.seconds_sum,

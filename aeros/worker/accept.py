@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.accept_queue import accept_queue
 from .fairness import Turn
+from .tls_handshake import Failures, Handshake, peer_of, show_peer
 
 if TYPE_CHECKING:
     from .proxy_protocol import ProxyHeaders
@@ -59,12 +60,14 @@ class Acceptor:
         handshake_timeout_s: float,
         on_pause: Callable[[str], None],
         context: ssl.SSLContext | None = None,
+        failures: Failures | None = None,
         proxy_headers: ProxyHeaders | None = None,
         has_room: Callable[[], bool] | None = None,
     ) -> None:
         """listeners: each with whether it speaks TLS; `context` may be changed at any time, for connections to come.
         turn: asked how many to accept; None: all that wait. pending: told of connections that are being set up.
-        on_pause: told why accepting stops for a moment. proxy_headers: read before anything else where it expects one.
+        on_pause: told why accepting stops for a moment. failures: told of TLS handshakes that fail.
+        proxy_headers: read before anything else where it expects one.
         has_room: whether one connection more may be held; None: always."""
         self._loop = loop
         self.context = context
@@ -77,6 +80,7 @@ class Acceptor:
         self._pending = pending
         self._handshake_timeout_s = handshake_timeout_s
         self._on_pause = on_pause
+        self._failures = failures
         self._proxy_headers = proxy_headers
         self._settling: set[asyncio.Future[None]] = set()
         self._open = False
@@ -213,9 +217,12 @@ class Acceptor:
 
     async def _connect(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
         factory = self._factory
+        handshake, peer = None, ""
         try:
             if self._proxy_headers is not None and self._proxy_headers.expected(connection):
-                factory = await self._announced(self._proxy_headers, connection)
+                factory, peer = await self._announced(self._proxy_headers, connection)
+            if context is not None:
+                handshake, peer = Handshake(connection), peer or peer_of(connection)
             await self._loop.connect_accepted_socket(
                 factory,
                 connection,
@@ -223,16 +230,26 @@ class Acceptor:
                 ssl_handshake_timeout=self._handshake_timeout_s if context is not None else None,
             )
         except (TimeoutError, OSError, ssl.SSLError) as error:
-            connection.close()  # a handshake that failed is the client's affair
+            connection.close()
             # asyncio's frames hold the error that holds them, and with it all that the handshake had: some 75 KB.
             error.__traceback__ = None
+            if handshake is not None:
+                await self._failed(handshake, peer, error)
         finally:
             self._pending(-1)
 
-    async def _announced(self, headers: ProxyHeaders, connection: socket.socket) -> Callable[[], asyncio.Protocol]:
-        """Return a factory for a protocol that knows whom a balancer speaks for."""
+    async def _failed(self, handshake: Handshake, peer: str, error: Exception) -> None:
+        """Count and say that a client's handshake failed, and give it the time to read why."""
+        if self._failures is not None and handshake.begun:
+            self._failures.add(peer, handshake.why(error, self._handshake_timeout_s))
+        await handshake.linger(self._loop)
+
+    async def _announced(
+        self, headers: ProxyHeaders, connection: socket.socket
+    ) -> tuple[Callable[[], asyncio.Protocol], str]:
+        """Return a factory for a protocol that knows whom a balancer speaks for, and who that is."""
         connection.setblocking(False)
         announced = await headers.read(connection)
         protocol: Any = self._factory()
         protocol.announced = announced
-        return lambda: protocol
+        return lambda: protocol, "" if announced is None else show_peer(announced.client)

@@ -13,6 +13,7 @@ from ..core.scoreboard import (
     BYTES_OUT,
     CONNECTIONS,
     CONNECTIONS_TOTAL,
+    HANDSHAKES_FAILED,
     HISTOGRAM,
     HISTOGRAM_BUCKETS,
     IN_FLIGHT,
@@ -64,6 +65,9 @@ class Figures:
     def connection_pending(self, change: int) -> None:
         """Count a connection that has been accepted, or (-1) is set up or failed."""
         self._add(PENDING, change)
+
+    def handshake_failed(self) -> None:
+        self._add(HANDSHAKES_FAILED, 1)
 
     def request_started(self) -> None:
         words = self._words

@@ -47,6 +47,7 @@ from .figures import Figures
 from .heartbeat import Heartbeat
 from .lane import Lane
 from .stacks import all_await_stacks
+from .tls_handshake import Failures
 
 if TYPE_CHECKING:
     import ssl
@@ -210,6 +211,7 @@ class Serving:
             handshake_timeout_s=self._config.ssl_handshake_timeout,
             on_pause=self._log.warning,
             context=self._context,
+            failures=Failures(figures.handshake_failed, self._log.info),
             proxy_headers=self._proxy_headers,
             has_room=None if limit is None else lambda: figures.connections < limit,
         )

@@ -7,6 +7,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from ..core.certificates import password, readable, unpack
+from .tls_handshake import WatchedTLS
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -40,6 +41,8 @@ def make_context(config: Config, record: bytes) -> ssl.SSLContext | None:
     config.keyfile_password = password(record) or ""
     made = [(pair["name"], _context(config, pair["cert"], pair["key"], ca)) for pair in pairs]
     default = made[0][1]
+    if default is not None:
+        default.sslobject_class = WatchedTLS
     if default is not None and len(made) > 1:
         names = {name: context for name, context in made[1:] if context is not None}
         default.sni_callback = lambda connection, name, context: _choose(connection, name, names)

@@ -48,16 +48,23 @@ class Authority:
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return _pem(certificate), private, certificate.serial_number
+        return _pem(certificate), _private(key), certificate.serial_number
 
     def pair(self, name: str, *hosts: str, common_name: str = "") -> tuple[Path, Path]:
         """Return the files of a new certificate and its key."""
         certificate, key, _ = self.issue(*hosts, common_name=common_name)
         paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         for path, data in zip(paths, (certificate, key), strict=True):
+            replace(path, data)
+        return paths
+
+    def bare(self, name: str) -> tuple[Path, Path]:
+        """Return the files of a certificate that does not say which key has signed it, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._plain_builder(subject, key, 30).sign(self._key, hashes.SHA256())
+        paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        for path, data in zip(paths, (_pem(certificate), _private(key)), strict=True):
             replace(path, data)
         return paths
 
@@ -70,9 +77,11 @@ class Authority:
             context.load_cert_chain(*client)
         return context
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float) -> x509.CertificateBuilder:
+    def _plain_builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder(
+        return x509.CertificateBuilder(
             issuer_name=self._name,
             subject_name=subject,
             public_key=key.public_key(),
@@ -80,6 +89,9 @@ class Authority:
             not_valid_before=now - datetime.timedelta(days=60),
             not_valid_after=now + datetime.timedelta(days=days),
         )
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float) -> x509.CertificateBuilder:
+        builder = self._plain_builder(subject, key, days)
         # Python 3.13 has OpenSSL verify strictly (RFC 5280): each certificate names the keys it has and is signed with.
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -95,6 +107,12 @@ def replace(path: Path, data: bytes) -> None:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _general(host: str) -> x509.GeneralName:
