@@ -23,11 +23,12 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """Return where it really listens, as a URL without path: http://127.0.0.1:8000, unix:/run/app.sock."""
+        """Return where it really listens, as a URL without path: http://127.0.0.1:8000, unix:/run/app.sock, unix:@x."""
         name = self.sock.getsockname()
         scheme = "http" if self.kind == "insecure" else "https"
         if self.sock.family == socket.AF_UNIX:
-            return f"unix:{name if isinstance(name, str) else os.fsdecode(name)}"
+            # The name of an abstract socket begins with a zero byte, and is no path.
+            return f"unix:{name}" if isinstance(name, str) else f"unix:@{os.fsdecode(name[1:])}"
         host, port = name[0], name[1]
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 

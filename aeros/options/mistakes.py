@@ -17,10 +17,11 @@ def mistaken(options: Options) -> list[str]:
 def _owners(options: Options) -> list[str]:
     """With other servers --user and --group give root up; here --run-as does."""
     given = [f"--{name}" for name in ("user", "group") if options.hypercorn.get(name) is not None]
-    unix = any(bind.startswith("unix:") for bind in (*options.binds, *options.insecure_binds, options.admin or ""))
-    if not given or unix:
+    binds = (*options.binds, *options.insecure_binds, options.admin or "")
+    # An abstract socket has no file that could be somebody's.
+    if not given or any(bind.startswith("unix:") and not bind.startswith("unix:@") for bind in binds):
         return []
-    said = f"{' and '.join(given)} would only say whose a Unix socket is, and no --bind is one"
+    said = f"{' and '.join(given)} would only say whose the file of a Unix socket is, and no --bind has one"
     if os.geteuid() == 0 and options.run_as is None:
         raise OptionsError(f"{said}; the workers would run as root: use --run-as USER[:GROUP]", option="user")
     return [f"{said}; whom the app runs as is said by --run-as"]

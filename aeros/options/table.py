@@ -46,7 +46,8 @@ OPTIONS: tuple[Option, ...] = (
     # -- listeners
     Option(
         "bind", LISTENERS, several(values.address, least=1), ("127.0.0.1:8000",),
-        "Where to listen: host:port, host, [ipv6]:port, unix:path, fd://number or fd://name. May be repeated.",
+        "Where to listen: host:port, host, [ipv6]:port, unix:path, unix:@name (Linux), fd://number or fd://name. "
+        "localhost means 127.0.0.1 and ::1. May be repeated.",
         "ADDRESS", field="binds", hypercorn="bind", flags=("-b", "--bind"), kind="list",
     ),
     Option(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -168,6 +169,7 @@ def port(value: object) -> int:
 def address(value: object) -> str:
     """Return one bind address in its full spelling: "host:port", "[ipv6]:port", "unix:path" or "fd://number".
 
+    "unix:@name" is an abstract socket.
     Reads Hypercorn's spellings, and so a missing port is 8000, a missing host is every IPv4 address, and
     "::1:9000" without brackets is ::1, port 9000. Unlike Hypercorn, a port that is no number is no part of
     the host.
@@ -262,6 +264,11 @@ def _host_and_port(given: str) -> tuple[str, int]:
 def _unix_path(path: str) -> str:
     if not path:
         raise BadValueError("must have a path after unix:")
+    if path.startswith("@"):
+        if path == "@":
+            raise BadValueError("must have a name after unix:@")
+        if sys.platform != "linux":
+            raise BadValueError(f"is an abstract socket, which only Linux has; unix:./{path} is a file of that name")
     try:
         length = len(os.fsencode(path))
     except UnicodeEncodeError:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..options import Options
     from .estate import Inheritance
 
+#: So often a free port is looked for that is free in both families.
+_PORT_TRIES = 16
+
 
 def bind_all(options: Options, activated: Activated = NONE, inheritance: Inheritance | None = None) -> list[Listener]:
     """Bind every address of `options`, or none. Raises BindError naming the address and what to do.
@@ -45,7 +48,9 @@ def bind_all(options: Options, activated: Activated = NONE, inheritance: Inherit
     try:
         for bind, kind in plan:
             # Before systemd is asked, which passes its sockets only to the first supervisor.
-            if inherited := _inherited(bind, kind, inheritance):
+            if is_localhost(bind):
+                listeners += _bind_localhost(bind, kind, options, inheritance)
+            elif inherited := _inherited(bind, kind, inheritance):
                 listeners += inherited
             elif passed := _passed(bind, activated):
                 # One after the other, so that those before it are closed when one is refused.
@@ -88,7 +93,7 @@ def _inherited(bind: str, kind: Kind, inheritance: Inheritance | None) -> list[L
     if inheritance is None:
         return []
     named = bind.startswith("fd://")
-    found = inheritance.claim(bind, datagrams=kind == "quic", every=named)
+    found = inheritance.claim(bind, datagrams=kind == "quic", every=named or is_localhost(bind))
     if not found and not named and not bind.startswith("unix:"):
         # Written otherwise, as localhost:8000 instead of 127.0.0.1:8000.
         found = inheritance.claim(bind, datagrams=kind == "quic", name=_resolved(bind, kind)[1][:2])
@@ -126,6 +131,8 @@ def close_all(listeners: Sequence[Listener]) -> None:
 def _bind(bind: str, kind: Kind, options: Options) -> Listener:
     if bind.startswith("fd://"):
         return _adopt_descriptor(bind, kind, int(bind.removeprefix("fd://")))
+    if bind.startswith("unix:@"):
+        return _bind_abstract(bind, kind, options)
     if bind.startswith("unix:"):
         return _bind_unix(bind, kind, options)
     return _bind_inet(bind, kind, options)
@@ -145,6 +152,51 @@ def _resolved(bind: str, kind: Kind) -> tuple[socket.AddressFamily, Any]:
         ) from None
     family, _, _, _, address = found[0]
     return family, address
+
+
+def is_localhost(bind: str) -> bool:
+    """Whether the address is that name, which means 127.0.0.1 and ::1: clients try either first."""
+    return not bind.startswith(("unix:", "fd://")) and split_host_port(bind)[0].lower() == "localhost"
+
+
+def _bind_localhost(bind: str, kind: Kind, options: Options, inheritance: Inheritance | None) -> list[Listener]:
+    """Return a listener for each of both families, with one port; of IPv4 alone where the machine has no ::1.
+
+    What is inherited is claimed. Raises BindError.
+    """
+    for left in reversed(range(_PORT_TRIES)):
+        found = _inherited(bind, kind, inheritance) or [_bind_inet(bind, kind, options)]
+        port = found[0].sock.getsockname()[1]
+        try:
+            return found + _other_family(bind, kind, options, inheritance, found, port)
+        except BindError:
+            close_all(found)
+            if not left or split_host_port(bind)[1] != 0:
+                raise  # else the free port of IPv4 is taken in IPv6: there are others
+    raise AssertionError
+
+
+def _other_family(
+    bind: str, kind: Kind, options: Options, inheritance: Inheritance | None, found: list[Listener], port: int
+) -> list[Listener]:
+    """Return the listener at ::1 that `found` wants; none where it is there, not possible, or asked for by itself."""
+    address = f"[::1]:{port}"
+    others = options.quic_binds if kind == "quic" else (*options.binds, *options.insecure_binds)
+    if any(listener.sock.family == socket.AF_INET6 for listener in found) or address in others or not _has_loopback6():
+        return []
+    listeners = _inherited(address, kind, inheritance) or [_bind_inet(address, kind, options)]
+    for listener in listeners:
+        listener.bind = bind
+    return listeners
+
+
+def _has_loopback6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
@@ -176,6 +228,22 @@ def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
 def _also_any4(options: Options) -> bool:
     every = (*options.binds, *options.insecure_binds)
     return any(split_host_port(bind)[0] == "0.0.0.0" for bind in every if not bind.startswith(("unix:", "fd://")))
+
+
+def _bind_abstract(bind: str, kind: Kind, options: Options) -> Listener:
+    """Bind a name without a file, see unix(7). It has no owner and no mode, and goes with its last socket."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(b"\0" + os.fsencode(bind.removeprefix("unix:@")))
+        sock.listen(options.backlog)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            why = "another process is listening on it; stop that one or choose another name"
+            raise BindError(f"cannot bind {bind}: {why}") from None
+        raise BindError(f"cannot bind {bind}: {error.strerror}") from None
+    sock.setblocking(False)
+    return Listener(sock, bind, kind)
 
 
 def _bind_unix(bind: str, kind: Kind, options: Options, mode: int | None = None) -> Listener:

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -285,3 +286,67 @@ def test_two_servers_started_at_once_on_one_port(serve: Serve) -> None:
     assert loser.popen.returncode == 4
     winner.ready(1)
     assert winner.stop() == 0
+
+
+def has_loopback6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_loopback6(), reason="this machine has no IPv6 loopback")
+def test_localhost_is_both_families_with_one_port_and_stays_so(serve: Serve) -> None:
+    server = serve("full", "-w", "2", bind="localhost:0").ready(2)
+    port = server.address[1]
+    assert sorted(server.status().addresses) == [f"http://127.0.0.1:{port}", f"http://[::1]:{port}"]
+    assert server.handle().reload(timeout=30).ok
+    assert "a reload keeps" not in server.log
+    server.succeeded_by(server.handle().upgrade(timeout=30).pid)
+    server.ready(2)
+    assert sorted(server.status().addresses) == [f"http://127.0.0.1:{port}", f"http://[::1]:{port}"]
+    assert get(("127.0.0.1", int(port))).status == get(("::1", int(port))).status == 200
+    server.send_signal(signal.SIGTERM)
+    server.wait_gone()
+
+
+@pytest.mark.skipif(not has_loopback6(), reason="this machine has no IPv6 loopback")
+def test_localhost_beside_its_own_ipv6_address(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server = serve("full", "-w", "1", "-b", f"localhost:{port}", bind=f"[::1]:{port}").ready(1)
+    assert len(server.status().addresses) == 2
+    assert server.stop() == 0
+
+
+@pytest.mark.skipif(not has_loopback6(), reason="this machine has no IPv6 loopback")
+def test_localhost_is_refused_where_another_has_half_of_it(serve: Serve) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        port = other.getsockname()[1]
+        server = serve("full", "-w", "1", bind=f"localhost:{port}")
+        server.expect("cannot bind")
+        assert server.wait_exit(20) == 4
+    assert f"[::1]:{port}" in server.log
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstract sockets are Linux's")
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_an_abstract_socket_serves_and_stays(serve: Serve, tmp_path: Path, loop: str) -> None:
+    name = f"aeros-test-{os.getpid()}-{loop}"
+    server = serve("full", "-w", "2", "-k", loop, bind=f"unix:@{name}")
+    server.wait_log(f"serves .* at unix:@{name}")
+    eventually(lambda: server.status().ready_workers == 2, 30)
+    assert server.status().addresses == (f"unix:@{name}",)
+    assert not list(tmp_path.glob("@*"))
+    assert get(f"\0{name}").status == 200
+    second = serve("full", "-w", "1", bind=f"unix:@{name}")
+    second.expect("cannot bind")
+    assert second.wait_exit(20) == 4
+    assert "another process is listening" in second.log
+    assert server.handle().reload(timeout=30).ok
+    assert get(f"\0{name}").status == 200
+    server.succeeded_by(server.handle().upgrade(timeout=30).pid)
+    assert get(f"\0{name}").status == 200
+    server.send_signal(signal.SIGTERM)
+    server.wait_gone()

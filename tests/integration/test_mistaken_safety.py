@@ -37,7 +37,7 @@ def test_nor_does_it_in_a_file(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('user = "nobody"\n')
     server = serve("full", "-w", "1", "--config", "a.toml")
     assert server.wait_exit() == 2
-    assert "--user would only say whose a Unix socket is, and no --bind is one" in server.log
+    assert "--user would only say whose the file of a Unix socket is, and no --bind has one" in server.log
 
 
 def test_it_may_be_said_of_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
