@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .core.collector import paused
 from .core.lazy_imports import resolve_lazy_imports
 from .core.listener import Listener
+from .core.log_queues import restart_listeners, started_listeners
 from .core.logs import LineLog
 from .core.memory import merge_memory
 from .core.messages import ReloadOutcome
@@ -33,6 +34,7 @@ class AppProgram:
         self._scoreboard = scoreboard
         self._log = log
         self._config: Config | None = None
+        self._log_listeners: list[Any] = []
         hooks = getattr(app, "hooks", None)
         self._hooks = hooks if isinstance(hooks, Hooks) else Hooks()
 
@@ -48,6 +50,7 @@ class AppProgram:
 
             preload(self._options)
             self._config = self._options.hypercorn_config()
+        self._log_listeners = started_listeners()
 
     def warm_up(self) -> None:
         """Send the app the requests of `warmup`."""
@@ -60,6 +63,7 @@ class AppProgram:
         """Be a worker until it is told to end, then end the process."""
         from .worker.main import run_worker
 
+        restart_listeners(self._log_listeners)
         about = WorkerInfo(seed.slot, seed.generation, os.getpid())
         run_worker(
             seed,
