@@ -41,7 +41,7 @@ from .supervisor.estate import Estate, Inheritance
 from .supervisor.founding import found
 from .supervisor.launch import CommandLine
 from .supervisor.listeners import bind_admin, bind_all, close_all, split_host_port
-from .supervisor.load import WORKER, Load, choose, unsafe_threads, warn_of_threads
+from .supervisor.load import FORK, WORKER, Load, choose, loads_at_once, unsafe_threads, warn_of_threads
 from .supervisor.notify import Notifier
 from .supervisor.pidfile import PidFile
 from .supervisor.policy import Policy
@@ -548,10 +548,12 @@ def _explaining(channel: Channel) -> Iterator[None]:
 def _await_inheritance(channel: Channel, options: Options) -> Inheritance:
     """Ask for what the old supervisor has, and have its standard error. Raises StartError."""
     warm_up_s = options.boot_timeout_s if options.warmup else 0.0
+    # Workers that may load the program themselves come up some at a time.
+    rounds = 1 if options.load == FORK else -(-options.workers // loads_at_once())
     facts = {
         "aeros": __version__,
         "python": platform.python_version(),
-        "prepare_s": warm_up_s + options.boot_timeout_s,
+        "prepare_s": warm_up_s + rounds * options.boot_timeout_s,
     }
     found: tuple[Message, list[int]] | None = None
     try:

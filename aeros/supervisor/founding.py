@@ -21,10 +21,9 @@ from ..core.privileges import Account
 from ..core.process import become_subreaper, fork, open_pidfd
 from ..core.scoreboard import Scoreboard
 from ..errors import StartError
-from ..options import usable_cpus
 from .launch import CommandLine
 from .links import ZYGOTE_BOUNDS, ZygoteLink
-from .load import FORK, WORKER, Load, choose, unsafe_threads, warn_of_threads
+from .load import FORK, WORKER, Load, choose, loads_at_once, unsafe_threads, warn_of_threads
 from .order import Order, order_pilot
 from .policy import Policy
 from .recent import RecentLog
@@ -118,7 +117,7 @@ def found(
         from .loop import Supervisor
         from .office import Office
 
-    target = Target(policy.workers, committed=1, surge=policy.reload_surge, loads_at_once=max(2, usable_cpus().count))
+    target = Target(policy.workers, committed=1, surge=policy.reload_surge, loads_at_once=loads_at_once())
     if succession is not None:
         target.hold = True
         if succession.inheritance.workers_asked == policy.workers and succession.inheritance.workers_now:

@@ -11,6 +11,7 @@ import threading
 from ..core.record import field, record
 from ..core.text import one_line
 from ..core.threads import native_threads
+from ..options import usable_cpus
 
 AUTO, FORK, WORKER = "auto", "fork", "worker"
 
@@ -46,7 +47,7 @@ def choose(wanted: str, why_not_again: str = "") -> Load:
     """
     if wanted == WORKER:
         return Load(WORKER)
-    threads = [str(found) for found in native_threads() if not found.harmless]
+    threads = lost_threads()
     if not threads:
         return Load(FORK)
     were, their = ("were", "their") if len(threads) > 1 else ("was", "its")
@@ -61,6 +62,16 @@ def choose(wanted: str, why_not_again: str = "") -> Load:
         return Load(FORK, threads, [f"{used}: whoever uses it there may wait for ever; {instead}; {later}"])
     instead = "so each worker loads the app itself, which takes more memory and a longer start"
     return Load(WORKER, threads, [f"{used}, {instead}; {later}, or say --load fork if you know better"])
+
+
+def lost_threads() -> list[str]:
+    """Return the libraries whose threads a fork of this process would leave behind, each with their number."""
+    return [str(found) for found in native_threads() if not found.harmless]
+
+
+def loads_at_once() -> int:
+    """Return how many workers may load the program at a time."""
+    return max(2, usable_cpus().count)
 
 
 def unsafe_threads() -> list[str]:

@@ -61,7 +61,7 @@ from ..core.record import field, mutable, replace
 from ..core.seed import WorkerSeed
 from ..core.sources import WATCH_EVERY_S, SourceFiles
 from ..titles import Title
-from .load import FORK, WORKER, Load, choose, unsafe_threads, warn_of_threads
+from .load import FORK, WORKER, Load, choose, lost_threads, unsafe_threads, warn_of_threads
 from .policy import Policy
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ class Zygote:
             self._become_worker(seed)
         try:
             self.program.before_fork(order.slot, order.generation)
+            self._look_at_threads()
             _flush_output()
             pid = fork()
         except BaseException as error:
@@ -269,6 +270,15 @@ class Zygote:
         pidfd = open_pidfd(pid)
         self._children[pid] = _Child(order.slot, order.generation, pidfd)
         self.channel.send(Forked(order.worker, pid, int(pidfd is not None)), [pidfd] if pidfd is not None else [])
+
+    def _look_at_threads(self) -> None:
+        """Say once that a hook of the app's has brought threads into this process, which its workers will not have."""
+        if self.load is not None and not self.load.threads and (threads := lost_threads()):
+            self.load = replace(self.load, threads=threads)
+            self.log.warning(
+                f"{', '.join(threads)}: used by a hook in the zygote, and these threads do not exist in forked "
+                "workers: whoever uses it there may wait for ever; use it in @app.after_fork instead"
+            )
 
     def _become_worker(self, seed: WorkerSeed) -> NoReturn:
         try:

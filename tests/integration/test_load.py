@@ -127,6 +127,14 @@ def test_threads_that_warm_up_requests_start_count(serve: Serve, tmp_path: Path)
     assert json.loads(server.get(timeout_s=20).body)["twice"] == 42
 
 
+def test_threads_that_a_hook_brings_into_the_zygote_are_named(serve: Serve, tmp_path: Path) -> None:
+    unused = POOLED.replace("POOL.twice(4)", "8")
+    hook = "@app.before_fork\ndef use():\n    POOL.twice(1)\n\n"
+    server = pooled(serve, tmp_path, "-w", "2", text=unused.replace("if __name__", hook + "if __name__")).ready(2)
+    server.wait_log(r"libtestpool \(3 threads\): used by a hook in the zygote")
+    assert server.log.count("libtestpool") == 1
+
+
 def test_hooks_that_nobody_can_call_are_named(serve: Serve, tmp_path: Path) -> None:
     server = alone(serve, app="hooks", env={"TESTAPP_EVENTS": str(tmp_path / "events")})
     server.expect("nobody calls @app.before_fork and @app.worker_exit")
