@@ -507,7 +507,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "root_path", HTTP, lambda value: values.text(value).rstrip("/"), "",
-        "The ASGI root_path: where a proxy has mounted the app.",
+        "The ASGI root_path: where a proxy has mounted the app, whether it strips that from the path or keeps it.",
         "PATH", hypercorn="root_path",
     ),
     Option(

@@ -34,6 +34,7 @@ from .http1_parser import RequestRefused, origin_of, split_target
 from .http1_response import check_headers
 from .http2_frames import LAST_STREAM_ID, PREFACE
 from .inflight import described
+from .mount import mount
 from .websocket import serve_websocket
 
 if TYPE_CHECKING:
@@ -238,6 +239,12 @@ class HandedApp:
         sync_spawn: Callable[..., Any],
         call_soon: Callable[..., Any],
     ) -> None:
+        if scope["raw_path"][:1] != b"/":
+            try:
+                as_origin(scope)
+            except RequestRefused as refused:
+                await self._refuse(send, refused.status)
+                return
         if self.connection.tls is not None:
             scope.setdefault("extensions", {})["tls"] = self.connection.tls
         announced = self.connection.announced
@@ -245,17 +252,12 @@ class HandedApp:
             scope["client"], scope["server"] = announced
         if self.lane.forwarded is not None:
             self.lane.forwarded.rewrite(scope)
+        mount(scope)
         if self.lane.request_ids:
             from .request_ids import with_request_id
 
             scope["headers"] = with_request_id(scope["headers"])
             enter_request(scope["headers"][-1][1].decode())
-        if scope["raw_path"][:1] != b"/":
-            try:
-                as_origin(scope)
-            except RequestRefused as refused:
-                await self._refuse(send, refused.status)
-                return
         if scope["type"] == "websocket":
             drop = self._drop if scope["http_version"] != "2" else None
             await serve_websocket(self.lane, scope, receive, send, drop)

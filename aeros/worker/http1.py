@@ -23,6 +23,7 @@ from .http2 import HTTP2Connection
 from .inflight import client_label
 from .landing import LANDING_MIN, BodyReader
 from .leftover import DROP_MAX, LINGER_S, REST_WINDOW_S, Leftover
+from .mount import mounted
 from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:
@@ -316,6 +317,8 @@ class HTTP1Connection(asyncio.Protocol):
             from .request_ids import identified
 
             head = identified(head)
+        if self.root_path:
+            head = mounted(head, self.root_path)
         lane.counters.request_started()
         self._expects = head.expect_continue and head.has_body
         direct = lane.direct

@@ -56,6 +56,7 @@ from .http2_frames import (
 from .http2_output import Output
 from .http2_request import HTTP2Head, check_trailers, request_head
 from .http2_stream import WINDOW, Stream
+from .mount import mounted
 
 if TYPE_CHECKING:
     from .body_budget import BodyBudget
@@ -445,6 +446,8 @@ class HTTP2Connection(asyncio.Protocol):
             from .http1_forwarded import as_client_made_it
 
             head, label = as_client_made_it(lane.forwarded, stream, head, label)
+        if stream.root_path:
+            head = mounted(head, stream.root_path)
         if lane.request_ids:
             from .request_ids import identified
 

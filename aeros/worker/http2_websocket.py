@@ -16,6 +16,7 @@ from hypercorn.typing import ConnectionState
 from ..core.request_id import enter_request
 from .hpack_encoder import response_block
 from .http2_frames import NO_ERROR
+from .mount import mount
 from .websocket import serve_websocket
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class WebSocketStream(TaskGroup):
             scope["extensions"]["tls"] = self._stream.tls
         if lane.forwarded is not None:
             lane.forwarded.rewrite(scope)
+        mount(scope)
         if lane.request_ids:
             from .request_ids import with_request_id
 

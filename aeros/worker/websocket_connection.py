@@ -22,6 +22,7 @@ from . import websocket as draining
 from .gone import is_of_gone, tell_gone
 from .http1_response import CHUNKED, ResponseError, error_response, has_no_body, response_head
 from .lane import CLOSE_CODES
+from .mount import mount
 from .waiters import Waiters, wait_among, wake
 from .websocket_deflate import DEFLATE_MAX, Deflater, Inflater
 from .websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, close_code, close_payload, frame_head
@@ -168,6 +169,7 @@ class WebSocketConnection(asyncio.Protocol):
             scope["extensions"]["tls"] = connection.tls
         if lane.forwarded is not None:
             lane.forwarded.rewrite(scope)
+        mount(scope)
         if lane.request_ids:
             from .request_ids import with_request_id
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -136,7 +137,6 @@ def test_keep_alive_max_requests(path: str) -> None:
         {"include_date_header": False},
         {"include_server_header": False},
         {"alt_svc_headers": ['h3=":443"; ma=3600', 'h3-29=":443"']},
-        {"root_path": "/root"},
         {"h11_pass_raw_headers": True},
         {"server_names": ["a"]},
         {"h11_max_incomplete_size": 200},
@@ -787,6 +787,40 @@ def test_who_sends_to_a_client_that_left_gets_an_oserror(listens: bool, caplog: 
 
     run(check())
     assert not caplog.records
+
+
+@pytest.mark.parametrize("path", ["lane", "hypercorn"])
+def test_a_mounted_app_is_found_behind_both_kinds_of_proxy(path: str) -> None:
+    """One strips the mount from the path, one keeps it; a prefix that only begins alike is no mount."""
+
+    async def check() -> None:
+        config = quiet_config(root_path="/api")
+        async with served(asgi_app, path, config) as server:
+            for sent, seen in (
+                ("/x%2Fy", "/api/x%2Fy"),
+                ("/api/x", "/api/x"),
+                ("/apix", "/api/apix"),
+                ("/", "/api/"),
+                ("/api", "/api"),
+            ):
+                data, _ = await server.exchange(get(sent, "Connection: close\r\n"), quiet=2)
+                scope = json.loads(data.partition(b"\r\n\r\n")[2])
+                assert (scope["raw_path"], scope["path"]) == (seen, seen.replace("%2F", "/")), sent
+                assert scope["root_path"] == "/api"
+        async with served(make_quart(LeanApp), path, config) as server:
+            for sent in ("/text", "/api/text"):
+                data, _ = await server.exchange(get(sent, "Connection: close\r\n"), quiet=2)
+                assert data.endswith(b"text"), sent
+            for sent in ("/ws", "/api/ws"):
+                head = get(
+                    sent,
+                    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                )
+                data, _ = await server.exchange(head, quiet=1)
+                assert data.startswith(b"HTTP/1.1 101 "), sent
+
+    run(check())
 
 
 def test_counters_add_up() -> None:
