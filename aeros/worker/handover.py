@@ -259,7 +259,7 @@ class HandedApp:
             scope["headers"] = with_request_id(scope["headers"])
             enter_request(scope["headers"][-1][1].decode())
         if scope["type"] == "websocket":
-            drop = self._drop if scope["http_version"] != "2" else None
+            drop = self._drop if scope["http_version"] in ("1.0", "1.1") else None
             await serve_websocket(self.lane, scope, receive, send, drop)
         else:
             request = _HandedRequest(self.lane, scope, receive, send, self.connection)

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 _HANDSHAKE_S = 0.01
 #: When the drain time is over, what is still open is cancelled and gets this long to take note.
 _CANCEL_GRACE_S = 0.5
+#: Of failures of HTTP/3 one is logged in this time: a client may be their cause, and come again and again.
+_QUIC_WARN_EVERY_S = 60.0
 
 
 class Serving:
@@ -119,6 +121,7 @@ class Serving:
         self._asked_to_retire = False
         self._acceptor: Acceptor | None = None
         self._quic: QuicServers | None = None
+        self._quic_quiet_until = 0.0
         self._context: ssl.SSLContext | None = None
         self._certified = asyncio.Event()
 
@@ -130,7 +133,7 @@ class Serving:
         if any(item.kind == "quic" for item in self._listeners):
             from .quic import QuicServers
 
-            self._quic = QuicServers(self._loop, wrapped, self._config, self._quic_failed)
+            self._quic = QuicServers(self._lane, self._quic_connection_failed, self._quic_ended)
         frame = worker_serve(
             self._with_state(wrapped),
             self._frame_config(),
@@ -216,9 +219,21 @@ class Serving:
             has_room=None if limit is None else lambda: figures.connections < limit,
         )
 
-    def _quic_failed(self, error: BaseException) -> None:
-        text = "".join(traceback.format_exception(error))
-        self._log.error(f"HTTP/3 is not served: {type(error).__name__}: {error}", traceback=text)
+    def _quic_connection_failed(self, error: BaseException) -> None:
+        now = self._loop.time()
+        if now >= self._quic_quiet_until:
+            self._quic_quiet_until = now + _QUIC_WARN_EVERY_S
+            text = "".join(traceback.format_exception(error))
+            self._log.error(f"a connection of HTTP/3 failed: {type(error).__name__}: {error}", traceback=text)
+
+    def _quic_ended(self, error: BaseException) -> None:
+        now = self._loop.time()
+        if now >= self._quic_quiet_until:
+            self._quic_quiet_until = now + _QUIC_WARN_EVERY_S
+            text = "".join(traceback.format_exception(error))
+            self._log.error(
+                f"HTTP/3 is not served: {type(error).__name__}: {error}; next attempt in a moment", traceback=text
+            )
 
     def _pending(self, change: int) -> None:
         self._figures.connection_pending(change)
