@@ -120,8 +120,8 @@ def response_head(
     connection: set[bytes] = set()
     encoded = False
     if deciding is not None:
-        length, encoded, connection = _read_deciding(deciding)
-        if own := {name for name, _, _ in deciding} & _OURS:
+        length, encoded, connection, own = _read_deciding(deciding)
+        if own:
             common = without(common, own)
     dropped: set[bytes] = set()
     remaining: int
@@ -207,10 +207,11 @@ def check_headers(headers: Iterable[Pair]) -> None:
             _line(pair)
 
 
-def _read_deciding(headers: list[tuple[bytes, bytes, int]]) -> tuple[int | None, bool, set[bytes]]:
-    """Return (content length, chunked?, connection tokens). Raises ResponseError."""
+def _read_deciding(headers: list[tuple[bytes, bytes, int]]) -> tuple[int | None, bool, set[bytes], set[bytes] | None]:
+    """Return (content length, chunked?, connection tokens, the app's own of _OURS). Raises ResponseError."""
     length: bytes | None = None
     encoded = False
+    own: set[bytes] | None = None
     connection: set[bytes] = set()
     for name, value, _ in headers:
         if name == b"content-length":
@@ -223,7 +224,9 @@ def _read_deciding(headers: list[tuple[bytes, bytes, int]]) -> tuple[int | None,
             if encoded or value.lower() != b"chunked":
                 raise ResponseError("only one Transfer-Encoding, chunked, can be sent")
             encoded = True
-    return (None if length is None else int(length)), encoded, connection
+        else:
+            own = {*own, name} if own else {name}
+    return (None if length is None else int(length)), encoded, connection, own
 
 
 def error_response(status: int, common: bytes, keep_alive: bool = True) -> bytes:
