@@ -35,6 +35,7 @@ from ..core.messages import (
     clip,
 )
 from ..core.process import DUMP_SIGNAL, describe_exit, open_pidfd, reap, send_signal
+from ..core.terminal import regain
 from ..errors import StateError
 from ..usage import rss_bytes
 from .backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
@@ -564,6 +565,7 @@ class Workforce:
 
     def ended(self, worker: Worker, status: int | None) -> None:
         """Account for a worker that is gone. status: as waitpid gives it; None where nobody could learn it."""
+        regain(worker.pid)  # it may have been at a prompt, and without us Ctrl+C would be nobody's
         link = self._links[worker.ident]
         if not link.over and not link.closed:
             self._hear_last_words(worker, link)

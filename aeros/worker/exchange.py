@@ -8,6 +8,7 @@ http2_exchange.
 from __future__ import annotations
 
 import asyncio
+import sys
 from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,7 @@ from hypercorn.utils import UnexpectedMessageError
 
 from ..core.inflight import STREAMING
 from ..core.request_id import enter_request
+from . import copies
 from .gone import is_of_gone, tell_gone
 from .waiters import Waiters, wait_among, wake
 
@@ -260,9 +262,13 @@ class Exchange:
         except asyncio.CancelledError:
             raise
         except Exception as error:
+            if copies.is_one:
+                copies.leave(error)
             if not (self.disconnected and is_of_gone(error)):
                 await lane.config.log.exception("Error in ASGI Framework")
         finally:
+            if copies.is_one:
+                copies.leave(sys.exception())
             if self.state is not CLOSED:
                 self._give_up()
             if lane.overload is not None:

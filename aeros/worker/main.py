@@ -32,8 +32,9 @@ from ..core.process import (
 )
 from ..core.scoreboard import Scoreboard, heartbeat_every_s
 from ..titles import Title
-from . import context
+from . import context, copies
 from .autopsy import answer_by_signal
+from .breakpoints import Breakpoints
 from .fairness import Turn
 from .farewell import Farewell
 from .figures import Figures
@@ -84,6 +85,7 @@ def run_worker(
     title.show(f"worker slot={seed.slot} gen={seed.generation} starting")
     cell = scoreboard.cell(seed.cell)
     cell.begin(pid, seed.generation, int(born_at * 1e9))
+    copies.watch()
     context.current = context.WorkerContext(seed.slot, seed.generation, pid, scoreboard)
     channel = Channel(socket.socket(fileno=seed.channel_fd), "the supervisor")
     channel.setblocking(False)
@@ -134,6 +136,9 @@ def run_worker(
             from .handover import hypercorn_protocol_factory
 
             make_protocol = hypercorn_protocol_factory(lane)
+        every_s = heartbeat_every_s(options.loop_warn_s)
+        heartbeat = Heartbeat(loop, cell, seed.file_fd, on_beat, every_s, log.info)
+        _install_breakpoints(options, scoreboard, heartbeat, log)
         serving = Serving(
             app,
             config,
@@ -143,7 +148,7 @@ def run_worker(
             make_protocol,
             Turn(scoreboard, seed.cell),
             figures,
-            Heartbeat(loop, cell, seed.file_fd, on_beat, heartbeat_every_s(options.loop_warn_s)),
+            heartbeat,
             log,
             identity=(pid, seed.generation, seed.nonce),
             on_ready=on_ready,
@@ -213,6 +218,15 @@ def _request_limit(options: Options) -> int | None:
     return options.max_requests + random.randint(0, options.max_requests_jitter)
 
 
+def _install_breakpoints(options: Options, scoreboard: Scoreboard, heartbeat: Heartbeat, log: LineLog) -> None:
+    """Have breakpoint() ask at the terminal."""
+
+    def supervisor_pid() -> int:
+        return int(scoreboard.read_summary()["pid"])
+
+    Breakpoints(options.workers, supervisor_pid, heartbeat.patience.holding, log.warning).install()
+
+
 def _settle(seed: WorkerSeed) -> None:
     """Make the forked copy a process of its own: group, signals, randomness, stack dumps."""
     # Its own group: Ctrl+C in the terminal is the supervisor's to interpret, and what the worker starts can be
@@ -245,7 +259,12 @@ def _run(
     with runner:
         loop = runner.get_loop()
         loop.set_exception_handler(_on_loop_exception)
-        code = runner.run(main)
+        try:
+            code = runner.run(main)
+        except SystemExit as error:
+            if copies.is_one:  # before the loop is closed, which is the worker's too
+                copies.leave(error)
+            raise
         # Threads that do not end must not keep the process: they are told, not waited for.
         executor = getattr(loop, "_default_executor", None)
         if executor is not None:
