@@ -82,6 +82,8 @@ def _nearest_module(name: str) -> str:
     except (ImportError, AttributeError):
         return ""
     known = [module.name for module in pkgutil.iter_modules(where)]
+    if not parent and any(module.name == name for module in pkgutil.iter_modules(["src"])):
+        return "; src/ has it: install the project (pip install -e .), or start it with PYTHONPATH=src, or in src/"
     close = difflib.get_close_matches(last, known, 1)
     if close:
         return f"; did you mean {f'{parent}.' if parent else ''}{close[0]}?"
@@ -96,11 +98,27 @@ def _attribute(module: Any, module_name: str, path: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
+            if own := _hidden_by_pythons_own(module_name):
+                raise AppLoadError(
+                    f"module {module_name!r} is Python's own, which hides {own}; give that file another name"
+                ) from None
             names = [name for name in vars(module) if not name.startswith("_")]
             close = difflib.get_close_matches(part, names, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise AppLoadError(f"module {module_name!r} has no {part!r}{hint}") from None
     return found
+
+
+def _hidden_by_pythons_own(module_name: str) -> str:
+    """Return the file here that has the name of a module of Python's, where that one was imported; else ""."""
+    top = module_name.partition(".")[0]
+    if top not in sys.stdlib_module_names:
+        return ""
+    imported = str(getattr(sys.modules.get(top), "__file__", None) or "")
+    for path in (Path(f"{top}.py"), Path(top, "__init__.py")):
+        if path.is_file() and not (imported and Path(imported).exists() and path.samefile(imported)):
+            return str(path)
+    return ""
 
 
 def _call(factory: Any, name: str) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ..core.channel import Channel, ChannelClosed, channel_pair
 from ..core.messages import Secrets, clip
 from ..core.process import describe_exit, reap
+from ..core.shared_ports import with_advice
 from ..core.text import continuation
 from .launch import CommandLine, launch
 from .links import ZYGOTE_BOUNDS
@@ -99,7 +100,7 @@ class Loader:
             return f"{self.what} was ended: {self._aborted}", said, logged
         last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
         reason = f"{self.what} ended with {describe_exit(status)} before it reached start()"
-        return reason + (f": {clip(last, 500)}" if status and last else ""), said, logged
+        return with_advice(reason + (f": {clip(last, 500)}" if status and last else "")), said, logged
 
     def succeeded(self) -> None:
         """It has reached start(): its standard error is the server's own from now on."""

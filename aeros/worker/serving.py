@@ -41,6 +41,7 @@ from ..core.messages import (
     WantsRetirement,
     clip,
 )
+from ..core.shared_ports import with_advice
 from .accept import Acceptor
 from .fairness import Turn
 from .figures import Figures
@@ -390,7 +391,7 @@ class Serving:
         reason, text, logged = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), False
         if stage == "startup":
             reason, text, logged = self._startup_failure() or (reason, text, logged)
-        self._send(Failed(stage, clip(reason, 2000), clip(text), logged))
+        self._send(Failed(stage, with_advice(clip(reason, 2000)), clip(text), logged))
         return 3 if stage == "startup" else 1
 
 
