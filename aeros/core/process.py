@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _PR_SET_PDEATHSIG = 1
 _PR_GET_PDEATHSIG = 2
@@ -127,18 +127,34 @@ def working_directory(pid: int) -> str:
     return found if found.isprintable() else ascii(found)
 
 
-def reap(pid: int, *, with_group: bool = False) -> int | None:
+def reap(pid: int, *, with_group: bool = False, say: Callable[[str], None] | None = None) -> int | None:
     """Return the wait status of child `pid` if it has ended, else None. Raises ChildProcessError if not a child.
 
     with_group: also kill what is left of the process group it led. That is done while the dead leader still
-    holds the number, so it can hit nobody else.
+    holds the number, so it can hit nobody else. say: told which processes these are, where there are any.
     """
     if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         return None
     if with_group:
+        if say is not None and (left := _left_in_group(pid)):
+            say(", ".join(left))
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
     return os.waitpid(pid, 0)[1]
+
+
+def _left_in_group(group: int) -> list[str]:
+    """Return name and pid of each live process of the group, as far as /proc shows them."""
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208
+            with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
+                head, _, tail = file.read().rpartition(b")")
+                state, _, pgrp = tail.split()[:3]
+                if int(pgrp) == group and state not in (b"Z", b"X"):
+                    name = head.partition(b"(")[2].decode(errors="replace")
+                    found.append(f"{name if name.isprintable() else ascii(name)} (pid {entry})")
+    return found
 
 
 def describe_exit(status: int) -> str:

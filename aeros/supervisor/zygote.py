@@ -19,12 +19,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from errno import EMFILE
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic, show_duration
 from ..core.exit_handlers import disown, run_exit_handlers
-from ..core.logs import LineLog
+from ..core.logs import LineLog, worker_name
 from ..core.memory import is_settled, settle_memory
 from ..core.messages import (
     Exited,
@@ -342,7 +343,7 @@ class Zygote:
                 self._spares.discard(pid)
         for pid, child in list(self._children.items()):
             # What a worker started ends with it: its own process group goes too.
-            status = reap(pid, with_group=True)
+            status = reap(pid, with_group=True, say=partial(self._say_left, child, pid))
             if status is None:
                 continue
             del self._children[pid]
@@ -351,6 +352,13 @@ class Zygote:
             self.channel.send(Exited(pid, status))
             how = describe_exit(status)
             self._hook(lambda c=child, p=pid, h=how: self.program.after_exit(c.slot, c.generation, p, h), "worker_exit")  # type: ignore[misc]
+
+    def _say_left(self, child: _Child, pid: int, left: str) -> None:
+        name = worker_name(child.slot, child.generation, pid)
+        self.log.info(
+            f"{name} has started what outlives it, and is ended with it: {left}. What is to go on needs a session of "
+            "its own (start_new_session=True)"
+        )
 
     def _hook(self, call: Callable[[], None], name: str) -> None:
         try:
