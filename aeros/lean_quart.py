@@ -19,6 +19,7 @@ from quart.wrappers import Response
 
 from .lean_response import LeanJSONProvider, data_response
 from .lean_routing import LeanMap
+from .worker import copies
 
 _CO_COROUTINE = inspect.CO_COROUTINE
 
@@ -38,6 +39,16 @@ def impossible_session(app: Quart) -> SessionMixin | None:
     if type(interface) is SecureCookieSessionInterface and not app.secret_key:
         return interface.null_session_class()
     return None
+
+
+def exited(error: SystemExit) -> Exception:
+    """Return the error of a request whose handler has called sys.exit(), which is no reason to end the others.
+
+    Raises what it is given in a process that the handler has forked, which is to end by it.
+    """
+    if copies.is_one:
+        raise error
+    return RuntimeError(f"the handler called sys.exit({error.code!r})")
 
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from quart.signals import (
 )
 from quart.wrappers import Request
 
-from .lean_quart import LeanBase, impossible_session
+from .lean_quart import LeanBase, exited, impossible_session
 
 
 class LeanAppContext(AppContext):
@@ -114,6 +114,8 @@ class LeanQuart(LeanBase):
                 result = await self.full_dispatch_request(context)
             except asyncio.CancelledError:
                 raise
+            except SystemExit as error:
+                result = await self.handle_exception(exited(error))
             except Exception as error:
                 result = await self.handle_exception(error)
             finally:
@@ -131,6 +133,8 @@ class LeanQuart(LeanBase):
                 return await self.full_dispatch_request(request_context)
             except asyncio.CancelledError:
                 raise
+            except SystemExit as error:
+                return await self.handle_exception(exited(error))
             except Exception as error:
                 return await self.handle_exception(error)
             finally:

@@ -22,7 +22,7 @@ from quart.signals import (
 from quart.wrappers import Request
 from werkzeug.exceptions import HTTPException
 
-from .lean_quart import LeanBase, impossible_session
+from .lean_quart import LeanBase, exited, impossible_session
 
 
 class LeanContext(AppContext):
@@ -111,6 +111,8 @@ class LeanQuart(LeanBase):
                 result = await self.full_dispatch_request(ctx)
             except asyncio.CancelledError:
                 raise
+            except SystemExit as error:
+                result = await self.handle_exception(ctx, exited(error))
             except Exception as error:
                 result = await self.handle_exception(ctx, error)
             finally:
@@ -128,6 +130,8 @@ class LeanQuart(LeanBase):
                 return await self.full_dispatch_request(ctx)
             except asyncio.CancelledError:
                 raise
+            except SystemExit as error:
+                return await self.handle_exception(ctx, exited(error))
             except Exception as error:
                 return await self.handle_exception(ctx, error)
             finally:

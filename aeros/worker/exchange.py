@@ -18,6 +18,7 @@ from hypercorn.utils import UnexpectedMessageError
 from ..core.inflight import STREAMING
 from ..core.request_id import enter_request
 from . import copies
+from .app_exit import exit_called
 from .gone import is_of_gone, tell_gone
 from .waiters import Waiters, wait_among, wake
 
@@ -261,6 +262,10 @@ class Exchange:
             await self.serve()
         except asyncio.CancelledError:
             raise
+        except SystemExit as error:  # out of a task it would end the loop, and all requests with it
+            if copies.is_one:
+                copies.leave(error)
+            await lane.config.log.error(exit_called(error, self.scope))
         except Exception as error:
             if copies.is_one:
                 copies.leave(error)

@@ -18,7 +18,9 @@ from hypercorn.utils import UnexpectedMessageError
 
 from ..core import inflight as shown
 from ..core.request_id import enter_request
+from . import copies
 from . import websocket as draining
+from .app_exit import exit_called
 from .gone import is_of_gone, tell_gone
 from .http1_response import CHUNKED, ResponseError, error_response, has_no_body, response_head
 from .lane import CLOSE_CODES
@@ -208,6 +210,10 @@ class WebSocketConnection(asyncio.Protocol):
                 await direct.websocket(self)
             else:
                 await lane.app(self.scope, self.receive, self.send)
+        except SystemExit as error:
+            if copies.is_one:
+                copies.leave(error)
+            await lane.config.log.error(exit_called(error, self.scope))
         except Exception as error:
             if not is_of_gone(error):
                 await lane.config.log.exception("Error in ASGI Framework")
