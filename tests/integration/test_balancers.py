@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,26 @@ SPOOFED = {
     "forwarded": "for=6.6.6.6",
 }
 DELAY_S = 2.0
+EVENTS = """
+import asyncio, sys, time
+from aeros import WebServer
+app = WebServer(__name__)
+
+@app.get("/events")
+async def events():
+    async def stream():
+        for _ in range(8):
+            await asyncio.sleep(0.3)
+            yield f"data: {time.monotonic()}\\n\\n"
+    return stream(), 200, {"content-type": "text/event-stream"}
+
+@app.get("/")
+async def home():
+    return "ok"
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+"""
 
 
 def instance(serve: Serve, bind: str, *args: str) -> ServerProcess:
@@ -64,6 +86,23 @@ def test_twenty_rolling_restarts_lose_nothing_of_100_000_requests(
     serve: Serve, balancer: Callable[[str, str], Balancer]
 ) -> None:
     rolling_restarts(serve, balancer, 20, 100_000)
+
+
+@BOTH
+def test_events_are_passed_on_at_once(serve: Serve, balancer: Callable[[str, str], Balancer]) -> None:
+    bind = f"127.0.0.1:{free_port()}"
+    serve(EVENTS, "-w", "1", bind=bind).ready(1)
+    with balancer(bind, bind) as front:
+        host, port = front.address
+        asked = http.client.HTTPConnection(host, int(port), timeout=20)
+        asked.request("GET", "/events")
+        answer = asked.getresponse()
+        late_s = [time.monotonic() - float(line[6:]) for line in answer if line.startswith(b"data: ")]
+        asked.close()
+    assert len(late_s) == 8
+    # A balancer that waits for more holds back every one for 200 ms; a busy machine delays some.
+    assert sorted(late_s)[len(late_s) // 2] < 0.15, late_s
+    print(f"{balancer.__name__}: events late by {min(late_s) * 1e3:.1f} to {max(late_s) * 1e3:.1f} ms")
 
 
 @BOTH
