@@ -1,11 +1,10 @@
-"""What a program brings along that cannot be served here: no ASGI app, another event loop, patched modules.
+"""What a program brings along that cannot be served here: another event loop, patched modules. For the rest see asgi.
 
 It is said at the start, by name. Without that the server would say "ready" and fail at each request.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,17 +19,6 @@ def check_app(app: Any) -> None:
     """Raise AppLoadError, saying what is in the way, if `app` cannot be served by this process."""
     _check_modules()
     _check_loop(app)
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
-        return
-    if callable(getattr(app, "wsgi_app", None)):
-        raise AppLoadError(f"{app!r} is a WSGI app (Flask?); Aeros serves ASGI apps: use Quart, or an ASGI adapter")
-    if inspect.isclass(app):
-        raise AppLoadError(f"{app!r} is a class, not an app; give an instance of it, or module:factory()")
-    if callable(app):
-        raise AppLoadError(
-            f"{app!r} is not an ASGI app: it is not async. A factory is written with (): module:factory()"
-        )
-    raise AppLoadError(f"{app!r} ({type(app).__name__}) is not an ASGI app: it cannot be called")
 
 
 def _check_loop(app: Any) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import app_metrics
+from .asgi import asgi_app
 from .core import streams
 from .core.certificates import CertificateError, TLSFiles, explain
 from .core.channel import Channel, ChannelClosed, channel_pair
@@ -30,7 +31,6 @@ from .core.scoreboard import Scoreboard
 from .core.text import one_line, several_lines
 from .errors import AerosError, BindError, OptionsError, StartError, StateError
 from .inflight import RequestInFlight
-from .obstacles import check_app
 from .options import Options, resolve, secrets
 from .options.mistakes import mistaken
 from .program import AppProgram
@@ -111,11 +111,11 @@ def start(
     if to_heir is not None:
         with _explaining(to_heir):
             options = resolved()
-            check_app(app)
+            app = asgi_app(app)
             return _supervise_next(to_heir, app, options, block, program)
     try:
         options = resolved()
-        check_app(app)
+        app = asgi_app(app)
         if block and _can_supervise():
             return _supervise_here(app, options, program)
         server = _supervise_beside(app, options)
@@ -585,7 +585,7 @@ def _become_zygote(channel: Channel, app: Any, resolved: Callable[[], Options]) 
     """
     try:
         options = resolved()
-        check_app(app)
+        app = asgi_app(app)
         mistaken(options)
         if options.run_as is None:
             _check_tls(options)  # else the supervisor does; the key may not be ours to read

@@ -38,6 +38,7 @@ class Options:
     http: Literal["lane", "hypercorn"]
     http2: bool
     load: Literal["auto", "fork", "worker"]
+    lifespan: Literal["auto", "on", "off"]
     immortal: Literal["auto", "off"]
     threads: int
     #: None: as many extra workers as there are workers.

@@ -111,6 +111,12 @@ OPTIONS: tuple[Option, ...] = (
         "auto|fork|worker", field="load",
     ),
     Option(
+        "lifespan", FLEET, values.one_of("auto", "on", "off"), "auto",
+        "Whether the app's ASGI lifespan is called, and an app that raises in its start-up is served all the same: "
+        "auto calls and serves, on calls and does not serve, off does not call.",
+        "auto|on|off", field="lifespan",
+    ),
+    Option(
         "immortal", FLEET, values.one_of("auto", "off"), "auto",
         "Keep reference counts of functions, classes and code out of the workers' memory (CPython 3.12 to 3.15), so "
         "that they share more of it. Switch it off to rule it out when an extension in C crashes.",

@@ -44,6 +44,7 @@ from .http1_response import name_server
 from .inflight import InFlightTable
 from .lane import Lane
 from .lifeline import guard
+from .lifespan import Lifespan
 from .limits import Limits
 from .logs import WorkerLogs
 from .serving import Serving
@@ -157,6 +158,7 @@ def run_worker(
             startup_failure=startup_failure,
             reopen_logs=lines.reopen,
             born_at=born_at,
+            lifespan=Lifespan(options.lifespan, log),
             proxy_headers=_proxy_headers(loop, options, log),
         )
         if seed.alone and seed.slot == 0 and options.use_reloader:

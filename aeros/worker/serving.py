@@ -47,6 +47,7 @@ from .fairness import Turn
 from .figures import Figures
 from .heartbeat import Heartbeat
 from .lane import Lane
+from .lifespan import Lifespan
 from .stacks import all_await_stacks
 from .tls_handshake import Failures
 
@@ -88,6 +89,7 @@ class Serving:
         startup_failure: Callable[[], tuple[str, str, bool] | None],
         reopen_logs: Callable[[list[str]], None],
         born_at: float,
+        lifespan: Lifespan,
         proxy_headers: ProxyHeaders | None = None,
     ) -> None:
         """identity: pid, generation and nonce. startup_failure: what the app knows of why it did not start:
@@ -110,6 +112,7 @@ class Serving:
         self._startup_failure = startup_failure
         self._reopen_logs = reopen_logs
         self._born_at = born_at
+        self._lifespan = lifespan
         self._proxy_headers = proxy_headers
         self._go = asyncio.Event()
         self._end = asyncio.Event()
@@ -304,9 +307,9 @@ class Serving:
         """Let the connections have the state dict of the lifespan, which Hypercorn keeps to itself."""
 
         async def app(scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
-            if scope["type"] == "lifespan":
-                self._lane.state = scope["state"]
-            await wrapped(scope, receive, send, sync_spawn, call_soon)
+            # Hypercorn calls it for nothing but the lifespan.
+            self._lane.state = scope["state"]
+            await self._lifespan.run(lambda send: wrapped(scope, receive, send, sync_spawn, call_soon), receive, send)
 
         return app
 
@@ -390,6 +393,8 @@ class Serving:
     def _fail(self, stage: str, error: BaseException) -> int:
         reason, text, logged = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), False
         if stage == "startup":
+            if self._lifespan.failure is not None:
+                reason, text = self._lifespan.failure
             reason, text, logged = self._startup_failure() or (reason, text, logged)
         self._send(Failed(stage, with_advice(clip(reason, 2000)), clip(text), logged))
         return 3 if stage == "startup" else 1
