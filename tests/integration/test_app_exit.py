@@ -85,7 +85,7 @@ CASES = pytest.mark.parametrize(
 @CASES
 def test_sys_exit_in_a_handler_fails_that_request_alone(serve: Serve, program: str, args: tuple[str, ...]) -> None:
     server = serve(program, "-w", "1", *args).ready(1)
-    server.expect(r"SystemExit", r"sys\.exit", "Traceback", "Exception on request", "Lifespan")
+    server.expect(r"SystemExit", r"sys\.exit", "Traceback", "Exception on request", "lifespan")
     (pid,) = server.ready_pids()
     answers: list[Answer] = []
     beside = threading.Thread(target=lambda: answers.append(server.get("/slow")))
@@ -104,7 +104,7 @@ def test_sys_exit_in_a_handler_fails_that_request_alone(serve: Serve, program: s
 @pytest.mark.parametrize("program", [QUART, ASGI], ids=["quart", "asgi"])
 def test_sys_exit_in_a_websocket_closes_that_alone(serve: Serve, program: str) -> None:
     server = serve(program, "-w", "1").ready(1)
-    server.expect(r"sys\.exit", "Lifespan", "Traceback")
+    server.expect(r"sys\.exit", "lifespan", "Traceback")
     (pid,) = server.ready_pids()
     with open_websocket(server.address) as client, pytest.raises(ConnectionClosed) as closed:
         client.recv(10)

@@ -78,7 +78,7 @@ def test_every_default_is_what_its_own_converter_makes_of_it() -> None:
 
 def test_every_option_can_be_given_in_every_way() -> None:
     samples = {"bind": "127.0.0.1:9", "worker_class": "asyncio", "log_format": "json", "log_level": "DEBUG"}
-    samples |= {"http": "hypercorn", "load": "worker", "immortal": "off", "faults": "fork=EAGAIN:0.5"}
+    samples |= {"http": "hypercorn", "load": "worker", "immortal": "off", "lifespan": "on", "faults": "fork=EAGAIN:0.5"}
     samples["http2"] = "off"
     samples |= {"sni": "x.org=c.pem:k.pem", "tls_watch": "off"}
     samples["warmup"] = "/"
