@@ -17,7 +17,7 @@ from . import errors
 from .core.channel import Channel, ChannelClosed
 from .core.clock import monotonic
 from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
-from .core.places import distrusted_folder, distrusted_peer, distrusted_socket, socket_path
+from .core.places import distrusted_folder, distrusted_peer, distrusted_socket, socket_elsewhere, socket_path
 from .core.reach import is_listened_to, short
 from .core.record import replace
 from .core.scoreboard import Scoreboard
@@ -378,7 +378,11 @@ def connect(server: int | str | os.PathLike[str]) -> Server:
         path, name = socket_path(server), f"pid {server}"
         _check_folder(path.parent)
         if not path.exists():
-            raise NotAServerError(_why_no_socket(server, path))
+            elsewhere = socket_elsewhere(server)
+            if elsewhere is None:
+                raise NotAServerError(_why_no_socket(server, path))
+            path = elsewhere
+            _check_folder(path.parent)
     else:
         path, name = Path(server), str(server)
         if not path.exists():

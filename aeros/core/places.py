@@ -36,6 +36,25 @@ def socket_path(pid: int) -> Path:
     return runtime_directory() / f"{pid}.sock"
 
 
+def socket_elsewhere(pid: int) -> Path | None:
+    """Return where the supervisor `pid` of this user listens, if that is another directory than `runtime_directory`:
+    it was started with another TMPDIR or XDG_RUNTIME_DIR. None: not known.
+
+    The kernel lists the Unix sockets with the paths they were bound at (Linux). Whether the one that is found may be
+    trusted is asked as of any other.
+    """
+    try:
+        lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    folders = {os.path.dirname(line.partition(" /")[2]) for line in lines if " /" in line}  # noqa: PTH120
+    for folder in sorted(folders):
+        path = Path("/", folder, f"{pid}.sock")
+        if path.parent.name in ("aeros", f"aeros-{os.getuid()}") and path.is_socket():
+            return path
+    return None
+
+
 def distrusted_folder(folder: Path) -> str:
     """Return why a folder of control sockets, which its user alone makes, is not to be used; "" if it is.
 

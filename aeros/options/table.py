@@ -539,7 +539,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "keep_alive_max_requests", HTTP, whole(1), 1000,
-        "Requests after which a connection is closed.",
+        "Requests after which a connection is closed. Over HTTP/2 there is no such limit with the default.",
         hypercorn="keep_alive_max_requests",
     ),
     Option(

@@ -62,12 +62,15 @@ from ..core.record import field, mutable, replace
 from ..core.seed import WorkerSeed
 from ..core.sources import WATCH_EVERY_S, SourceFiles
 from ..titles import Title
+from .bounded import Overdue, bounded
 from .load import FORK, WORKER, Load, choose, lost_threads, unsafe_threads, warn_of_threads
 from .policy import Policy
 
 if TYPE_CHECKING:
     from .rim import Rim
 
+#: How long a hook about what has happened may take: whoever it is told to waits outside.
+_HOOK_S = 5.0
 #: After the supervisor's death workers get their drain time, and this much to be killed and reaped.
 _LAST_REAP_S = 1.0
 
@@ -362,7 +365,14 @@ class Zygote:
 
     def _hook(self, call: Callable[[], None], name: str) -> None:
         try:
-            call()
+            with bounded(_HOOK_S):
+                call()
+        except Overdue:
+            self.log.error(
+                f"the app's {name} hook was not done within {show_duration(_HOOK_S)} and is ended: workers are forked, "
+                "and the server stops, only between hooks",
+                traceback=traceback.format_exc(),
+            )
         except Exception:
             self.log.error(f"the app's {name} hook failed", traceback=traceback.format_exc())
 

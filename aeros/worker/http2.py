@@ -429,7 +429,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def count_request(self) -> None:
         self.requests += 1
-        if self.requests >= self.lane.keep_alive_max_requests:
+        if self.requests >= self.lane.max_streams:
             self.departure.begin(wait_for_idle=False)
 
     def begin(self, stream: Stream, head: HTTP2Head) -> None:

@@ -6,9 +6,12 @@ The lane knows nothing of any protocol: a connection registers itself, and is to
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from hypercorn.config import Config
 
 from ..compat import knows_quart
 from ..core.inflight import CONNECTING
@@ -20,8 +23,6 @@ from .inflight import Request, described
 from .limits import Limits
 
 if TYPE_CHECKING:
-    from hypercorn.config import Config
-
     from .forwarded import Forwarded
     from .http1_parser import Head
     from .inflight import InFlightTable, Request
@@ -142,6 +143,7 @@ class Lane:
         "keep_alive_timeout",
         "limits",
         "loop",
+        "max_streams",
         "overload",
         "read_timeout",
         "reason",
@@ -196,6 +198,9 @@ class Lane:
         self.common_fields = CommonFields(config)  # and of HTTP/2
         self.incomplete_size: int = config.h11_max_incomplete_size
         self.keep_alive_max_requests: int = config.keep_alive_max_requests
+        # Over HTTP/2 a connection's end loses requests in clients that do not send again what a GOAWAY has excluded.
+        asked = config.keep_alive_max_requests != Config.keep_alive_max_requests
+        self.max_streams: float = config.keep_alive_max_requests if asked else math.inf
         self.keep_alive_timeout: float = config.keep_alive_timeout
         self.read_timeout: float | None = config.read_timeout
         self.root_path: str = config.root_path

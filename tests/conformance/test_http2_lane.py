@@ -617,6 +617,18 @@ def test_requests_of_a_connection_are_counted(monkeypatch: pytest.MonkeyPatch) -
     run(check())
 
 
+def test_by_default_no_number_of_requests_ends_a_connection() -> None:
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            client = await Client.connect(server)
+            for stream in range(1, 2 * 1100, 2):
+                client.send(get(stream))
+                assert (await client.answer(stream)).body == b"text"
+            assert not client.goaways
+
+    run(check())
+
+
 def test_a_client_that_leaves_gets_its_answers() -> None:
     async def check() -> None:
         async with served(slow_app) as server:

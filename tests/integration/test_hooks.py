@@ -74,3 +74,39 @@ def test_a_hook_that_raises_is_told_and_harms_no_other(serve: Serve, tmp_path: P
     assert "LookupError: hook broken on purpose" in server.log
     assert "ExceptionGroup" not in server.log
     server.family_gone(1)
+
+
+HUNG = """
+import sys, threading
+from aeros import WebServer
+app = WebServer(__name__)
+
+@app.on_reload
+def tell():
+    while True:
+        try:
+            threading.Event().wait(60)
+        except Exception:
+            pass
+
+@app.get("/")
+async def home():
+    return "ok"
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])
+"""
+
+
+def test_a_hook_that_hangs_is_ended_and_named(serve: Serve) -> None:
+    server = serve(HUNG, "-w", "1").ready(1)
+    server.expect("on_reload hook was not done", "Traceback", "Overdue")
+    server.handle().reload(timeout=30)
+    server.wait_log(r"the app's on_reload hook was not done within 5 s and is ended")
+    server.wait_log(r"in tell")
+    # The zygote forks again.
+    (pid,) = server.settled(2).workers
+    os.kill(pid.pid, signal.SIGKILL)
+    server.expect("SIGKILL")
+    eventually(lambda: server.ready_pids() not in (set(), {pid.pid}), 10, "a new worker")
+    assert server.stop() == 0
