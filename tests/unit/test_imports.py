@@ -28,7 +28,7 @@ ALLOWED = {
     "supervisor": {"core", "options", "errors", "status", "titles", "usage", "version"},
     "lean_response": set(),
     "lean_routing": set(),
-    "lean_quart": {"lean_response", "lean_routing"},
+    "lean_quart": {"lean_response", "lean_routing", "worker"},
     "lean_quart_022": {"lean_quart"},
     "lean_quart_023": {"lean_quart"},
     "lean": {"compat", "lean_quart_022", "lean_quart_023", "lean_response"},
