@@ -44,6 +44,14 @@ def worker_name(slot: int, generation: int, pid: int | None) -> str:
     return f"worker slot={slot} gen={generation}" + (f" pid={pid}" if pid else "")
 
 
+def ended_with(name: str, left: str) -> str:
+    """Return the line about processes that a worker has left and that are ended with it. left: their names and pids."""
+    return (
+        f"{name} has started what outlives it, and is ended with it: {left}. What is to go on needs a session of its "
+        "own (start_new_session=True)"
+    )
+
+
 class LineLog:
     """Writes lines to `target`: "-" for standard error, "" for nowhere, else a path that is appended to."""
 

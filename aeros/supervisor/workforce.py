@@ -11,7 +11,7 @@ from typing import Any
 from ..core.channel import ChannelClosed
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
-from ..core.logs import worker_name
+from ..core.logs import ended_with, worker_name
 from ..core.messages import (
     Accepting,
     Certificates,
@@ -387,7 +387,7 @@ class Workforce:
         """It has ended, and has no zygote any more: reaped by that, which told nobody how, or ours to reap."""
         status = None
         with contextlib.suppress(ChildProcessError):
-            status = reap(worker.pid, with_group=True)
+            status = self._reap(worker)
         self.ended(worker, status)
 
     # --- what workers say ------------------------------------------------------------------------------------
@@ -553,9 +553,12 @@ class Workforce:
                     self._warden.watch(worker.pid, pidfd, self._office.policy.drain_timeout_s)
         for worker in [worker for worker in self._fleet.workers.values() if worker.pid]:
             with contextlib.suppress(ChildProcessError):
-                status = reap(worker.pid, with_group=True)
+                status = self._reap(worker)
                 if status is not None:
                     self.ended(worker, status)
+
+    def _reap(self, worker: Worker) -> int | None:
+        return reap(worker.pid, with_group=True, say=lambda left: self._log.info(ended_with(name_of(worker), left)))
 
     def close(self) -> None:
         """All workers are gone, or left to themselves."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic, show_duration
 from ..core.exit_handlers import disown, run_exit_handlers
-from ..core.logs import LineLog, worker_name
+from ..core.logs import LineLog, ended_with, worker_name
 from ..core.memory import is_settled, settle_memory
 from ..core.messages import (
     Exited,
@@ -358,10 +358,7 @@ class Zygote:
 
     def _say_left(self, child: _Child, pid: int, left: str) -> None:
         name = worker_name(child.slot, child.generation, pid)
-        self.log.info(
-            f"{name} has started what outlives it, and is ended with it: {left}. What is to go on needs a session of "
-            "its own (start_new_session=True)"
-        )
+        self.log.info(ended_with(name, left))
 
     def _hook(self, call: Callable[[], None], name: str) -> None:
         try:

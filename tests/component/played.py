@@ -500,7 +500,7 @@ class System:
         process = self.processes.get(pid)
         return process is None or not process.running
 
-    def reap(self, pid: int, *, with_group: bool = False) -> int | None:
+    def reap(self, pid: int, *, with_group: bool = False, say: Callable[[str], None] | None = None) -> int | None:
         process = self.processes.get(pid)
         if process is None or process.parent != SUPERVISOR or process.state == "reaped":
             raise ChildProcessError(errno.ECHILD, "no child processes")

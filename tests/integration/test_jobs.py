@@ -27,9 +27,10 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.parametrize("load", ["fork", "worker"])
 @pytest.mark.parametrize("own", [False, True])
-def test_a_job_ends_with_its_worker_and_is_named(serve: Serve, own: bool) -> None:
-    server = serve(APP.replace("OWN", str(own)), "-w", "1").ready(1)
+def test_a_job_ends_with_its_worker_and_is_named(serve: Serve, own: bool, load: str) -> None:
+    server = serve(APP.replace("OWN", str(own)), "-w", "1", "--load", load).ready(1)
     server.expect("ResourceWarning", "Popen")
     job = server.get().json()["pid"]
     (old,) = server.ready_pids()
