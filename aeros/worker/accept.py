@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _STEP_BACK_S = 0.001
 #: The most connections to take in one turn of the loop: what is under way must go on too.
 _AT_ONCE = 32
+#: When descriptors run out so many idle connections are closed: each time there is none left costs a turn.
+_MADE = 4
 #: When descriptors or memory run out, accepting pauses this long instead of spinning.
 _PAUSE_S = 0.25
 #: A worker that holds as many connections as it may looks again after this long.
@@ -63,12 +65,14 @@ class Acceptor:
         failures: Failures | None = None,
         proxy_headers: ProxyHeaders | None = None,
         has_room: Callable[[], bool] | None = None,
+        make_room: Callable[[int], int] | None = None,
     ) -> None:
         """listeners: each with whether it speaks TLS; `context` may be changed at any time, for connections to come.
         turn: asked how many to accept; None: all that wait. pending: told of connections that are being set up.
         on_pause: told why accepting stops for a moment. failures: told of TLS handshakes that fail.
         proxy_headers: read before anything else where it expects one.
-        has_room: whether one connection more may be held; None: always."""
+        has_room: whether one connection more may be held; None: always.
+        make_room: closes up to so many idle connections, and says how many, where descriptors have run out."""
         self._loop = loop
         self.context = context
         self._listeners = list(listeners)
@@ -86,6 +90,7 @@ class Acceptor:
         self._open = False
         self._paused = False
         self._has_room = has_room
+        self._make_room = make_room
         self._warned_at = -_WARN_EVERY_S
 
     def start(self) -> None:
@@ -170,13 +175,16 @@ class Acceptor:
         if not self._open or self._paused:
             return
         self._paused = True
+        made = self._make_room(_MADE) if self._make_room is not None else 0
         now = self._loop.time()
         if now - self._warned_at >= _WARN_EVERY_S:
             self._warned_at = now
-            self._on_pause(f"cannot accept connections for the moment: {error.strerror}")
+            room = "; those that are idle for longest are closed for new ones" if made else ""
+            self._on_pause(f"cannot accept connections for the moment: {error.strerror}{room}")
         for sock, _ in self._listeners:
             self._loop.remove_reader(sock.fileno())
-        self._loop.call_later(_PAUSE_S, self._resume)
+        # What is closed is so at the end of this turn.
+        self._loop.call_later(_STEP_BACK_S if made else _PAUSE_S, self._resume)
 
     def _resume(self) -> None:
         self._paused = False

@@ -109,6 +109,9 @@ class HandedConnection(TCPServer):
         if self._http2 is None:
             self.terminate()
 
+    def idle_since(self) -> float | None:
+        return None  # Hypercorn's own affair
+
     def under_way(self) -> Iterable[Request]:
         return tuple(self.requests)
 

@@ -245,6 +245,9 @@ class HTTP1Connection(asyncio.Protocol):
         elif self._phase == REST:
             self._close(linger=True)
 
+    def idle_since(self) -> float | None:
+        return self._idle_since if self._phase == HEAD and not self._ahead else None
+
     def abort(self) -> None:
         self.transport.abort()
         if self._exchange is not None:

@@ -250,6 +250,9 @@ class HTTP2Connection(asyncio.Protocol):
     def close_idle(self) -> None:
         """Draining has told the client already, and closes when the last stream is done."""
 
+    def idle_since(self) -> float | None:
+        return None if self.streams else self._idle_since
+
     def abort(self) -> None:
         self._over = True
         self.transport.abort()

@@ -6,6 +6,7 @@ The lane knows nothing of any protocol: a connection registers itself, and is to
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -95,6 +96,9 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Drop the connection now."""
+
+    def idle_since(self) -> float | None:
+        """Return the loop's time since when nothing is asked on it, None while something is, or it cannot be told."""
 
     def under_way(self) -> Iterable[Request]:
         """Return the requests the app is busy with."""
@@ -286,6 +290,14 @@ class Lane:
         if self.draining:
             new.drain()
             self._grant_grace(new)
+
+    def close_longest_idle(self, most: int) -> int:
+        """Close so many of the connections that are idle, the longest idle ones; return how many there were."""
+        idle = [(since, one) for one in self.connections if (since := one.idle_since()) is not None]
+        chosen = heapq.nsmallest(most, idle, key=lambda pair: pair[0])
+        for _, connection in chosen:
+            connection.abort()
+        return len(chosen)
 
     def begin_drain(self, reason: DrainReason) -> None:
         """Tell every connection to finish. May be called again to turn a reload's drain into a stop's."""

@@ -218,6 +218,7 @@ class Serving:
             handshake_timeout_s=self._config.ssl_handshake_timeout,
             on_pause=self._log.warning,
             context=self._context,
+            make_room=self._lane.close_longest_idle,
             failures=Failures(figures.handshake_failed, self._log.info),
             proxy_headers=self._proxy_headers,
             has_room=None if limit is None else lambda: figures.connections < limit,

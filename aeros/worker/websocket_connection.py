@@ -305,6 +305,9 @@ class WebSocketConnection(asyncio.Protocol):
     def close_idle(self) -> None:
         """Nothing, for the same reason."""
 
+    def idle_since(self) -> float | None:
+        return None
+
     def under_way(self) -> Iterable[Request]:
         return ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import shutil
 import signal
@@ -139,3 +140,24 @@ def test_who_listens_is_asked_of_the_kernel(tmp_path: Path, monkeypatch: pytest.
         assert not is_listened_to(path)
         with pytest.raises(aeros.NotAServerError, match="is not a running Aeros server"):
             aeros.connect(path)
+
+
+def test_the_longest_idle_connections_make_room_for_newcomers(serve: Serve) -> None:
+    server = serve(
+        "full", "-w", "1", "--keep-alive-timeout", "60s",
+        preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    ).ready(1)  # fmt: skip
+    server.expect("idle for longest are closed")
+    with contextlib.ExitStack() as stack:
+        held: list[socket.socket] = []
+        for number in range(100):
+            one = stack.enter_context(socket.create_connection(server.address, timeout=5))
+            # Were they to wait for the keep-alive timeout of others, this would take too long.
+            one.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert one.recv(65536).startswith(b"HTTP/1.1 200"), number
+            held.append(one)
+        assert held[0].recv(1) == b""  # the one that was idle for longest
+        held[-1].sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert held[-1].recv(65536).startswith(b"HTTP/1.1 200")
+    server.wait_log("Too many open files; those that are idle for longest are closed")
+    assert server.stop() == 0
