@@ -570,7 +570,9 @@ class HTTP1Connection(asyncio.Protocol):
             self._after_eof()
 
     def break_off(self) -> None:
-        """End the connection within a response."""
+        """End the connection within a response, unless it is ending already."""
+        if self._phase in (LINGER, GONE):
+            return
         # TLS has no half of an end: there the client would wait for the response until it has sent all of its request.
         self._close(linger=self.transport.can_write_eof() and (self._phase == BODY or self._pipelines))
 

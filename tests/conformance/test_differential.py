@@ -87,6 +87,11 @@ def test_there_are_enough_exchanges() -> None:
     assert len({sent.name for sent in EXCHANGES}) == len(EXCHANGES)
 
 
+def final(data: bytes) -> bytes:
+    """Return `data` without what may differ, nor the 100: it comes only where the app asks before the body is there."""
+    return re.sub(rb"^HTTP/1\.1 100 [^\r]*\r\n(?:[^\r\n]+\r\n)*\r\n", b"", normal(data))
+
+
 @pytest.mark.parametrize("name", SPLIT)
 def test_split_at_every_byte(name: str) -> None:
     """However the bytes come, the answer is the same."""
@@ -95,14 +100,14 @@ def test_split_at_every_byte(name: str) -> None:
 
     async def split() -> None:
         async with served(asgi_app) as server:
-            expected = normal((await server.exchange(whole))[0])
+            expected = final((await server.exchange(whole))[0])
             gate = asyncio.Semaphore(AT_ONCE)
 
             async def one(index: int) -> tuple[int, bytes]:
                 async with gate:
-                    data = normal((await server.exchange(whole[:index], whole[index:]))[0])
+                    data = final((await server.exchange(whole[:index], whole[index:]))[0])
                     if data != expected:  # too busy a machine, or a difference that is there with patience as well
-                        data = normal((await server.exchange(whole[:index], whole[index:], quiet=2.0))[0])
+                        data = final((await server.exchange(whole[:index], whole[index:], quiet=2.0))[0])
                     return index, data
 
             for index, data in await asyncio.gather(*(one(index) for index in range(1, len(whole)))):
@@ -118,21 +123,23 @@ def test_byte_by_byte(name: str) -> None:
 
     async def drip() -> None:
         async with served(asgi_app) as server:
-            expected = normal((await server.exchange(whole))[0])
+            expected = final((await server.exchange(whole))[0])
             reader, writer = await server.connect()
             received = b""
             for index in range(len(whole)):
+                if writer.transport.is_closing():  # the server, on a busy machine, has waited long enough for the rest
+                    break
                 writer.write(whole[index : index + 1])
                 await asyncio.sleep(0)
                 await asyncio.sleep(0.0005)
             try:
-                while normal(received) != expected:
+                while final(received) != expected:
                     if not (data := await asyncio.wait_for(reader.read(1 << 16), 2.0)):
                         break
                     received += data
             except (TimeoutError, ConnectionError):
                 pass
             writer.close()
-            assert normal(received) == expected
+            assert final(received) == expected
 
     run(drip())

@@ -72,7 +72,7 @@ def test_a_body_is_read_as_under_hypercorn(path: str, parts: tuple[bytes, ...]) 
             head = head[:-2] + b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
         async with served(reading_app(seen), kind) as server:
             data, _ = await server.exchange(head, *map(chunk, parts), b"0\r\n\r\n", quiet=0.5)
-        return data.partition(b"\r\n")[0], data.rpartition(b"\r\n")[2], seen
+        return data[: len(b"HTTP/1.1 200")], data.rpartition(b"\r\n")[2], seen
 
     assert run(check("lane")) == run(check("hypercorn"))
 
