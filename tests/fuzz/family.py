@@ -65,8 +65,9 @@ def give(role, **more):
 prepare, guard = zygote.Zygote._prepare, main.guard
 
 def prepared(self):
-    prepare(self)
+    load = prepare(self)
     give("zygote", channel=self.channel.fileno())
+    return load
 
 def guarded(channel_fd, seconds):
     guard(channel_fd, seconds)
