@@ -12,6 +12,7 @@ from quart import Quart
 
 from . import startup
 from .awaiting import AwaitingJSONProvider, not_awaited
+from .core.gone import is_of_gone
 from .errors import StateError
 from .hooks import Hooks
 from .lean import LeanQuart
@@ -196,7 +197,8 @@ class WebServer(LeanQuart, Quart):
             self._starting_up = False
 
     def log_exception(self, *arguments: Any) -> None:
-        """As Quart's; but for a failing start-up in a worker (see `startup`).
+        """As Quart's; but for a failing start-up in a worker (see `startup`), and for a handler that ended because its
+        client was gone: that is no fault, and would fill the log at each reload with WebSockets.
 
         arguments: Quart's own, of which newer ones have a context before the exception information.
         """
@@ -205,7 +207,8 @@ class WebServer(LeanQuart, Quart):
             text = "".join(traceback.format_exception(error))
             self._startup_failure = (f"{type(error).__name__}: {error}", text, False)
             return
-        super().log_exception(*arguments)
+        if error is None or not is_of_gone(error):
+            super().log_exception(*arguments)
 
     def startup_failure(self) -> tuple[str, str, bool] | None:
         """Return reason, traceback and whether it is in the log already, of a start-up that failed; else None."""

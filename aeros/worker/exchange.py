@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hypercorn.utils import UnexpectedMessageError
 
+from ..core.gone import is_of_gone, tell_gone
 from ..core.inflight import STREAMING
 from ..core.request_id import enter_request
 from . import copies
 from .app_exit import exit_called
-from .gone import is_of_gone, tell_gone
 from .waiters import Waiters, wait_among, wake
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypercorn.utils import UnexpectedMessageError
 
+from ..core.gone import tell_gone
 from .exchange import REQUEST, RESPONSE, ASGIDelivery, Carrier, Exchange
-from .gone import tell_gone
 from .hpack_encoder import UNSIZED, informational_block, response_block, trailers_block
 from .http1_response import ResponseError, has_no_body
 from .http2_frames import INTERNAL_ERROR

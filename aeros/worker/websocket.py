@@ -14,8 +14,8 @@ from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from ..core.gone import is_of_gone, tell_gone
 from ..core.inflight import CLOSING, OPEN
-from .gone import is_of_gone, tell_gone
 from .lane import CLOSE_CODES
 
 if TYPE_CHECKING:

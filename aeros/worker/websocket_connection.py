@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 from hypercorn.utils import UnexpectedMessageError
 
 from ..core import inflight as shown
+from ..core.gone import is_of_gone, tell_gone
 from ..core.request_id import enter_request
 from . import copies
 from . import websocket as draining
 from .app_exit import exit_called
-from .gone import is_of_gone, tell_gone
 from .http1_response import CHUNKED, ResponseError, error_response, has_no_body, response_head
 from .lane import CLOSE_CODES
 from .mount import mount

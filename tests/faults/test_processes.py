@@ -28,23 +28,24 @@ def test_a_worker_out_of_descriptors_pauses_and_recovers(serve: Serve, report: R
     server.expect("cannot accept connections for the moment")
     (pid,) = server.ready_pids()
     with Connection(server.address) as held:
-        assert held.request("GET", "/").status == 200
+        held.send(held.head("GET", "/slow?s=4"))
+        eventually(lambda: sum(worker.in_flight for worker in server.workers()) == 1, 10)
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
         with Load(server.address, (NewConnectionGet, NewConnectionGet)) as tally:
             server.wait_log("cannot accept", 10)
-            ticks, begun = proc.cpu_ticks(pid), time.monotonic()
-            while time.monotonic() < begun + 2:
-                assert held.request("GET", "/slow?s=0.2").status == 200
+            # It was under way before: idle connections are closed for newcomers, this one is not.
+            ticks = proc.cpu_ticks(pid)
+            assert held.read_answer().status == 200
             ticks = proc.cpu_ticks(pid) - ticks
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
             freed, answered = time.monotonic(), tally.ok
             eventually(lambda: tally.ok > answered + 20, 5)
             took = time.monotonic() - freed
     tally.assert_nothing_failed(at_least=20)
-    assert ticks < 60, f"{ticks} ticks of CPU in 2 s: it spins"
+    assert ticks < 100, f"{ticks} ticks of CPU in at most 4 s: it spins"
     assert server.ready_pids() == {pid}
-    report.note(f"{ticks / 2:.0f} % CPU while starved, served again after {took:.1f} s")
+    report.note(f"{ticks} ticks of CPU while starved, served again after {took:.1f} s")
     assert server.stop() == 0
 
 

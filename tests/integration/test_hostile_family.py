@@ -286,7 +286,7 @@ if __name__ == "__main__":
         ({"drain_timeout_s": 1e9}, "drain_timeout_s cannot be 1000000000.0"),
         ({"workers": -1}, "workers cannot be -1"),
         ({"workers": 10**6}, "workers cannot be 1000000"),
-        ({"worker_timeout_s": float("nan")}, "out of range"),
+        ({"worker_timeout_s": float("nan")}, "NaN is no number"),
     ],
 )
 @ROOT_ONLY

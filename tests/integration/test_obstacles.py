@@ -137,8 +137,10 @@ def test_a_blocking_start_in_a_running_loop_is_refused(serve: Serve, line: str) 
 THE_ADVICE = IN_LOOP.replace(
     "    app.start(sys.argv[1:])",
     """    with app.start(sys.argv[1:], block=False) as server:
-        print(server.url, file=sys.stderr, flush=True)
-        await asyncio.to_thread(server.wait)""",
+        def wait():
+            print(server.url, file=sys.stderr, flush=True)
+            server.wait()
+        await asyncio.to_thread(wait)""",
 )
 
 

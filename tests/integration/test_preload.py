@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Serve
-from tests.helpers import proc
 from tests.helpers.conditions import eventually
 from tests.helpers.h2client import websocket_opening
 from tests.helpers.http import Connection, post
@@ -98,15 +97,6 @@ def test_the_first_worker_does_not_wait_for_what_the_supervisor_imports(serve: S
     loaded = json.loads(server.wait_log(r"loaded at the fork: (\[.*\])")[1])
     assert "aeros.supervisor.zygote" in loaded
     assert not {f"aeros.supervisor.{part}" for part in ("loop", "workforce", "generations", "upgrade")} & set(loaded)
-    assert server.stop() == 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems say nothing of their mappings")
-def test_the_supervisor_lets_go_of_the_code_of_its_start(serve: Serve) -> None:
-    server = serve(LOADED, "-w", "1").ready(1)
-    (worker,) = server.ready_pids()
-    eventually(lambda: proc.rss_of_files(server.pid) < proc.rss_of_files(worker), 10, "less of it than a worker has")
-    server.handle().reload(timeout=30)
     assert server.stop() == 0
 
 

@@ -161,7 +161,7 @@ def test_the_servers_own_log_has_it_where_an_app_failed(serve: Serve) -> None:
         "json",
     ]
     server = serve(argv=argv).ready()
-    server.expect("on purpose", "Error in ASGI", "without Lifespan support")
+    server.expect("on purpose", "Error in ASGI", "raised in its lifespan")
     with Connection(server.address) as connection:
         assert connection.request("GET", "/", headers={"X-Request-ID": "abc"}).status == 500
     assert server.stop() == 0

@@ -179,7 +179,7 @@ def test_a_client_certificate_reaches_the_app(serve: Serve, authority: Authority
     with pytest.raises((OSError, ExchangeError)):  # TLS 1.3: refused after the handshake, so at the first answer
         get(server.address, tls=authority.context())
     assert server.stop() == 0
-    assert server.stdout.count("by CN=alice,O=Example\\, Inc.") == 2
+    assert server.stdout.count("by CN=alice,O=Example\\x5c, Inc.") == 2
 
 
 def test_a_distinguished_name_is_escaped() -> None:
