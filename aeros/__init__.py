@@ -16,10 +16,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .core import attributes as _attributes  # noqa: F401 - first: they read how we were started
-from .core import origin as _origin  # noqa: F401
-from .core import streams
-from .core.collector import paused
+from .core.memory.collector import paused
+from .core.process import attributes as _attributes  # noqa: F401 - first: they read how we were started
+from .core.process import origin as _origin  # noqa: F401
+from .core.process import streams
 from .version import __version__
 
 if sys.platform == "win32":
@@ -29,7 +29,7 @@ if sys.platform == "win32":
 streams.secure()
 
 if os.getpid() == 1:
-    from .core.process import end_when_first
+    from .core.process.signalling import end_when_first
 
     end_when_first()
 
@@ -51,12 +51,21 @@ if TYPE_CHECKING:
         UpgradeFailed,
     )
     from .hooks import WorkerInfo
-    from .inflight import RequestInFlight
-    from .latency import LatencyHistogram
     from .logs import JSONFormatter, RequestIdFilter
     from .server import Server, connect, running_servers
-    from .stacks import Stack, WorkerStacks
-    from .status import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, Upgraded, WorkerStatus
+    from .status.latency import LatencyHistogram
+    from .status.records import (
+        AcceptQueue,
+        LastExit,
+        Reloaded,
+        ServerStatus,
+        SlotStatus,
+        Totals,
+        Upgraded,
+        WorkerStatus,
+    )
+    from .status.requests import RequestInFlight
+    from .status.stacks import Stack, WorkerStacks
 
 _HOMES = {
     "app": ("WebServer",),
@@ -76,12 +85,12 @@ _HOMES = {
         "UpgradeFailed",
     ),
     "hooks": ("WorkerInfo",),
-    "inflight": ("RequestInFlight",),
-    "latency": ("LatencyHistogram",),
+    "status.requests": ("RequestInFlight",),
+    "status.latency": ("LatencyHistogram",),
     "logs": ("JSONFormatter", "RequestIdFilter"),
     "server": ("Server", "connect", "running_servers"),
-    "stacks": ("Stack", "WorkerStacks"),
-    "status": (
+    "status.stacks": ("Stack", "WorkerStacks"),
+    "status.records": (
         "AcceptQueue",
         "LastExit",
         "Reloaded",

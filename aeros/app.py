@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from quart import Quart
 
-from . import startup
-from .awaiting import AwaitingJSONProvider, not_awaited
-from .core.gone import is_of_gone
+from .core.net.client_gone import is_of_gone
 from .errors import StateError
 from .hooks import Hooks
-from .lean import LeanQuart
+from .quart.awaiting import AwaitingJSONProvider, not_awaited
+from .quart.lean import LeanQuart
 from .server import Server
+from .start import startup
 from .worker import context
 from .worker.context import WorkerContext
 

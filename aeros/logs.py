@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from .core.record_line import json_line
+from .core.log.record_line import json_line
 from .core.request_id import request_id
 from .worker import context
 

@@ -14,17 +14,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from . import errors
-from .core.channel import Channel, ChannelClosed
 from .core.clock import monotonic
-from .core.messages import Answer, Command, Greeting, Hello, ProtocolError
+from .core.ipc.channel import Channel, ChannelClosed
+from .core.ipc.messages import Answer, Command, Greeting, Hello, ProtocolError
+from .core.net.unix_paths import is_listened_to, short
 from .core.places import distrusted_folder, distrusted_peer, distrusted_socket, socket_elsewhere, socket_path
-from .core.reach import is_listened_to, short
 from .core.record import replace
-from .core.scoreboard import Scoreboard
+from .core.shared.scoreboard import Scoreboard
 from .errors import AerosError, ControlError, NotAServerError, OptionsError, ServerStopped, StateError, UpgradeFailed
-from .inflight import RequestInFlight
-from .stacks import WorkerStacks
-from .status import Reloaded, ServerStatus, StatusReader, Upgraded
+from .status.records import Reloaded, ServerStatus, StatusReader, Upgraded
+from .status.requests import RequestInFlight
+from .status.stacks import WorkerStacks
 from .version import __version__
 
 #: How long the server may take to answer what it can answer at once.

@@ -28,7 +28,7 @@ import sys
 from quart import Quart, request
 lean = sys.argv[1:2] == ["lean"] or __name__ == "lean_app"
 if lean:
-    from aeros.lean import LeanQuart
+    from aeros.quart.lean import LeanQuart
     class WebServer(LeanQuart, Quart): pass
 else:
     WebServer = Quart
@@ -46,9 +46,9 @@ async def echo(): return await request.get_data()
 LANE = """
 import asyncio, sys, uvloop
 from hypercorn.config import Config
-from aeros.worker.lane import Lane
-from aeros.worker.http1 import http1_protocol_factory
-from aeros.worker.handover import hypercorn_protocol_factory
+from aeros.worker.lane.lane import Lane
+from aeros.worker.http1.connection import http1_protocol_factory
+from aeros.worker.hypercorn.connection import hypercorn_protocol_factory
 name, port, factory = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 app = __import__(name).app
 if factory == "asgi":

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from ..worker.http1 import HTTP1Connection
-from ..worker.lane import Lane
-from ..worker.limits import Limits
+from ..worker.http1.connection import HTTP1Connection
+from ..worker.lane.lane import Lane
+from ..worker.lane.limits import Limits
 from .commands import MAX_BODY_BYTES
 
 #: Connections at a time, and those of them that come from one address.

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from quart import Request
 
-from ..core.admin import AdminSettings
+from ..core.ipc.dashboard import AdminSettings
 
 #: A browser that has given the token may go on for so long, then it is asked again.
 SESSION_S = 12 * 3600

@@ -7,8 +7,8 @@ from collections import deque
 from typing import Any
 
 from ..core.record import replace
-from ..latency import LatencyHistogram
-from ..status import ServerStatus
+from ..status.latency import LatencyHistogram
+from ..status.records import ServerStatus
 
 _POINTS = 600
 _EVENTS = 60

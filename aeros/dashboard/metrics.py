@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..core.admin import AdminSettings
-from ..latency import LatencyHistogram
-from ..status import ServerStatus, WorkerStatus
+from ..core.ipc.dashboard import AdminSettings
+from ..status.latency import LatencyHistogram
+from ..status.records import ServerStatus, WorkerStatus
 from ..version import __version__
 
 if TYPE_CHECKING:

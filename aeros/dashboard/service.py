@@ -18,13 +18,13 @@ from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import wrap_app
 
-from ..core.admin import CHANNEL_FD, LISTENER_FD, SETTINGS_FD, AdminSettings
-from ..core.channel import Channel
+from ..core.ipc.channel import Channel
+from ..core.ipc.dashboard import CHANNEL_FD, LISTENER_FD, SETTINGS_FD, AdminSettings
 from ..errors import AerosError
 from ..server import Server
 from ..titles import Title
-from ..worker.accept import Acceptor
-from ..worker.lane import Lane
+from ..worker.accept.acceptor import Acceptor
+from ..worker.lane.lane import Lane
 from .door import LIMITS, door
 from .history import History
 from .site import make_site

@@ -11,10 +11,10 @@ from prometheus_client.exposition import choose_encoder
 from quart import Quart, Response, request
 from quart.typing import ResponseReturnValue
 
-from ..core.admin import AdminSettings
+from ..core.ipc.dashboard import AdminSettings
 from ..core.text import json_text
 from ..errors import AerosError, ControlError, OptionsError
-from ..status import ServerStatus
+from ..status.records import ServerStatus
 from ..version import __version__
 from .commands import BadBodyError, read_nothing, read_number
 from .guard import SESSION_S, Guard

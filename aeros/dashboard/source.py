@@ -7,9 +7,9 @@ import os
 import time
 from typing import Any
 
-from ..core.admin import AdminSettings
+from ..core.ipc.dashboard import AdminSettings
 from ..server import Server
-from ..status import ServerStatus
+from ..status.records import ServerStatus
 
 #: A reading is shared by everyone who asks within this time, so that many watchers cost no more than one.
 _SHARED_FOR_S = 0.2

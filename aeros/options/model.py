@@ -145,7 +145,7 @@ class Options:
         """What TLS is made of, as core.certificates.TLSFiles writes it, with absolute paths; None without TLS."""
         if not self.tls:
             return None
-        from ..core.certificates import Pair, TLSFiles
+        from ..core.net.certificates import Pair, TLSFiles
 
         absolute = os.path.abspath
         named = [entry.partition("=")[::2] for entry in self.sni]

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..core.origin import INTERNAL_PREFIX
+from ..core.process.origin import INTERNAL_PREFIX
 from ..errors import OptionsError
 from . import files
 from .cpus import usable_cpus

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ..core import origin
-from ..core.process import blank_variables
+from ..core.process import origin
+from ..core.process.signalling import blank_variables
 from .spec import ENV_PREFIX
 from .table import OPTIONS
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from ..core.scoreboard import MAX_WORKERS
+from ..core.shared.scoreboard import MAX_WORKERS
 from . import units, values
 from .cpus import usable_cpus
 from .spec import Option, by_name

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from ..core.scoreboard import MAX_WORKERS
+from ..core.shared.scoreboard import MAX_WORKERS
 from .units import BadValueError, Converter, whole
 
 DEFAULT_PORT = 8000
@@ -304,7 +304,7 @@ def group_id(value: object) -> int:
 
 def account(value: object) -> str:
     """Return "user" or "user:group", of this machine."""
-    from ..core.privileges import UnknownAccountError, find_account
+    from ..core.process.privileges import UnknownAccountError, find_account
 
     given = filled(str(value) if isinstance(value, int) and not isinstance(value, bool) else value).strip()
     try:

@@ -14,33 +14,24 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..core.certificates import CertificateError
-from ..core.channel import Channel
 from ..core.clock import monotonic, show_duration, wall_time
 from ..core.exitcodes import ExitCode
-from ..core.files import make_logs
-from ..core.messages import MISBEHAVIOURS
+from ..core.ipc.channel import Channel
+from ..core.ipc.messages import MISBEHAVIOURS
+from ..core.net.certificates import CertificateError
+from ..core.process.files import make_logs
 from ..core.record import as_dict
-from ..core.scoreboard import MAX_WORKERS, heartbeat_every_s
+from ..core.shared.scoreboard import MAX_WORKERS, heartbeat_every_s
 from ..errors import AerosError, AppLoadError, OptionsError, ServerStopped, StateError
-from ..status import Upgraded
+from ..status.records import Upgraded
 from ..titles import Title
-from .admin import AdminChild
-from .commands import CommandHandler
-from .control import ControlLine, Reply
-from .estate import Estate
-from .fleet import Worker
-from .generations import PILOT_S, Generations
-from .ledger import Accounts
-from .lifecycle import SlotState, WorkerState
-from .links import ZygoteLink
-from .listeners import close_all
-from .load import FORK, Load
-from .notify import Facts, Notifier
-from .office import Office
-from .order import Order
-from .queues import publish_queues
-from .reconcile import (
+from .control.commands import CommandHandler
+from .control.dashboard import AdminChild
+from .control.socket import ControlLine, Reply
+from .control.systemd import Facts, Notifier
+from .model.fleet import Worker
+from .model.lifecycle import SlotState, WorkerState
+from .model.reconcile import (
     Action,
     Admit,
     ChangeOver,
@@ -52,11 +43,20 @@ from .reconcile import (
     overdue,
     reconcile,
 )
-from .reload import Waiter
-from .succession import Succession
-from .upgrade import Upgrade
-from .upgrade import Waiter as UpgradeWaiter
-from .workforce import Workforce
+from .model.state import Office
+from .model.totals import Accounts
+from .sockets.listeners import close_all
+from .sockets.queues import publish_queues
+from .upgrade.inheritance import Estate
+from .upgrade.running import Upgrade
+from .upgrade.running import Waiter as UpgradeWaiter
+from .upgrade.successor import Succession
+from .workers.order import Order
+from .workers.workforce import Workforce
+from .zygotes.generations import PILOT_S, Generations
+from .zygotes.links import ZygoteLink
+from .zygotes.load import FORK, Load
+from .zygotes.reload import Waiter
 
 #: How often heartbeats and limits are looked at when nothing else happens.
 _TICK_S = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.record import field, record
-from ..core.scoreboard import Scoreboard
+from ..core.shared.scoreboard import Scoreboard
 
 
 @record

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..core.clock import monotonic, show_duration
-from ..core.exit_handlers import run_exit_handlers
+from ..core.process.exit_handlers import run_exit_handlers
 
 #: What exit handlers get where the app's own shutdown has used up all of its time.
 _LEAST_S = 0.5

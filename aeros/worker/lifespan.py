@@ -13,7 +13,7 @@ from typing import Any
 
 from hypercorn.utils import LifespanFailureError
 
-from ..core.logs import LineLog
+from ..core.log.lines import LineLog
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]

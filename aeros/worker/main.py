@@ -16,12 +16,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..compat import own_code
-from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic
-from ..core.logs import LineLog
-from ..core.messages import Failed, Logged, ReloadOutcome, clip
-from ..core.process import (
+from ..core.ipc.channel import Channel, ChannelClosed
+from ..core.ipc.messages import Failed, Logged, ReloadOutcome, clip
+from ..core.log.lines import LineLog
+from ..core.process.signalling import (
     DUMP_SIGNAL,
     FAMILY_SIGNALS,
     STACK_SIGNAL,
@@ -30,33 +29,35 @@ from ..core.process import (
     leave_to_the_app,
     reset_signals,
 )
-from ..core.scoreboard import Scoreboard, heartbeat_every_s
+from ..core.shared.scoreboard import Scoreboard, heartbeat_every_s
+from ..quart.versions import own_code
 from ..titles import Title
-from . import context, copies
-from .autopsy import answer_by_signal
-from .breakpoints import Breakpoints
-from .fairness import Turn
+from . import context
+from .accept.fairness import Turn
+from .debugging import copies
+from .debugging.breakpoints import Breakpoints
 from .farewell import Farewell
-from .figures import Figures
-from .heartbeat import Heartbeat
-from .http1 import http1_protocol_factory
-from .http1_response import name_server
-from .inflight import InFlightTable
-from .lane import Lane
+from .http1.connection import http1_protocol_factory
+from .http1.response import name_server
+from .lane.lane import Lane
+from .lane.limits import Limits
 from .lifeline import guard
 from .lifespan import Lifespan
-from .limits import Limits
-from .logs import WorkerLogs
+from .report.figures import Figures
+from .report.heartbeat import Heartbeat
+from .report.log_files import WorkerLogs
+from .report.requests_table import InFlightTable
+from .report.stacks_on_signal import answer_by_signal
 from .serving import Serving
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
-    from ..core.listener import Listener
-    from ..core.seed import WorkerSeed
+    from ..core.ipc.seed import WorkerSeed
+    from ..core.net.listener import Listener
     from ..options import Options
-    from .forwarded import Forwarded
-    from .proxy_protocol import ProxyHeaders
+    from .accept.proxy_protocol import ProxyHeaders
+    from .lane.forwarded import Forwarded
 
 
 def run_worker(
@@ -122,7 +123,7 @@ def run_worker(
         if seed.ident == 1 and _is_quart(app) and (text := own_code()) is not None:
             log.info(text)  # once: the first worker of all says it
         if options.slow_request_s:
-            from .slow import SlowRequests
+            from .report.slow_requests import SlowRequests
 
             SlowRequests(loop, lane, options.slow_request_s, log).start()
 
@@ -134,7 +135,7 @@ def run_worker(
         if options.http == "lane":
             make_protocol: Callable[[], asyncio.Protocol] = http1_protocol_factory(lane)
         else:
-            from .handover import hypercorn_protocol_factory
+            from .hypercorn.connection import hypercorn_protocol_factory
 
             make_protocol = hypercorn_protocol_factory(lane)
         every_s = heartbeat_every_s(options.loop_warn_s)
@@ -195,7 +196,7 @@ def _tap(channel: Channel) -> Callable[[str], None]:
 def _forwarded(options: Options) -> Forwarded | None:
     if not options.forwarded_allow:
         return None
-    from .forwarded import Forwarded
+    from .lane.forwarded import Forwarded
 
     return Forwarded(options.forwarded_allow, options.forwarded_header)
 
@@ -208,7 +209,7 @@ def _is_quart(app: Any) -> bool:
 def _proxy_headers(loop: asyncio.AbstractEventLoop, options: Options, log: LineLog) -> ProxyHeaders | None:
     if not options.proxy_protocol:
         return None
-    from .proxy_protocol import ProxyHeaders
+    from .accept.proxy_protocol import ProxyHeaders
 
     return ProxyHeaders(loop, options.proxy_protocol, log.info)
 

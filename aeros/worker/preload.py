@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..compat import knows_quart
+from ..quart.versions import knows_quart
 
 if TYPE_CHECKING:
     from ..options import Options
@@ -20,34 +20,35 @@ if TYPE_CHECKING:
 def preload(options: Options) -> None:
     """Import it, as far as these options ask for it."""
     for name in _needed(options):
-        import_module(f"{__package__}.{name}")
+        import_module(f"aeros.{name}")
     if options.worker_class == "uvloop":
         import_module("uvloop")
 
 
 def _needed(options: Options) -> Iterator[str]:
-    yield from ("main", "slow_clients", "websocket_connection", "http2_push", "http2_slow", "http2_websocket")
+    yield from ("worker.main", "worker.http1.slow_clients", "worker.websocket.connection")
+    yield from ("worker.http2.push", "worker.http2.slow_clients", "worker.http2.websocket")
     if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
-        yield from ("quart_exchange", "quart_forms")
+        yield from ("quart.delivery", "quart.forms")
     if options.http != "lane":
-        yield from ("handover", "handed_limits")
+        yield from ("worker.hypercorn.connection", "worker.hypercorn.limits")
     if options.forwarded_allow:
-        yield from ("forwarded", "http1_forwarded")
+        yield from ("worker.lane.forwarded", "worker.http1.forwarded")
     if options.proxy_protocol:
-        yield "proxy_protocol"
+        yield "worker.accept.proxy_protocol"
     if options.request_id:
-        yield "request_ids"
+        yield "worker.lane.request_ids"
     if options.slow_request_s:
-        yield "slow"
+        yield "worker.report.slow_requests"
     if options.queue_timeout_s is not None:
-        yield "shedding"
+        yield "worker.lane.shedding"
     elif options.max_concurrency is not None or options.request_timeout_s is not None:
-        yield "overload"
+        yield "worker.lane.overload"
     if options.use_reloader:
-        yield "watch"
+        yield "worker.watch"
     if options.tls:
-        yield "tls"
+        yield "worker.accept.tls"
     if options.quic_binds:
-        yield "quic"
+        yield "worker.hypercorn.quic"
     if options.debug_faults:
-        yield "misbehaviour"
+        yield "worker.debugging.misbehaviour"

@@ -19,12 +19,9 @@ from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 
-from ..core.certificates import load
-from ..core.channel import Channel, ChannelClosed
 from ..core.clock import monotonic, show_duration
-from ..core.handshakes import begin_no_more
-from ..core.logs import LineLog
-from ..core.messages import (
+from ..core.ipc.channel import Channel, ChannelClosed
+from ..core.ipc.messages import (
     Accepting,
     Certificates,
     Draining,
@@ -41,22 +38,25 @@ from ..core.messages import (
     WantsRetirement,
     clip,
 )
-from ..core.shared_ports import with_advice
-from .accept import Acceptor
-from .fairness import Turn
-from .figures import Figures
-from .heartbeat import Heartbeat
-from .lane import Lane
+from ..core.log.lines import LineLog
+from ..core.net.certificates import load
+from ..core.net.handshakes import begin_no_more
+from ..core.net.shared_ports import with_advice
+from .accept.acceptor import Acceptor
+from .accept.fairness import Turn
+from .accept.tls_handshake import Failures
+from .lane.lane import Lane
 from .lifespan import Lifespan
-from .stacks import all_await_stacks
-from .tls_handshake import Failures
+from .report.figures import Figures
+from .report.heartbeat import Heartbeat
+from .report.task_stacks import all_await_stacks
 
 if TYPE_CHECKING:
     import ssl
 
-    from ..core.listener import Listener
-    from .proxy_protocol import ProxyHeaders
-    from .quic import QuicServers
+    from ..core.net.listener import Listener
+    from .accept.proxy_protocol import ProxyHeaders
+    from .hypercorn.quic import QuicServers
 
 #: A handshake under way has ended by then, also on a busy machine. Who begins one meanwhile is refused after a second.
 _HANDSHAKE_S = 0.01
@@ -135,7 +135,7 @@ class Serving:
         self._heartbeat.start()
         wrapped = wrap_app(self._app, self._config.wsgi_max_body_size, "asgi")
         if any(item.kind == "quic" for item in self._listeners):
-            from .quic import QuicServers
+            from .hypercorn.quic import QuicServers
 
             self._quic = QuicServers(self._lane, self._quic_connection_failed, self._quic_ended)
         frame = worker_serve(
@@ -247,7 +247,7 @@ class Serving:
 
     def _certify(self, fd: int) -> None:
         """Serve connections from now on with the certificates in the file of `fd`; open ones keep theirs."""
-        from .tls import make_context
+        from .accept.tls import make_context
 
         try:
             context = make_context(self._config, load(fd))
@@ -364,7 +364,7 @@ class Serving:
             case ReloadOutcome():
                 self._after_reload(message)
             case Misbehave():
-                from .misbehaviour import misbehave
+                from .debugging.misbehaviour import misbehave
 
                 misbehave(message.how, message.seconds)
             case _:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from ..core.channel import Channel, ChannelClosed
-from ..core.messages import FilesChanged
+from ..core.ipc.channel import Channel, ChannelClosed
+from ..core.ipc.messages import FilesChanged
 from ..core.sources import WATCH_EVERY_S, SourceFiles
 
 

@@ -19,11 +19,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from aeros.core.anonymous import anonymous_file
-from aeros.core.channel import Channel, ChannelClosed, channel_pair
 from aeros.core.exitcodes import ExitCode
-from aeros.core.logs import LineLog
-from aeros.core.messages import (
+from aeros.core.ipc.channel import Channel, ChannelClosed, channel_pair
+from aeros.core.ipc.messages import (
     Accepting,
     Answer,
     Arrived,
@@ -46,16 +44,20 @@ from aeros.core.messages import (
     ZygoteForked,
     ZygoteForkFailed,
 )
-from aeros.core.scoreboard import HEARTBEAT, PID, REQUESTS, Scoreboard
-from aeros.core.worker_file import make_worker_file
-from aeros.supervisor import generations, links, loader, loop, stacks, workforce
-from aeros.supervisor import order as orders
-from aeros.supervisor.fleet import Target
-from aeros.supervisor.kin import Kin
-from aeros.supervisor.launch import CommandLine
-from aeros.supervisor.load import FORK, WORKER, Load
-from aeros.supervisor.office import Office
-from aeros.supervisor.policy import Policy
+from aeros.core.log.lines import LineLog
+from aeros.core.shared.anonymous import anonymous_file
+from aeros.core.shared.scoreboard import HEARTBEAT, PID, REQUESTS, Scoreboard
+from aeros.core.shared.worker_file import make_worker_file
+from aeros.supervisor import loop
+from aeros.supervisor.model.fleet import Target
+from aeros.supervisor.model.policy import Policy
+from aeros.supervisor.model.state import Office
+from aeros.supervisor.workers import order as orders
+from aeros.supervisor.workers import stacks, workforce
+from aeros.supervisor.workers.kin import Kin
+from aeros.supervisor.zygotes import generations, links, loader
+from aeros.supervisor.zygotes.launch import CommandLine
+from aeros.supervisor.zygotes.load import FORK, WORKER, Load
 from aeros.version import __version__
 from tests.helpers.proc import open_fds
 
@@ -214,6 +216,10 @@ class PlayedWorker(Process):
             now_ns = int(self.system.loop.now * 1e9)
             self.cell.words[HEARTBEAT] = now_ns
             os.pwrite(self.file_fd, now_ns.to_bytes(8, "little"), 0)
+
+    def silent_s(self) -> float:
+        """Seconds since its last heartbeat."""
+        return float(self.system.loop.now - self.cell.words[HEARTBEAT] / 1e9)
 
     def serve(self, requests: int) -> None:
         if self.running and self.accepting and not self.deserted:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from aeros.core.accept_queue import accept_queue
-from aeros.core.listener import Listener
-from aeros.core.scoreboard import MAX_QUEUES, Scoreboard
-from aeros.supervisor.queues import publish_queues
+from aeros.core.net.accept_queue import accept_queue
+from aeros.core.net.listener import Listener
+from aeros.core.shared.scoreboard import MAX_QUEUES, Scoreboard
+from aeros.supervisor.sockets.queues import publish_queues
 from tests.helpers.conditions import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO of a listener is Linux's")

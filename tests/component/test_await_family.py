@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aeros.worker.stacks import await_stack, family
+from aeros.worker.report.task_stacks import await_stack, family
 
 
 async def leaf() -> None:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aeros.core.channel import Channel
-from aeros.core.logs import LineLog
-from aeros.core.messages import Answer, Command, encode
+from aeros.core.ipc.channel import Channel
+from aeros.core.ipc.messages import Answer, Command, encode
+from aeros.core.log.lines import LineLog
 from aeros.errors import AerosError
-from aeros.supervisor.control import MAX_CLIENTS, ControlLine
+from aeros.supervisor.control.socket import MAX_CLIENTS, ControlLine
 
 #: Of the processor's time, so that a busy machine does not count; a turn is 2 ms, and what is under way then ends.
 MOST_S = 0.02

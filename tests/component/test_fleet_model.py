@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from aeros.supervisor.backoff import HEAL_AFTER_S, delay_before_respawn
-from aeros.supervisor.fleet import Fleet, Target, Worker
-from aeros.supervisor.lifecycle import SlotState, WorkerState
-from aeros.supervisor.policy import Policy
-from aeros.supervisor.reconcile import (
+from aeros.supervisor.model.backoff import HEAL_AFTER_S, delay_before_respawn
+from aeros.supervisor.model.fleet import Fleet, Target, Worker
+from aeros.supervisor.model.lifecycle import SlotState, WorkerState
+from aeros.supervisor.model.policy import Policy
+from aeros.supervisor.model.reconcile import (
     Admit,
     ChangeOver,
     DropSlot,

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from aeros.core.handshakes import begin_no_more
+from aeros.core.net.handshakes import begin_no_more
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="packet filters are Linux's")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aeros.core.messages import (
+from aeros.core.ipc.messages import (
     Accepting,
     Arrived,
     Exited,

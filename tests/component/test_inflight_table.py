@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from aeros.core.inflight import ROWS
-from aeros.core.scoreboard import REQUESTS, Scoreboard
-from aeros.worker.inflight import InFlightTable
+from aeros.core.shared.requests_table import ROWS
+from aeros.core.shared.scoreboard import REQUESTS, Scoreboard
+from aeros.worker.report.requests_table import InFlightTable
 
 HANDLING, STREAMING, OPEN = 0.0, 2.0, 5.0
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux show
 
 ASK = """
 import ctypes, json, os, sys, threading, time
-from aeros.core import threads
+from aeros.core.process import threads
 def tell():
     print(json.dumps([[found.library, found.count, found.harmless] for found in threads.native_threads()]))
 """

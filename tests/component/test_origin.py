@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aeros.core.origin import for_the_next_run, parse_environment
+from aeros.core.process.origin import for_the_next_run, parse_environment
 from tests.helpers.serverproc import REPOSITORY
 
 #: What is said when the process has started a server, after the program has gone elsewhere.
@@ -26,7 +26,7 @@ def main():
     os.environ["ADDED"] = "1"
     os.environ.pop("GIVEN", None)
     sys.path.insert(0, "/usr")
-    from aeros.core.origin import directory_of_start, environment_of_start
+    from aeros.core.process.origin import directory_of_start, environment_of_start
     import json
     print(json.dumps([directory_of_start(), environment_of_start()]))
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aeros.core.exitcodes import ExitCode
-from aeros.core.messages import Failed, FilesChanged, LoadFailed, WantsRetirement
-from aeros.core.scoreboard import REQUESTS
-from aeros.supervisor.load import FORK, WORKER
-from aeros.supervisor.policy import Policy
+from aeros.core.ipc.messages import Failed, FilesChanged, LoadFailed, WantsRetirement
+from aeros.core.shared.scoreboard import REQUESTS
+from aeros.supervisor.model.policy import Policy
+from aeros.supervisor.zygotes.load import FORK, WORKER
 
 from .played import SUPERVISOR, Client, Family, PlayedWorker, PlayedZygote, Process, Violation, Watch
 
@@ -103,6 +103,12 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         if harmless and not worker.deserted and target.stopping != "now" and not self.hand_over_fails(worker):
             raise Violation(f"{worker} is killed although it serves")
 
+    def unblock(self, worker: PlayedWorker) -> None:
+        """Who was silent for too long is being killed, and still is when the loop turns again meanwhile."""
+        limit_s = self.family.office.policy.worker_timeout_s
+        worker.guilty = worker.guilty or bool(limit_s and worker.silent_s() > limit_s)
+        worker.blocked = False
+
     def hand_over_fails(self, worker: PlayedWorker) -> bool:
         """Of a candidate that serves already (--reload-surge), when its reload is refused and it will not end."""
         return worker.order.generation > self.family.office.target.committed
@@ -182,7 +188,7 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
     @rule(data=st.data())
     def a_worker_is_not_blocked_any_more(self, data: Any) -> None:
         worker = self.draw(data, [one for one in self.running(PlayedWorker) if one.blocked])
-        worker.blocked = False
+        self.unblock(worker)
         worker.beat()
         self.family.turn()
 
@@ -366,7 +372,7 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         self.system.short_of.clear()
         for process in self.running(Process):
             if isinstance(process, PlayedWorker):
-                process.blocked = False
+                self.unblock(process)
             else:
                 process.stuck = False
         until = self.family.loop.now + REST_WITHIN_S

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from quart import Quart, Response, request, websocket
 
-from aeros.compat import knows_quart
-from aeros.lean import LeanQuart
+from aeros.quart.lean import LeanQuart
+from aeros.quart.versions import knows_quart
 
 #: For what only the direct path does: with a Quart that is not known from inside, its own code runs.
 DIRECT = pytest.mark.skipif(not knows_quart(), reason="this Quart is served by ASGI messages")

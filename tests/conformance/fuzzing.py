@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lane_server import quiet_config
 from websocket_cases import read_outcome
 
-from aeros.worker.http1 import READ_AHEAD, HTTP1Connection
-from aeros.worker.lane import Lane
+from aeros.worker.http1.connection import READ_AHEAD, HTTP1Connection
+from aeros.worker.lane.lane import Lane
 
 SEEDS = [b"".join(sent.parts) for sent in EXCHANGES if 0 < sum(map(len, sent.parts)) < 3000]
 

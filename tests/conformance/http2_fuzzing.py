@@ -13,9 +13,9 @@ from h2_frames import PREFACE, SETTINGS, Client, block, frame, number, request, 
 from hypothesis import strategies as st
 from lane_server import eventually, quiet_config
 
-from aeros.worker.http1 import HTTP1Connection
-from aeros.worker.http2 import CONNECTION_WINDOW, HTTP2Connection
-from aeros.worker.lane import Lane
+from aeros.worker.http1.connection import HTTP1Connection
+from aeros.worker.http2.connection import CONNECTION_WINDOW, HTTP2Connection
+from aeros.worker.lane.lane import Lane
 
 BEGINNING = PREFACE + frame(SETTINGS)
 

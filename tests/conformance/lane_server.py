@@ -15,9 +15,9 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.utils import wrap_app
 
-from aeros.worker.handover import hypercorn_protocol_factory
-from aeros.worker.http1 import http1_protocol_factory
-from aeros.worker.lane import Lane
+from aeros.worker.http1.connection import http1_protocol_factory
+from aeros.worker.hypercorn.connection import hypercorn_protocol_factory
+from aeros.worker.lane.lane import Lane
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ import websockets
 from apps import LeanApp, asgi_app, make_quart, read_body
 from lane_server import Served, eventually, quiet_config, run, served
 
-from aeros.worker import handover
-from aeros.worker import websocket as websocket_module
+from aeros.worker.hypercorn import connection as handover
+from aeros.worker.hypercorn import websocket as websocket_module
 
 PATHS = ["lane", "hypercorn"]
 LOOPS = ["uvloop", "asyncio"]
@@ -522,8 +522,8 @@ def test_a_client_gone_before_the_app_began_is_counted_too(kind: str) -> None:
     from fuzzing import RecordingTransport
     from test_lane import Counting
 
-    from aeros.worker.http1 import HTTP1Connection
-    from aeros.worker.lane import Lane
+    from aeros.worker.http1.connection import HTTP1Connection
+    from aeros.worker.lane.lane import Lane
 
     async def check() -> None:
         counters = Counting()

@@ -11,7 +11,7 @@ from quart import Quart, request
 from quart.formparser import FormDataParser
 from werkzeug.datastructures import MultiDict
 
-from aeros.worker.quart_forms import bound_forms
+from aeros.quart.forms import bound_forms
 
 HEAD = b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nContent-Type: "
 URLENCODED = HEAD + b"application/x-www-form-urlencoded\r\n\r\n"

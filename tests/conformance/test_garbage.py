@@ -16,7 +16,7 @@ from lane_server import LOOPS, Served, eventually, run, served
 from quart import Quart, websocket
 from websocket_cases import TEXT, close, frame, handshake
 
-from aeros.worker.websocket_connection import WebSocketConnection
+from aeros.worker.websocket.connection import WebSocketConnection
 
 ROUNDS = 5
 DEFLATE = "permessage-deflate; client_max_window_bits"

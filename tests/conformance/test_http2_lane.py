@@ -39,9 +39,12 @@ from lane_server import eventually, quiet_config, run, served
 from quart import Quart
 from quart import request as quart_request
 
-from aeros.worker import http2_departure, http2_slow, http2_stream, leftover
-from aeros.worker.http2 import CONNECTION_WINDOW
-from aeros.worker.limits import Limits
+from aeros.worker.http1 import leftover
+from aeros.worker.http2 import departure as http2_departure
+from aeros.worker.http2 import slow_clients as http2_slow
+from aeros.worker.http2 import stream as http2_stream
+from aeros.worker.http2.connection import CONNECTION_WINDOW
+from aeros.worker.lane.limits import Limits
 
 PATHS = ["lane", "hypercorn"]
 

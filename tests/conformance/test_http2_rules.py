@@ -290,8 +290,8 @@ def test_rule_byte_by_byte(name: str) -> None:
     """The same, read in pieces of one byte, by the connection itself."""
     from fuzzing import RecordingTransport
 
-    from aeros.worker.http1 import HTTP1Connection
-    from aeros.worker.lane import Lane
+    from aeros.worker.http1.connection import HTTP1Connection
+    from aeros.worker.lane.lane import Lane
 
     frames, expected = CASES[name]
     frames = PREFACE + frame(SETTINGS) + frames

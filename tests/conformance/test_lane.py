@@ -12,8 +12,9 @@ from apps import DIRECT, LeanApp, asgi_app, make_quart
 from lane_server import Served, eventually, normal, quiet_config, run, served
 from quart import Quart, Response, request
 
-from aeros.worker import http1, leftover
-from aeros.worker.limits import Limits
+from aeros.worker.http1 import connection as http1
+from aeros.worker.http1 import leftover
+from aeros.worker.lane.limits import Limits
 
 LOOPS = ["uvloop", "asyncio"]
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -958,8 +959,8 @@ def test_a_class_with_its_own_call_is_served_by_messages() -> None:
 
 
 def test_unix_sockets_have_no_addresses(tmp_path: Any) -> None:
-    from aeros.worker.http1 import http1_protocol_factory
-    from aeros.worker.lane import Lane
+    from aeros.worker.http1.connection import http1_protocol_factory
+    from aeros.worker.lane.lane import Lane
 
     seen: list[Any] = []
 

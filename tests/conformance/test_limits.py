@@ -12,8 +12,8 @@ import pytest
 from lane_server import Served, eventually, run, served
 from quart import Quart, request
 
-from aeros.worker import slow_clients
-from aeros.worker.limits import Limits
+from aeros.worker.http1 import slow_clients
+from aeros.worker.lane.limits import Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -14,7 +14,7 @@ from test_websockets import opened
 from websocket_cases import TEXT, close, frame
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from aeros.compat import quart_line
+from aeros.quart.versions import quart_line
 
 ONLY_0_23 = pytest.mark.skipif(quart_line() != "0.23", reason="only Quart 0.23 tells that the client is gone")
 CHUNKED = b"POST /%s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -9,8 +9,8 @@ import pytest
 from h2_frames import DATA, END_HEADERS, END_STREAM, HEADERS, Client, frame, get, post, request
 from lane_server import LOOPS, eventually, run, served
 
-from aeros.worker import http2
-from aeros.worker.http1_chunks import WORK_MAX
+from aeros.worker.http1.chunks import WORK_MAX
+from aeros.worker.http2 import connection as http2
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -13,8 +13,8 @@ from apps import QUART_FAILS, LeanApp, asgi_app, make_quart
 from lane_server import run, served
 from websocket_cases import CASES, SECTIONS, Case, frame, read_outcome, run_case, verdict
 
-from aeros.worker.websocket_deflate import Inflater, agree
-from aeros.worker.websocket_frames import WORK_MAX, FrameReader, unmask
+from aeros.worker.websocket.deflate import Inflater, agree
+from aeros.worker.websocket.frames import WORK_MAX, FrameReader, unmask
 
 
 @pytest.mark.parametrize(("kind", "loop"), [("asgi", "asyncio"), ("asgi", "uvloop"), ("quart", "uvloop")])

@@ -16,8 +16,8 @@ from lane_server import Served, eventually, normal, quiet_config, run, served
 from quart import Quart, abort, websocket
 from websocket_cases import BINARY, KEY, PING, TEXT, close, frame, frames_until_end, handshake
 
-from aeros.compat import knows_quart
-from aeros.worker.websocket_connection import READ_AHEAD
+from aeros.quart.versions import knows_quart
+from aeros.worker.websocket.connection import READ_AHEAD
 
 PATHS = ["lane", "hypercorn"]
 

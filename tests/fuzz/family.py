@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aeros.core import messages
-from aeros.core.messages import Message, encode
+from aeros.core.ipc import messages
+from aeros.core.ipc.messages import Message, encode
 from aeros.core.record import field_types
 from tests.helpers import proc
 from tests.helpers.conditions import eventually
@@ -39,7 +39,7 @@ _KINDS = [kind for kind in vars(messages).values() if isinstance(kind, type) and
 APP = '''
 import json, os, socket, sys
 from aeros import WebServer
-from aeros.supervisor import zygote
+from aeros.supervisor.zygotes import zygote
 from aeros.worker import main
 
 app = WebServer(__name__)

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aeros.core.channel import Channel, ChannelClosed
-from aeros.core.messages import (
+from aeros.core.ipc.channel import Channel, ChannelClosed
+from aeros.core.ipc.messages import (
     Accepting,
     Answer,
     Arrived,

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aeros.core.privileges import find_account, readable_by
+from aeros.core.process.privileges import find_account, readable_by
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

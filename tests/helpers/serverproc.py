@@ -26,7 +26,7 @@ from .terminal import Terminal
 
 if TYPE_CHECKING:
     from aeros.server import Server
-    from aeros.status import ServerStatus, WorkerStatus
+    from aeros.status.records import ServerStatus, WorkerStatus
 
 #: From the start of the interpreter to every worker ready, on a loaded machine.
 START_S = 30.0

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aeros.core.admin import AdminSettings
+from aeros.core.ipc.dashboard import AdminSettings
 from aeros.dashboard.guard import SESSION_S, Guard
 from aeros.dashboard.history import History
 from tests.apps import deploy

@@ -71,7 +71,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"done"})
 
 if __name__ == "__main__":
-    from aeros.cli import main
+    from aeros.cli.command_line import main
     sys.exit(main(["run", "app:app", *sys.argv[1:]]))
 """
 

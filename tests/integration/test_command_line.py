@@ -66,7 +66,7 @@ def test_a_refused_reload_prints_the_traceback_and_exits_1(serve: Serve, tmp_pat
     said = asked.stdout + asked.stderr
     assert "No module named 'warehouze'" in said
     assert 'app.py", line 1' in said
-    assert "aeros/cli.py" not in said, "the traceback is the app's, not ours"
+    assert "aeros/cli/command_line.py" not in said, "the traceback is the app's, not ours"
     assert server.stop() == 0
 
 

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from aeros.core.messages import Command, Hello, encode
+from aeros.core.ipc.messages import Command, Hello, encode
 from tests.conftest import Serve
 from tests.helpers import proc, tls
 from tests.helpers.conditions import eventually

@@ -138,8 +138,8 @@ def test_a_worker_that_scribbles_over_all_figures_harms_nobody(serve: Serve) -> 
 LYING = '''
 import os, socket, sys
 from aeros import WebServer
-from aeros.core import messages
-from aeros.supervisor import zygote as real
+from aeros.core.ipc import messages
+from aeros.supervisor.zygotes import zygote as real
 
 app = WebServer(__name__)
 lie = os.environ.get("LIE", "")
@@ -258,7 +258,7 @@ def test_a_zygote_that_lies_is_ended(
 GREEDY = """
 import os, sys
 from aeros import WebServer
-from aeros.supervisor.policy import Policy
+from aeros.supervisor.model.policy import Policy
 
 app = WebServer(__name__)
 

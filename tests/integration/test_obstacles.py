@@ -40,7 +40,7 @@ PATCH = {
 TRIO = """
 import sys
 from quart_trio import QuartTrio
-from aeros import startup
+from aeros.start import startup
 
 app = QuartTrio()
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def test_a_server_without_a_folder_to_write_to(serve: Serve, tmp_path: Path) -> 
 
 
 def test_who_listens_is_asked_of_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from aeros.core.reach import is_listened_to
+    from aeros.core.net.unix_paths import is_listened_to
 
     for folder in (tmp_path, tmp_path / ("x" * 200)):
         folder.mkdir(exist_ok=True)

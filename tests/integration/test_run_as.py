@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from aeros.core.privileges import UnknownAccountError, find_account, readable_by
+from aeros.core.process.privileges import UnknownAccountError, find_account, readable_by
 from tests.conftest import Serve
 from tests.helpers.authority import Authority
 from tests.helpers.conditions import eventually

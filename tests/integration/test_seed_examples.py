@@ -51,8 +51,8 @@ def test_in_the_test_client_the_error_is_the_same(runtime_dir: Path) -> None:
     import asyncio
 
     from aeros import WebServer
-    from aeros.compat import knows_quart
     from aeros.misc import jsonify, sync_to_async
+    from aeros.quart.versions import knows_quart
 
     app = WebServer("example")
     # Quart shows the error when testing; 0.20 when errors are to propagate, but not when testing.

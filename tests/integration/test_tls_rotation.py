@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from aeros.worker.tls import distinguished_name
+from aeros.worker.accept.tls import distinguished_name
 from tests.conftest import Serve
 from tests.helpers.authority import Authority, replace
 from tests.helpers.conditions import eventually

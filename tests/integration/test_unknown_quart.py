@@ -6,13 +6,13 @@ from importlib.metadata import version
 
 import pytest
 
-from aeros.compat import knows_quart
+from aeros.quart.versions import knows_quart
 from tests.conftest import Serve
 from tests.helpers.http import get
 
 UNKNOWN = """
 import sys
-from aeros import compat
+from aeros.quart import versions as compat
 compat.COMPARED_WITH = ("0.1.",)
 from aeros import WebServer
 from quart import Quart

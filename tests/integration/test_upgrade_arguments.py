@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import aeros
-from aeros.core.scoreboard import _MAGIC
+from aeros.core.shared.scoreboard import _MAGIC
 from aeros.dashboard.history import History
 from tests.apps import source_of
 from tests.conftest import Serve
@@ -122,8 +122,8 @@ def test_a_client_that_cannot_read_the_figures(serve: Serve, tmp_path: Path, arg
     server = serve("full", "-w", "1").ready(1)
     script = tmp_path / "other.py"
     script.write_text(
-        f"import sys\nimport aeros.core.scoreboard\naeros.core.scoreboard._MAGIC = {_MAGIC + 1}\n"
-        "from aeros.cli import main\nsys.exit(main())\n"
+        f"import sys\nimport aeros.core.shared.scoreboard\naeros.core.shared.scoreboard._MAGIC = {_MAGIC + 1}\n"
+        "from aeros.cli.command_line import main\nsys.exit(main())\n"
     )
 
     def other(*words: str) -> subprocess.CompletedProcess[str]:
@@ -149,7 +149,7 @@ def test_a_server_that_knows_no_other_arguments(serve: Serve) -> None:
     """An older one must not take the command for an upgrade with the arguments it has."""
     program = source_of("full", "v1").replace(
         START,
-        "    from aeros.supervisor.commands import CommandHandler as Handler\n    obey = Handler.obey\n"
+        "    from aeros.supervisor.control.commands import CommandHandler as Handler\n    obey = Handler.obey\n"
         "    Handler.obey = lambda self, verb, *more: obey(self, verb.replace('upgrade_with', 'upgrade_'), *more)\n"
         f"{START}",
     )

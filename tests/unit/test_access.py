@@ -10,7 +10,7 @@ import pytest
 from hypercorn.config import Config
 from hypercorn.logging import AccessLogAtoms, Logger
 
-from aeros.worker.access import Atoms, LeanLogger, LeanStatsdLogger, access_logger
+from aeros.worker.report.access_log import Atoms, LeanLogger, LeanStatsdLogger, access_logger
 
 SCOPE: dict[str, Any] = {
     "type": "http",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aeros.core.anonymous import finished_file, growing_file, published_file, read_only_copy, shared_file
-from aeros.core.certificates import load, store
+from aeros.core.net.certificates import load, store
+from aeros.core.shared.anonymous import finished_file, growing_file, published_file, read_only_copy, shared_file
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux seals files")
 

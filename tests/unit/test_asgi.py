@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aeros.asgi import asgi_app
 from aeros.errors import AppLoadError
+from aeros.start.check_app import asgi_app
 
 
 async def three(scope: Any, receive: Any, send: Any) -> None:

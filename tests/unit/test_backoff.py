@@ -2,7 +2,7 @@
 
 import pytest
 
-from aeros.supervisor.backoff import (
+from aeros.supervisor.model.backoff import (
     FREE_FAILURES,
     GIVE_UP_AT,
     HALF_LIFE_S,

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from aeros.worker.body_budget import FREE, LOOK_S, WAIT_S, BodyBudget
+from aeros.worker.lane.body_budget import FREE, LOOK_S, WAIT_S, BodyBudget
 
 MIB = 1 << 20
 PIECE = 1 << 18

@@ -11,7 +11,7 @@ from tests.helpers.child import goes_well
 
 BEGIN = """
     import gc, sys
-    from aeros.core.collector import collect_new, paused
+    from aeros.core.memory.collector import collect_new, paused
 
     class Node:
         pass

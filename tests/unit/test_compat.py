@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aeros import compat
+from aeros.quart import versions as compat
 
 
 def test_the_version_found_is_the_one_installed() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aeros.cli import _parser, main
-from aeros.completion import SHELLS, script
+from aeros.cli.command_line import _parser, main
+from aeros.cli.completion import SHELLS, script
 from aeros.options.table import OPTIONS
 
 

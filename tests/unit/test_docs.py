@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import aeros
-from aeros import inflight, latency, stacks, status
-from aeros.core import messages
 from aeros.core.exitcodes import ExitCode
+from aeros.core.ipc import messages
 from aeros.options.table import OPTIONS
 from aeros.server import Server
+from aeros.status import latency, stacks
+from aeros.status import records as status
+from aeros.status import requests as inflight
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]

@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from aeros import compat, doctor
-from aeros.cli import main
-from aeros.core import process
-from aeros.doctor import Finding
+from aeros.cli import doctor
+from aeros.cli.command_line import main
+from aeros.cli.doctor import Finding
+from aeros.core.process import signalling as process
 from aeros.errors import NotAServerError
-from aeros.latency import LatencyHistogram
 from aeros.options import Options, usable_cpus
 from aeros.options import resolve as resolve_from
-from aeros.status import LastExit, Reloaded, ServerStatus, SlotStatus, Totals
+from aeros.quart import versions as compat
+from aeros.status.latency import LatencyHistogram
+from aeros.status.records import LastExit, Reloaded, ServerStatus, SlotStatus, Totals
 from tests.helpers.authority import Authority
 
 MIB = 1 << 20

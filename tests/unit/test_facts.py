@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from aeros.core.facts import indexes, line, lines, number, whole
+from aeros.core.ipc.facts import indexes, line, lines, number, whole
 
 
 @pytest.mark.parametrize(

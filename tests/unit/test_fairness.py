@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aeros.core.scoreboard import CONNECTIONS, CONNECTIONS_TOTAL, HEARTBEAT, PENDING, Scoreboard
-from aeros.worker.fairness import DISTRUST_S, PATIENCE_S, SLACK_PER, STUCK_S, Turn
+from aeros.core.shared.scoreboard import CONNECTIONS, CONNECTIONS_TOTAL, HEARTBEAT, PENDING, Scoreboard
+from aeros.worker.accept.fairness import DISTRUST_S, PATIENCE_S, SLACK_PER, STUCK_S, Turn
 
 
 class Clock:

@@ -58,8 +58,9 @@ def test_the_same_seed_and_role_decide_the_same_and_about_as_often_as_asked() ->
 
 
 def test_armed_only_where_aeros_itself_calls_and_put_back_afterwards() -> None:
-    from aeros.core import channel, process
-    from aeros.supervisor.rim import Rim
+    from aeros.core.ipc import channel
+    from aeros.core.process import signalling as process
+    from aeros.supervisor.model.rim import Rim
 
     rim = Rim(parse("fork=EAGAIN,socketpair=EMFILE,dup=EMFILE"), "supervisor")
     before = (channel.os, channel.socket, process.os)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aeros.core.files import (
+from aeros.core.process.files import (
     give_folder,
     give_socket,
     is_same_file,
@@ -21,8 +21,8 @@ from aeros.core.files import (
     open_pid_file,
     remove_if_same,
 )
-from aeros.core.privileges import Account, find_account
-from aeros.core.process import die_with_parent, parent_death_signal
+from aeros.core.process.privileges import Account, find_account
+from aeros.core.process.signalling import die_with_parent, parent_death_signal
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root has something to lose here")
 

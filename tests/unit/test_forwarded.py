@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aeros.worker.forwarded import MAX_HOPS, Forwarded, Told, with_host
-from aeros.worker.peers import Peers
+from aeros.worker.accept.peers import Peers
+from aeros.worker.lane.forwarded import MAX_HOPS, Forwarded, Told, with_host
 
 PROXY = ("10.0.0.1", 4000)
 TRUSTED = ("10.0.0.0/8", "2001:db8::/32")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aeros.worker.hpack_decoder import TABLE_SIZE, Decoder, FieldsTooLargeError
-from aeros.worker.hpack_encoder import NO_TABLE, UNSIZED, CommonFields, encode, response_block, trailers_block
-from aeros.worker.http1_response import ResponseError
-from aeros.worker.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
+from aeros.worker.http1.response import ResponseError
+from aeros.worker.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
+from aeros.worker.http2.hpack_decoder import TABLE_SIZE, Decoder, FieldsTooLargeError
+from aeros.worker.http2.hpack_encoder import NO_TABLE, UNSIZED, CommonFields, encode, response_block, trailers_block
 
 NAMES = st.sampled_from([b":path", b":method", b"cookie", b"x-a", b"x-b", b"content-length", b"a" * 200])
 VALUES = st.one_of(st.sampled_from([b"GET", b"/", b"", b"v" * 5000]), st.binary(max_size=300))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aeros.worker.http1_chunks import EXTENSIONS_MAX, MAX_CHUNK_LINE, WORK_MAX, ChunkedReader
-from aeros.worker.http1_parser import RequestRefused
+from aeros.worker.http1.chunks import EXTENSIONS_MAX, MAX_CHUNK_LINE, WORK_MAX, ChunkedReader
+from aeros.worker.http1.parser import RequestRefused
 
 
 def chunks(*parts: bytes, end: bytes = b"0\r\n\r\n") -> bytes:

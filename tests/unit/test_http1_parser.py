@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aeros.worker.http1_parser import Head, HeadParser, RequestRefused, refuses_early
+from aeros.worker.http1.parser import Head, HeadParser, RequestRefused, refuses_early
 
 GOOD = b"GET /a%20b?c=d HTTP/1.1\r\nHost: x\r\nX-One:  two \t\r\n\r\n"
 

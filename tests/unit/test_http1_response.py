@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aeros.worker.http1_response import CHUNKED, UNTIL_CLOSE, CommonHeaders, ResponseError, response_head
+from aeros.worker.http1.response import CHUNKED, UNTIL_CLOSE, CommonHeaders, ResponseError, response_head
 
 REASONS = {int(status): status.phrase for status in HTTPStatus}
 COMMON = b"date: D\r\nserver: S\r\n"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from aeros.core.immortal import why_mortal
+from aeros.core.memory.immortal import why_mortal
 from tests.helpers.child import goes_well
 
 #: In a process of its own: what is made immortal there is so for ever.
 PROGRAM = """
     import asyncio, gc, sys, weakref
-    from aeros.core.immortal import immortalise_program
+    from aeros.core.memory.immortal import immortalise_program
 
     def outer():
         def inner():
@@ -74,7 +74,7 @@ def test_a_program_is_immortal_and_its_data_is_not() -> None:
 
 METACLASSES = """
     import enum, sys, types, weakref
-    from aeros.core.immortal import immortalise_program
+    from aeros.core.memory.immortal import immortalise_program
 
     called = []
 
@@ -162,8 +162,8 @@ def test_no_code_of_the_app_is_called_and_all_its_classes_are_immortal() -> None
 
 NO_DESCRIPTORS = """
     import gc, os, resource, sys
-    from aeros.core import memory
-    from aeros.core.logs import LineLog
+    from aeros.core.memory import sharing as memory
+    from aeros.core.log.lines import LineLog
 
     class Kind:
         pass

@@ -11,52 +11,28 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "aeros"
 
 #: What each part may import of aeros besides itself, as docs/architecture.md draws it: lowest first.
+#: Imports in a function and imports for types alone count too.
 ALLOWED = {
     "core": set(),
     "version": set(),
     "errors": {"core"},
     "titles": {"core"},
-    "usage": {"core"},
-    "latency": {"core"},
-    "inflight": {"core"},
-    "stacks": {"core"},
-    "status": {"core", "errors", "inflight", "latency", "usage", "version"},
-    "options": {"core", "errors", "version"},
-    "compat": set(),
-    "worker": {"compat", "core", "errors", "options", "titles", "version"},
-    "misc": {"core", "errors"},
-    "supervisor": {"core", "options", "errors", "status", "titles", "usage", "version"},
-    "lean_response": set(),
-    "lean_routing": set(),
-    "lean_quart": {"lean_response", "lean_routing", "worker"},
-    "lean_quart_022": {"lean_quart"},
-    "lean_quart_023": {"lean_quart"},
-    "lean": {"compat", "lean_quart_022", "lean_quart_023", "lean_response"},
-    "awaiting": {"lean"},
     "hooks": {"core", "errors"},
+    "options": {"core", "errors", "version"},
+    "status": {"core", "errors", "version"},
+    "worker": {"core", "errors", "options", "quart", "titles", "version"},
+    "quart": {"core", "worker"},
+    "misc": {"core", "errors"},
     "logs": {"core", "worker"},
-    "loading": {"errors"},
-    "asgi": {"errors", "obstacles"},
-    "obstacles": {"errors"},
-    "rates": {"core", "latency", "status"},
-    "top_view": {"core", "inflight", "rates", "status"},
-    "top": {"core", "errors", "rates", "server", "status", "top_view"},
-    "completion": {"core"},
-    "doctor": {"compat", "core", "errors", "options", "server", "status", "supervisor"},
-    "console": {"core", "inflight", "status"},
-    "server": {"core", "errors", "inflight", "stacks", "status", "supervisor", "version"},
-    "warmup": {"compat", "core", "options", "worker"},
-    "program": {"core", "hooks", "options", "status", "warmup", "worker"},
-    "app_metrics": {"errors"},
-    "dashboard": {"core", "errors", "inflight", "latency", "server", "status", "titles", "version", "worker"},
-    "startup": {
-        "app_metrics",
+    "supervisor": {"core", "errors", "options", "status", "titles", "version"},
+    "server": {"core", "errors", "status", "supervisor", "version"},
+    "dashboard": {"core", "errors", "server", "status", "titles", "version", "worker"},
+    "start": {
         "core",
         "errors",
-        "inflight",
-        "asgi",
+        "hooks",
         "options",
-        "program",
+        "quart",
         "server",
         "status",
         "supervisor",
@@ -67,15 +43,40 @@ ALLOWED = {
 }
 #: What a user imports; nothing below may.
 TOP = {"app", "cli", "__init__", "__main__"}
+#: The rooms of a part, lowest first: each may import those before it. "" is the part's own folder.
+ROOMS = {
+    "core": ("", "shared", "process", "log", "net", "ipc", "memory"),
+    "worker": ("debugging", "report", "accept", "lane", "http1", "http2", "websocket", "hypercorn", ""),
+    "supervisor": ("model", "sockets", "zygotes", "workers", "upgrade", "control", ""),
+}
+#: Rooms that still import one above them, or another of the same height. This list may only get shorter.
+UPWARD: set[tuple[str, str]] = {
+    ("supervisor/control", "supervisor/"),
+    ("supervisor/model", "supervisor/control"),
+    ("supervisor/model", "supervisor/sockets"),
+    ("supervisor/model", "supervisor/zygotes"),
+    ("supervisor/sockets", "supervisor/upgrade"),
+    ("supervisor/upgrade", "supervisor/control"),
+    ("supervisor/zygotes", "supervisor/upgrade"),
+    ("supervisor/zygotes", "supervisor/workers"),
+    ("worker/http1", "worker/http2"),
+    ("worker/http1", "worker/websocket"),
+    ("worker/http2", "worker/hypercorn"),
+    ("worker/lane", "worker/http1"),
+    ("worker/lane", "worker/http2"),
+    ("worker/lane", "worker/hypercorn"),
+    ("worker/report", "worker/lane"),
+    ("worker/websocket", "worker/hypercorn"),
+}
 #: Packages from outside which a part may use beside the standard library.
 OUTSIDE = {
-    "top": {"rich"},
-    "top_view": {"rich"},
-    "warmup": {"quart"},
     "core": set(),
     "version": set(),
     "errors": set(),
+    "server": set(),
     "titles": {"setproctitle"},
+    "status": {"psutil"},
+    "options": {"hypercorn"},
     "worker": {
         "hypercorn",
         "uvloop",
@@ -89,26 +90,27 @@ OUTSIDE = {
         "werkzeug",
         "wsproto",
     },
-    "options": {"hypercorn"},
-    "doctor": {"psutil"},
-    "usage": {"psutil"},
+    "quart": {"quart", "werkzeug", "flask", "hypercorn"},
     "supervisor": {"psutil", "hypercorn"},
     "misc": {"quart", "asgiref"},
-    "awaiting": {"quart"},
-    "lean_response": {"quart", "werkzeug"},
-    "lean_routing": {"quart", "werkzeug"},
-    "lean_quart": {"quart", "werkzeug", "flask"},
-    "lean_quart_022": {"quart"},
-    "lean_quart_023": {"quart", "werkzeug"},
-    "lean": {"quart", "werkzeug", "flask"},
-    "server": set(),
-    "app_metrics": {"prometheus_client"},
+    "start": {"quart", "prometheus_client"},
     "dashboard": {"hypercorn", "prometheus_client", "quart"},
 }
 
 
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    """`aeros.core.clock` for aeros/core/clock.py, `aeros.core` for its __init__.py."""
+    return ".".join(["aeros", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
 def part_of(path: Path) -> str:
-    """`core` for aeros/core/channel.py, `errors` for aeros/errors.py."""
+    """`core` for aeros/core/ipc/channel.py, `errors` for aeros/errors.py."""
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 
@@ -132,14 +134,10 @@ def imported(path: Path) -> list[tuple[int, str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             base = here[: len(here) - node.level] if node.level else []
             module = ".".join([*base, *(node.module.split(".") if node.module else [])])
-            if module == "aeros":  # from . import errors: each name may be a part
-                found += [(node.lineno, f"aeros.{alias.name}", only_types) for alias in node.names]
-            else:
-                found.append((node.lineno, module, only_types))
+            for alias in node.names:  # from . import errors: each name may be a module
+                inner = f"{module}.{alias.name}"
+                found.append((node.lineno, inner if inner in MODULES or module == "aeros" else module, only_types))
     return found
-
-
-SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -173,3 +171,35 @@ def test_nothing_below_imports_the_top() -> None:
             tops = {f"aeros.{top}" for top in TOP}
             if not only_types:
                 assert name not in tops | {"aeros"}, f"{path}:{line}: {name}"
+
+
+def upward() -> set[tuple[str, str]]:
+    """The pairs of rooms, (from, to), of which the first imports the second although that stands above it."""
+    found = set()
+    for path in SOURCES:
+        part, room = part_of(path), room_of(module_of(path))
+        for _, name, _ in imported(path):
+            if name in MODULES and name.split(".")[1:2] == [part] and part in ROOMS:
+                order, other = ROOMS[part], room_of(name)
+                if order.index(other) > order.index(room):
+                    found.add((f"{part}/{room}", f"{part}/{other}"))
+    return found
+
+
+def room_of(module: str) -> str:
+    """`http1` for aeros.worker.http1.parser, "" for aeros.worker.main."""
+    return [*module.split("."), ""][2] if len(module.split(".")) > 3 or is_package(module) else ""
+
+
+def is_package(module: str) -> bool:
+    return MODULES[module].name == "__init__.py" and module.count(".") > 1
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    for part, order in ROOMS.items():
+        rooms = {path.parent.name for path in (PACKAGE / part).glob("*/__init__.py")}
+        assert rooms | {""} == set(order)
+
+
+def test_rooms_import_only_those_below_them() -> None:
+    assert upward() == UPWARD, "a new arrow upward, or one that is gone and can leave the list"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from aeros.core.interpreter import untested
-from aeros.doctor import examine, python
+from aeros.cli.doctor import examine, python
+from aeros.core.process.interpreter import untested
 from aeros.options import resolve
 
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from aeros.core.scoreboard import HISTOGRAM_BUCKETS, bucket_of
-from aeros.latency import BOUNDS_S, LatencyHistogram
+from aeros.core.shared.scoreboard import HISTOGRAM_BUCKETS, bucket_of
+from aeros.status.latency import BOUNDS_S, LatencyHistogram
 
 
 def histogram(*seconds: float) -> LatencyHistogram:

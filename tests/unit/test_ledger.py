@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aeros.supervisor.ledger import Accounts, Totals
+from aeros.supervisor.model.totals import Accounts, Totals
 
 
 def accounts():

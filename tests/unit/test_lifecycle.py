@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from aeros.supervisor.lifecycle import (
+from aeros.supervisor.model.lifecycle import (
     HEIR_EDGES,
     RELOAD_EDGES,
     SLOT_EDGES,

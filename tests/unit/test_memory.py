@@ -6,9 +6,9 @@ from tests.helpers.child import goes_well
 
 SAID = """
     import gc
-    from aeros.core.immortal import why_mortal
-    from aeros.core.logs import LineLog
-    from aeros.core.memory import is_settled, settle_memory
+    from aeros.core.memory.immortal import why_mortal
+    from aeros.core.log.lines import LineLog
+    from aeros.core.memory.sharing import is_settled, settle_memory
 
     class Log(LineLog):
         said = ""

@@ -20,14 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aeros.errors import OptionsError
-from aeros.options import (
-    Options,
-    argument_parser,
-    arguments_of,
-    options_table,
-    parse,
-    resolve,
-)
+from aeros.options import Options, argument_parser, arguments_of, options_table, parse, resolve
 from aeros.options.model import FIELDS
 from aeros.options.spec import by_name
 from aeros.options.table import BY_FLAG, GROUPS, OPTIONS

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from aeros.core.channel import Channel, channel_pair
-from aeros.core.messages import Fork
-from aeros.core.worker_file import STACKS_AT
-from aeros.supervisor import order
+from aeros.core.ipc.channel import Channel, channel_pair
+from aeros.core.ipc.messages import Fork
+from aeros.core.shared.worker_file import STACKS_AT
+from aeros.supervisor.workers import order
 from tests.helpers.proc import open_fds
 
 

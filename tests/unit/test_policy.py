@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aeros.core.record import replace
-from aeros.supervisor.policy import Policy
+from aeros.supervisor.model.policy import Policy
 
 START = Policy(
     workers=2,

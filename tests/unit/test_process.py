@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aeros.core.messages import ProtocolError
-from aeros.core.process import open_pidfd
-from aeros.supervisor.kin import REAPED, descends_from, pid_of_pidfd, recognise
+from aeros.core.ipc.messages import ProtocolError
+from aeros.core.process.signalling import open_pidfd
+from aeros.supervisor.workers.kin import REAPED, descends_from, pid_of_pidfd, recognise
 
 GRANDCHILD = """
 import os, sys

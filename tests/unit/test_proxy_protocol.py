@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aeros.worker import proxy_protocol
-from aeros.worker.proxy_protocol import (
+from aeros.worker.accept import proxy_protocol
+from aeros.worker.accept.proxy_protocol import (
     SIGNATURE,
     V1_MAX,
     V2_MAX,

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from aeros.compat import quart_line
-from aeros.worker.landing import AHEAD, GROWTH_MAX, LANDING_MIN, Room
+from aeros.quart.versions import quart_line
+from aeros.worker.http1.large_body import AHEAD, GROWTH_MAX, LANDING_MIN, Room
 
 if quart_line() is None:
     pytest.skip("a Quart that is served by its own code has no body of the lane's", allow_module_level=True)
 
-from aeros.worker.quart_line import LaneBody
+from aeros.quart.line import LaneBody
 
 
 class Lane:

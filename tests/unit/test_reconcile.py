@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from aeros.supervisor.fleet import Fleet, Slot, Target, Worker
-from aeros.supervisor.lifecycle import SlotState, WorkerState
-from aeros.supervisor.policy import Policy
-from aeros.supervisor.reconcile import (
+from aeros.supervisor.model.fleet import Fleet, Slot, Target, Worker
+from aeros.supervisor.model.lifecycle import SlotState, WorkerState
+from aeros.supervisor.model.policy import Policy
+from aeros.supervisor.model.reconcile import (
     BOOT_MARGIN_S,
     KILL_REPEAT_S,
     Admit,

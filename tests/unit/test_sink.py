@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from aeros.core.logs import LineLog
-from aeros.core.sink import WAITING_BYTES, Sink
-from aeros.core.storms import MOST, WINDOW_S, Storms
+from aeros.core.log.lines import LineLog
+from aeros.core.log.sink import WAITING_BYTES, Sink
+from aeros.core.log.storms import MOST, WINDOW_S, Storms
 
 LINE = b"x" * 99 + b"\n"
 

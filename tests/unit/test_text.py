@@ -17,16 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from aeros import console, doctor
-from aeros.core.logs import LineLog
+from aeros.cli import doctor
+from aeros.cli import tables as console
+from aeros.core.log.lines import LineLog
 from aeros.core.text import continuation, json_text, one_line, quoted, several_lines
-from aeros.inflight import RequestInFlight
-from aeros.stacks import Stack, WorkerStacks
-from aeros.supervisor.notify import _short
-from aeros.supervisor.recent import RecentLog
+from aeros.status.requests import RequestInFlight
+from aeros.status.stacks import Stack, WorkerStacks
+from aeros.supervisor.control.recent_log import RecentLog
+from aeros.supervisor.control.systemd import _short
 from aeros.titles import program_label
-from aeros.worker.access import Atoms
-from aeros.worker.logs import WholeLineHandler, _JSONFormatter, _TextFormatter
+from aeros.worker.report.access_log import Atoms
+from aeros.worker.report.log_files import WholeLineHandler, _JSONFormatter, _TextFormatter
 
 #: All of Unicode, with the halves of surrogate pairs; and more often what is dangerous.
 WILD = st.text(

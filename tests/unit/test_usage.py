@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from aeros.usage import pss_bytes, rss_bytes, usage
+from aeros.status.usage import pss_bytes, rss_bytes, usage
 from tests.helpers.conditions import eventually
 
 

@@ -1,0 +1,118 @@
+"""Status as a page of text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.clock import local_time, show_duration
+from ..core.text import one_line
+from ..status.records import ServerStatus
+from ..status.requests import RequestInFlight
+
+
+def render(status: ServerStatus) -> str:
+    """Return `status` as a page for a terminal."""
+    lines = [
+        f"{status.state}: {status.ready_workers} of {status.target_workers} workers ready, "
+        f"generation {status.generation}, pid {status.pid}, up {show_duration(status.uptime_s)}",
+        f"listening on {', '.join(status.addresses)}",
+    ]
+    if load := status.describe_load():
+        lines.append(load)
+    last = status.last_reload
+    if last is not None:
+        outcome = (
+            f"generation {last.generation} in {show_duration(last.seconds)}" if last.ok else f"refused: {last.reason}"
+        )
+        lines.append(f"last reload {local_time(last.at)}: {outcome}")
+    upgrade = status.last_upgrade
+    if upgrade is not None:
+        versions = f"Aeros {upgrade.aeros_version}, Python {upgrade.python_version}"
+        outcome = f"from pid {upgrade.replaced}; {versions}" if upgrade.ok else f"refused: {upgrade.reason}"
+        lines.append(f"last upgrade {local_time(upgrade.at)}: {outcome}")
+    head = (
+        "slot",
+        "pid",
+        "gen",
+        "state",
+        "up",
+        "requests",
+        "5xx",
+        "in flight",
+        "conns",
+        "ws",
+        "lag",
+        "p99",
+        "cpu",
+        "pss",
+        "restarts",
+    )
+    rows = [
+        (
+            str(worker.slot),
+            str(worker.pid),
+            str(worker.generation),
+            worker.state,
+            show_duration(worker.uptime_s),
+            str(worker.requests),
+            str(worker.responses["5xx"]),
+            str(worker.in_flight),
+            str(worker.connections),
+            str(worker.websockets),
+            show_duration(worker.loop_lag_s),
+            "-" if worker.latency_p99_s is None else show_duration(worker.latency_p99_s),
+            "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%",
+            _mebibytes(worker.pss_bytes if worker.pss_bytes is not None else worker.rss_bytes),
+            str(worker.restarts),
+        )
+        for worker in status.workers
+    ]
+    lines += _table(head, rows)
+    for slot in status.slots:
+        ill = slot.state in ("backoff", "failed")
+        if slot.last_exit is not None and (ill or (slot.restarts and slot.last_exit.how != "exit code 0")):
+            last_exit = slot.last_exit
+            how = f"pid {last_exit.pid} {last_exit.how} ({last_exit.why})"
+            lines.append(f"slot {slot.slot} {slot.state}, last exit {local_time(last_exit.at)}: {how}")
+    totals = status.totals
+    answers = ", ".join(f"{count} {name}" for name, count in totals.responses.items() if count) or "none yet"
+    lines.append(f"since start: {totals.requests} requests ({answers}), memory {_mebibytes(status.pss_bytes)}")
+    return "\n".join(one_line(line) for line in lines)
+
+
+def render_requests(found: Sequence[RequestInFlight], requests: int, websockets: int) -> str:
+    """Return what `server.requests()` found as a page for a terminal. requests, websockets: how many there are, shown
+    or not."""
+    if not found and not requests:
+        return "no request is in flight"
+    head = ("age", "slot", "pid", "stage", "client", "request id", "request")
+    rows = [
+        (
+            show_duration(request.age_s),
+            str(request.slot),
+            str(request.pid),
+            request.stage,
+            request.client or "-",
+            request.request_id or "-",
+            f"{request.method} {request.path}{'…' if request.path_cut else ''}",
+        )
+        for request in found
+    ]
+    lines = _table(head, rows)
+    shown = sum(one.websocket for one in found)
+    for more, what in ((requests - len(found) + shown, "request"), (websockets - shown, "WebSocket")):
+        if more > 0:
+            lines.append(f"and {more} more {what}{'s' if more != 1 else ''}")
+    return "\n".join(lines)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    rows = [tuple(one_line(cell) for cell in row) for row in rows]  # some of them a client's words, or a worker's
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
+
+
+def _mebibytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 2**20:.1f}M"

@@ -1,0 +1,411 @@
+"""The zygote: has the app, no loop and no thread; forks a worker when told, reaps its workers, reports.
+
+Where a fork would leave native threads of the app behind (see `load`), it does not fork but becomes the worker itself.
+
+It runs no user code but the `before_fork`, `worker_exit` and `on_reload` hooks. When the supervisor is gone it
+gives its workers their drain time, kills what is left, and ends: it is the one process of the family that is
+never too busy to notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from errno import EMFILE
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from ...core.clock import monotonic, show_duration
+from ...core.ipc.channel import Channel, ChannelClosed
+from ...core.ipc.messages import (
+    Exited,
+    FilesChanged,
+    Fork,
+    Forked,
+    ForkFailed,
+    ForkZygote,
+    Loaded,
+    Logged,
+    Message,
+    ProtocolError,
+    ReloadOutcome,
+    ReopenLogs,
+    RetireZygote,
+    ZygoteForked,
+    ZygoteForkFailed,
+    clip,
+)
+from ...core.ipc.seed import WorkerSeed
+from ...core.log.lines import LineLog, ended_with, worker_name
+from ...core.memory.sharing import is_settled, settle_memory
+from ...core.process.exit_handlers import disown, run_exit_handlers
+from ...core.process.signalling import (
+    FAMILY_SIGNALS,
+    USER_SIGNALS,
+    describe_exit,
+    die_with_parent,
+    fork,
+    ignore_politely,
+    leave_to_the_app,
+    open_pidfd,
+    reap,
+    reset_signals,
+    send_signal,
+)
+from ...core.record import field, mutable, replace
+from ...core.sources import WATCH_EVERY_S, SourceFiles
+from ...titles import Title
+from ..model.policy import Policy
+from .bounded import Overdue, bounded
+from .load import FORK, WORKER, Load, choose, lost_threads, unsafe_threads, warn_of_threads
+
+if TYPE_CHECKING:
+    from ..model.rim import Rim
+
+#: How long a hook about what has happened may take: whoever it is told to waits outside.
+_HOOK_S = 5.0
+#: After the supervisor's death workers get their drain time, and this much to be killed and reaped.
+_LAST_REAP_S = 1.0
+
+
+class Program(Protocol):
+    """The app as the zygote sees it: what a worker does, and the user's hooks."""
+
+    def preload(self) -> None:
+        """Import what every worker will need. Runs no code of the app's."""
+
+    def warm_up(self) -> None:
+        """Send the app the requests it was to have before the first fork. Ends within the boot timeout."""
+
+    def run_worker(self, seed: WorkerSeed) -> NoReturn:
+        """Be a worker until it is told to end, then end the process."""
+
+    def warn_of_hooks(self) -> list[str]:
+        """Return a sentence about hooks that nobody calls where workers load the app themselves, if it has any."""
+
+    def before_fork(self, slot: int, generation: int) -> None: ...
+
+    def after_exit(self, slot: int, generation: int, pid: int, how: str) -> None: ...
+
+    def after_reload(self, outcome: ReloadOutcome) -> None: ...
+
+    def close_listeners(self) -> None: ...
+
+
+@mutable
+class _Child:
+    slot: int
+    generation: int
+    pidfd: int | None
+
+
+@mutable
+class Zygote:
+    """One zygote process. `run` never returns."""
+
+    channel: Channel
+    generation: int
+    policy: Policy
+    program: Program
+    log: LineLog
+    #: What the supervisor should tell the user of the new program's options.
+    notes: Sequence[str] = ()
+    #: How workers get the app, where that is known already; None: to be found out once it is loaded.
+    load: Load | None = None
+    #: Makes system calls fail on purpose, with --faults.
+    rim: Rim | None = None
+    #: Whether this process loaded the app itself. A copy leaves it to the original to tidy what the app made then.
+    original: bool = False
+    _children: dict[int, _Child] = field(default_factory=dict)
+    _spares: set[int] = field(default_factory=set)
+    _retiring: bool = False
+    _tidy_s: float = 0.0
+    _watched: SourceFiles | None = None
+
+    def run(self) -> NoReturn:
+        """Serve the supervisor until told to retire, then end the process. Never raises."""
+        code = 1
+        self._tidy_s = self.policy.shutdown_timeout_s
+        try:
+            load = self._prepare()
+            notes = [*self.notes, *load.warnings]
+            policy = self.policy.to_message()
+            self.channel.send(Loaded(os.getpid(), self.generation, policy, notes, load.how, load.threads))
+            self._serve()
+            code = 0
+        except ChannelClosed:
+            self._outlive_supervisor()
+            code = 0
+        except BaseException:
+            self.log.error("zygote failed", traceback=traceback.format_exc())
+        finally:
+            if self.original:
+                run_exit_handlers(self._tidy_s, self._give_up_tidying)
+            _leave(code)
+
+    def _give_up_tidying(self, where: str) -> NoReturn:
+        self.log.warning(
+            f"zygote gen={self.generation}: the program's exit handlers (atexit) were not done within "
+            f"{show_duration(self._tidy_s)}; the one that holds up is {where}"
+        )
+        _leave(1)
+
+    def _prepare(self) -> Load:
+        self.log.tap = self._tell
+        self._title = Title(self.policy.proctitle)
+        loads_itself = self.load is not None and self.load.how == WORKER
+        self._title.show(f"worker gen={self.generation} loading" if loads_itself else f"zygote gen={self.generation}")
+        self._wake_read, self._wake_write = socket.socketpair()
+        for end in (self._wake_read, self._wake_write):
+            end.setblocking(False)
+        # SIGTTIN and SIGTTOU are blocked by `founding`, no more.
+        reset_signals((*FAMILY_SIGNALS, signal.SIGTTIN, signal.SIGTTOU))
+        # Whoever kills by name or presses Ctrl+C hits the zygote too; only the supervisor decides.
+        ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT))
+        leave_to_the_app(USER_SIGNALS)
+        signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+        self.channel.setblocking(True)
+        # Of a copy of another zygote all is settled already, and a collection would only unshare what it looks at.
+        if not is_settled():
+            threads = unsafe_threads()
+            self.program.preload()
+            self.program.warm_up()
+            if self.load is None:
+                self.load = self._choose(threads)
+            if self.load.how == FORK:
+                settle_memory(self.log, immortal=self.policy.immortal == "auto")
+        gc.freeze()
+        load = self.load = self.load or Load(FORK)
+        if self.policy.use_reloader and load.how == FORK:
+            self._watched = SourceFiles()
+        return load
+
+    def _choose(self, threads: list[str]) -> Load:
+        """Find out how workers are to get the app, which this process has loaded and warmed up. threads: see `load`."""
+        load = choose(self.policy.load)
+        more = warn_of_threads(threads, load.how, in_supervisor=False)
+        if load.how == WORKER:
+            more += self.program.warn_of_hooks()
+        return replace(load, warnings=[*load.warnings, *more])
+
+    def _serve(self) -> None:
+        poller = select.poll()
+        poller.register(self.channel.fileno(), select.POLLIN)
+        poller.register(self._wake_read.fileno(), select.POLLIN)
+        while not (self._retiring and not self._children):
+            timeout = WATCH_EVERY_S * 1000 if self._watched else None
+            for fd, _ in poller.poll(timeout):
+                if fd == self.channel.fileno():
+                    for message, fds in self.channel.receive():
+                        self._obey(message, fds)
+                else:
+                    self._drain_wakeups()
+            self._reap()
+            if self._watched and (changed := self._watched.changed()):
+                self.channel.send(FilesChanged(changed))
+
+    def _drain_wakeups(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_read.recv(4096):
+                pass
+
+    def _obey(self, message: Message, fds: list[int]) -> None:
+        match message:
+            case Fork() | ForkZygote() if len(fds) < message.fds:
+                self._without_descriptors(message, fds)
+            case Fork():
+                self._fork_worker(message, *fds)
+            case ForkZygote():
+                self._fork_zygote(message.generation, fds[0])
+            case ReloadOutcome():
+                self._hook(lambda: self.program.after_reload(message), "on_reload")
+            case ReopenLogs():
+                with contextlib.suppress(OSError):
+                    self.log.reopen(message.kept)
+            case RetireZygote():
+                self._retiring = True
+                self._title.show(f"zygote gen={self.generation} retiring")
+                self.program.close_listeners()
+            case _:
+                raise ProtocolError(f"the supervisor sent a zygote a {type(message).__name__}")
+
+    def _without_descriptors(self, order: Fork | ForkZygote, fds: list[int]) -> None:
+        """The app has used up this process's descriptors, so the order's own could not be received."""
+        for fd in fds:
+            os.close(fd)
+        reason = f"OSError: {os.strerror(EMFILE)} in the zygote; the program holds too many open files"
+        if isinstance(order, Fork):
+            self.channel.send(ForkFailed(order.worker, EMFILE, reason, ""))
+        else:
+            self.channel.send(ZygoteForkFailed(order.generation, reason))
+
+    def _fork_worker(self, order: Fork, channel_fd: int, file_fd: int) -> None:
+        alone = self.load is not None and self.load.how == WORKER
+        born_at = order.at if alone else monotonic()
+        about = (order.worker, order.slot, order.generation, order.cell, order.nonce)
+        seed = WorkerSeed(*about, channel_fd, file_fd, born_at, alone)
+        if alone:
+            self._become_worker(seed)
+        try:
+            self.program.before_fork(order.slot, order.generation)
+            self._look_at_threads()
+            _flush_output()
+            pid = fork()
+        except BaseException as error:
+            errno = error.errno or 0 if isinstance(error, OSError) else 0
+            reason = f"{type(error).__name__}: {error}"
+            self.channel.send(ForkFailed(order.worker, errno, clip(reason, 2000), clip(traceback.format_exc())))
+            os.close(channel_fd)
+            os.close(file_fd)
+            return
+        if pid == 0:
+            self._become_worker(seed)
+        os.close(channel_fd)
+        os.close(file_fd)
+        # The child may have ended already, but nobody else can have its number before we reap it.
+        pidfd = open_pidfd(pid)
+        self._children[pid] = _Child(order.slot, order.generation, pidfd)
+        self.channel.send(Forked(order.worker, pid, int(pidfd is not None)), [pidfd] if pidfd is not None else [])
+
+    def _look_at_threads(self) -> None:
+        """Say once that a hook of the app's has brought threads into this process, which its workers will not have."""
+        if self.load is not None and not self.load.threads and (threads := lost_threads()):
+            self.load = replace(self.load, threads=threads)
+            self.log.warning(
+                f"{', '.join(threads)}: used by a hook in the zygote, and these threads do not exist in forked "
+                "workers: whoever uses it there may wait for ever; use it in @app.after_fork instead"
+            )
+
+    def _become_worker(self, seed: WorkerSeed) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            # From here on its channel tells it that the supervisor is gone, and it ends in good order.
+            die_with_parent(0)
+            self._forget_supervisor_side()
+            if not seed.alone:
+                disown()
+            if self.rim is not None:
+                self.rim.disarm()
+            self.program.run_worker(seed)
+        except BaseException:
+            self.log.error(f"worker slot={seed.slot} gen={seed.generation} failed", traceback=traceback.format_exc())
+        finally:
+            _leave(1)
+
+    def _fork_zygote(self, generation: int, channel_fd: int) -> None:
+        try:
+            pid = fork()
+        except OSError as error:
+            # Said before the channel's end can be seen, or the copy would seem to have died.
+            self.channel.send(ZygoteForkFailed(generation, f"{type(error).__name__}: {error}"))
+            os.close(channel_fd)
+            return
+        if pid == 0:
+            self._become_zygote(generation, channel_fd)
+        os.close(channel_fd)
+        self._spares.add(pid)
+        self.channel.send(ZygoteForked(pid))
+
+    def _become_zygote(self, generation: int, channel_fd: int) -> NoReturn:
+        self._forget_supervisor_side()
+        copy = Zygote(
+            Channel(socket.socket(fileno=channel_fd), "the supervisor"),
+            generation,
+            self.policy,
+            self.program,
+            self.log,
+            load=self.load,
+            rim=self.rim,
+        )
+        if self.rim is not None:
+            self.rim.enter(f"zygote gen={generation}, a copy")
+        copy.run()
+
+    def _forget_supervisor_side(self) -> None:
+        """In a child just forked: give up what belongs to this zygote alone."""
+        self.log.tap = None
+        self.channel.close()
+        self._wake_read.close()
+        self._wake_write.close()
+        for child in self._children.values():
+            if child.pidfd is not None:
+                os.close(child.pidfd)
+        self._children = {}
+
+    def _reap(self) -> None:
+        for pid in list(self._spares):
+            if reap(pid) is not None:
+                self._spares.discard(pid)
+        for pid, child in list(self._children.items()):
+            # What a worker started ends with it: its own process group goes too.
+            status = reap(pid, with_group=True, say=partial(self._say_left, child, pid))
+            if status is None:
+                continue
+            del self._children[pid]
+            if child.pidfd is not None:
+                os.close(child.pidfd)
+            self.channel.send(Exited(pid, status))
+            how = describe_exit(status)
+            self._hook(lambda c=child, p=pid, h=how: self.program.after_exit(c.slot, c.generation, p, h), "worker_exit")  # type: ignore[misc]
+
+    def _say_left(self, child: _Child, pid: int, left: str) -> None:
+        name = worker_name(child.slot, child.generation, pid)
+        self.log.info(ended_with(name, left))
+
+    def _hook(self, call: Callable[[], None], name: str) -> None:
+        try:
+            with bounded(_HOOK_S):
+                call()
+        except Overdue:
+            self.log.error(
+                f"the app's {name} hook was not done within {show_duration(_HOOK_S)} and is ended: workers are forked, "
+                "and the server stops, only between hooks",
+                traceback=traceback.format_exc(),
+            )
+        except Exception:
+            self.log.error(f"the app's {name} hook failed", traceback=traceback.format_exc())
+
+    def _tell(self, line: str) -> None:
+        """Let the supervisor have a copy of what was logged. That it is gone is noticed elsewhere."""
+        with contextlib.suppress(ChannelClosed):
+            self.channel.send(Logged(clip(line)))
+
+    def _outlive_supervisor(self) -> None:
+        """The supervisor is gone. Workers have seen it too and drain; whoever does not end is killed."""
+        deadline = monotonic() + self.policy.drain_timeout_s
+        with contextlib.suppress(ChannelClosed):
+            self._wait_for_children(deadline)
+        for pid, child in self._children.items():
+            send_signal(pid, child.pidfd, signal.SIGKILL)
+        with contextlib.suppress(ChannelClosed):
+            self._wait_for_children(monotonic() + _LAST_REAP_S)
+        self._tidy_s = min(self._tidy_s, max(_LAST_REAP_S, deadline - monotonic()))
+
+    def _wait_for_children(self, deadline: float) -> None:
+        while self._children and (left := deadline - monotonic()) > 0:
+            select.select([self._wake_read], [], [], left)
+            self._drain_wakeups()
+            for pid in list(self._children):
+                if reap(pid, with_group=True) is not None:
+                    del self._children[pid]
+
+
+def _flush_output() -> None:
+    """Buffered output would otherwise be written once by every child."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _leave(code: int) -> NoReturn:
+    """End without waiting for threads, and as a copy without the program's exit handlers."""
+    _flush_output()
+    os._exit(code)

@@ -1,0 +1,734 @@
+"""The fast lane: HTTP/1.1 and 1.0 read by llhttp in an asyncio Protocol, without tasks or queues of its own.
+
+A connection is in one phase at a time and serves one request at a time; what a client sends ahead of its turn waits
+in a bounded buffer. The app runs in one task per request. What turns out to be HTTP/2 or a WebSocket goes on as that
+(see http2, websocket_connection), with the bytes read so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from ...core.shared.requests_table import HANDLING, READING
+from ..http2.connection import HTTP2Connection
+from ..lane.exchange import REQUEST, Exchange
+from ..lane.mount import mounted
+from ..lane.waiters import Waiters, wait_among, wake
+from ..report.requests_table import client_label
+from .chunks import ChunkedReader
+from .exchange import HTTP1ASGIExchange, HTTP1Exchange
+from .large_body import LANDING_MIN, BodyReader
+from .leftover import DROP_MAX, LINGER_S, REST_WINDOW_S, Leftover
+from .parser import PREFACE, Head, HeadParser, RequestRefused, refuses_early
+from .response import continue_response, error_response
+
+if TYPE_CHECKING:
+    from ..accept.proxy_protocol import Announced
+    from ..lane.body_budget import BodyBudget
+    from ..lane.lane import Lane
+    from ..report.requests_table import Request
+    from .slow_clients import SlowClient
+
+READ_AHEAD = 1 << 16
+"""Bytes of later requests, or of a body its app does not read, that are kept before reading pauses.
+
+One read more may arrive on top: 256 KiB with either loop.
+"""
+
+FULL_READ = 1 << 16
+"""After a read of so many bytes others have their turn: libuv would read 32 times 256 KiB in a row."""
+
+EOF_GRACE_S = 0.02
+"""How long a request whose client closed its sending side may still be answered before it is cancelled.
+
+Hypercorn needs a few turns of the loop to notice; a client that half-closes (`nc -N`) gets quick answers there.
+"""
+
+HEAD, BODY, BUSY, REST, LINGER, GONE = range(6)
+"""Waiting for a head; reading a body; answering, with the body read; reading the rest of a body whose request has been
+answered; closing; closed."""
+
+
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+
+
+class HTTP1Connection(asyncio.Protocol):
+    """One client connection of the fast lane."""
+
+    __slots__ = (
+        "__weakref__",
+        "_ahead",
+        "_chunked",
+        "_ends",
+        "_eof",
+        "_exchange",
+        "_expects",
+        "_idle_since",
+        "_landing",
+        "_last_read",
+        "_leftover",
+        "_logging",
+        "_parser",
+        "_phase",
+        "_pipelines",
+        "_read_paused",
+        "_read_timer",
+        "_remaining",
+        "_slow",
+        "_timer",
+        "_turn",
+        "_writers",
+        "announced",
+        "client",
+        "label",
+        "lane",
+        "requests",
+        "root_path",
+        "scheme",
+        "server",
+        "tls",
+        "transport",
+        "write_paused",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.client: tuple[str, int] | None = None
+        self.server: tuple[str, int] | None = None
+        self.label = b""  # the client as the in-flight table shows it
+        self.scheme = "http"
+        self.tls: dict[str, Any] | None = None
+        self.root_path = lane.root_path
+        self.announced: Announced | None = None  # by a PROXY header
+        self.requests = 0
+        self.write_paused = False
+        self._writers: Waiters = []
+        self._phase = HEAD
+        # An incomplete head (HEAD), what of a body is for the next turn (BODY), or later requests (BUSY).
+        self._ahead = bytearray()
+        limits = lane.limits
+        self._parser = HeadParser(
+            lane.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields, lane.first_heads
+        )
+        self._exchange: HTTP1Exchange | None = None
+        self._expects = False  # the client waits for a 100 before it sends its body
+        self._chunked: ChunkedReader | None = None
+        self._remaining = 0
+        self._landing = False  # a BodyReader stands in for this
+        self._leftover: Leftover | None = None  # counts what is dropped, in REST and LINGER
+        self._ends = False  # the connection ends when the rest has been read
+        self._pipelines = False  # the client has sent a request before it had the answer to the one before
+        self._eof = False
+        self._read_paused = False
+        self._turn: asyncio.Handle | None = None  # to read on in the next turn of the loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._logging: set[asyncio.Task[None]] | None = None
+        self._slow: SlowClient | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        lane = self.lane
+        lane.opened(self)
+        client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if isinstance(client, tuple) and isinstance(server, tuple):
+            self.client, self.server = client[:2], server[:2]
+        elif transport.get_extra_info("socket").family in (socket.AF_INET, socket.AF_INET6):  # gone already
+            self.abort()
+            return
+        if self.announced is not None:
+            self.client, self.server = self.announced
+        if self.client is not None:
+            self.label = client_label(self.client)
+        ssl_object = transport.get_extra_info("ssl_object")
+        if ssl_object is not None:
+            self.scheme = "https"
+            from ..accept.tls import tls_extension
+
+            self.tls = tls_extension(ssl_object)
+            if ssl_object.selected_alpn_protocol() == "h2":
+                self._become_http2(b"")
+                return
+        loop = lane.loop
+        self._idle_since = self._last_read = loop.time()
+        self._timer = loop.call_later(lane.keep_alive_timeout, self._idle_check)
+        if lane.read_timeout is not None:
+            self._read_timer = loop.call_later(lane.read_timeout, self._read_check)
+
+    def data_received(self, data: bytes) -> None:
+        if self._read_timer is not None:
+            self._last_read = self.lane.loop.time()
+        phase = self._phase
+        if phase == HEAD:
+            self._read_head(data)
+        elif phase in (BODY, REST):
+            if self._ahead:
+                self._ahead += data  # it was on its way already
+                return
+            if phase == BODY:
+                self._read_body(data)
+            else:
+                self._read_rest(data)
+            if len(data) >= FULL_READ and not self._read_paused and not self._landing:
+                self._pause_reading()
+                self._read_on_later()
+        elif phase == BUSY:
+            self._ahead += data
+            self._pipelines = True
+            if len(self._ahead) > READ_AHEAD:
+                self._pause_reading()
+        else:
+            self._drop(len(data))
+
+    def eof_received(self) -> bool:
+        """Return whether to leave the sending side open, which TLS cannot."""
+        while self._phase in (BODY, REST) and self._ahead:
+            self._read_ahead()
+        phase = self._phase
+        exchange = self._exchange
+        if (phase == HEAD and self._ahead) or phase == BODY:
+            self._refuse(400)
+        elif phase == BUSY and exchange is not None:
+            self._eof = True
+            if self.transport.get_extra_info("ssl_object") is not None:
+                exchange.disconnect()
+                return False
+            self._after_eof()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = GONE
+        for timer in (self._timer, self._read_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._slow is not None:
+            self._slow.stop()
+        if self._leftover is not None:
+            self._leftover.stop()
+        if self._exchange is not None:
+            self._exchange.disconnect()
+        self.resume_writing()
+        self.lane.closed(self)
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self._watched().write_begun()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self._slow is not None:
+            self._slow.write_done()
+        wake(self._writers)
+
+    async def writable(self) -> None:
+        """Return when what was written has gone far enough, or the client is gone."""
+        while self.write_paused and self._phase != GONE:
+            await wait_among(self._writers, self.lane.loop)
+
+    # Draining (lane.Connection)
+
+    def drain(self) -> None:
+        """Nothing to say yet: the next response carries `Connection: close`."""
+
+    def close_idle(self) -> None:
+        if self._phase == HEAD:
+            self._close()
+        elif self._phase == REST:
+            self._close(linger=True)
+
+    def idle_since(self) -> float | None:
+        return self._idle_since if self._phase == HEAD and not self._ahead else None
+
+    def abort(self) -> None:
+        self.transport.abort()
+        if self._exchange is not None:
+            self._exchange.disconnect()
+            self._exchange.cancel()
+
+    def under_way(self) -> Iterable[Request]:
+        return () if self._exchange is None else (self._exchange,)
+
+    # Reading
+
+    def _read_head(self, data: bytes) -> None:
+        ahead = self._ahead
+        if data[0] == 0x0D or (ahead and ahead[0] == 0x0D):
+            # Empty lines before a request (RFC 9112 section 2.2). They do not move the idle time.
+            data = _EMPTY_LINES.sub(b"", bytes(ahead) + data, 1)
+            ahead.clear()
+            if data in (b"", b"\r"):
+                ahead += data
+                return
+        if ahead:
+            start = len(ahead)
+            ahead += data
+            end = ahead.find(b"\r\n\r\n", max(0, start - 3))
+            if end >= 0:
+                data = bytes(ahead)
+                ahead.clear()
+                if self._slow is not None:
+                    self._slow.head_done()
+        else:
+            start = 0
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                ahead += data
+        lane = self.lane
+        if end < 0:
+            if len(ahead) > lane.limits.request_line_bytes and b"\n" not in ahead[: lane.limits.request_line_bytes + 2]:
+                self._refuse(414)
+            elif len(ahead) > lane.incomplete_size:
+                self._refuse(431)
+            elif refuses_early(ahead, start):
+                self._refuse(400)
+            else:
+                self._watched().head_begun()
+            return
+        end += 4
+        if end > lane.incomplete_size:
+            self._refuse(431)
+            return
+        size = len(data)
+        raw = data if size == end else data[:end]
+        # Over TLS it is ALPN that says which protocol it is, from the first byte (RFC 7301 section 3.2).
+        if raw == PREFACE and not self.requests and lane.http2 and self.tls is None:
+            self._become_http2(data)
+            return
+        try:
+            head = self._parser.parse(raw)
+        except RequestRefused as error:
+            self._refuse(error.status)
+            return
+        if head.upgrade:
+            self._upgrade(head, data[end:])
+            return
+        self._begin(head, data[end:] if size != end else b"")
+
+    def _begin(self, head: Head, rest: bytes) -> None:
+        lane = self.lane
+        self.requests += 1
+        if lane.request_ids:
+            from ..lane.request_ids import identified
+
+            head = identified(head)
+        if self.root_path:
+            head = mounted(head, self.root_path)
+        lane.counters.request_started()
+        self._expects = head.expect_continue and head.has_body
+        direct = lane.direct
+        usable = direct is not None and direct.usable()
+        exchange: HTTP1Exchange = direct.exchange(self, head) if usable else HTTP1ASGIExchange(self, head)  # type: ignore[union-attr]
+        self._exchange = exchange
+        if lane.table is not None:
+            stage = READING if head.has_body else HANDLING
+            lane.table.begin(exchange, stage, head.raw_method, head.raw_path, self.label)
+        if not head.has_body:
+            self._phase = BUSY
+            exchange.end_of_body()
+        else:
+            self._phase = BODY
+            self._remaining = head.content_length
+            self._chunked = ChunkedReader(lane.incomplete_size) if head.chunked else None
+        limit = lane.limits.body_bytes
+        if lane.server_names and head.host.decode("latin1") not in lane.server_names:
+            exchange.refuse(404)
+        elif limit is not None and head.content_length > limit:
+            exchange.refuse(413)
+        elif lane.overload is None:
+            lane.running += 1  # run() takes it back
+            exchange.task = lane.loop.create_task(exchange.run())
+        else:
+            lane.overload.begin(exchange)
+        if rest:
+            self.data_received(rest)
+        if self._phase == BODY and lane.limits.min_data_rate is not None:
+            self._watched().body_begun(exchange)
+
+    def _of_body(self, data: bytes) -> tuple[bytes, bytes, bool]:
+        """Return (what of the data is body, what stands behind it, whether that is its end). Raises RequestRefused."""
+        if self._chunked is not None:
+            data, rest = self._chunked.feed(data)
+            if rest and not self._chunked.complete:
+                self._ahead += rest
+                rest = b""
+                self._pause_reading()
+                self._read_on_later()
+            return data, rest, self._chunked.complete
+        rest = b""
+        remaining = self._remaining
+        if len(data) > remaining:
+            rest = data[remaining:]
+            data = data[:remaining]
+        self._remaining = remaining = remaining - len(data)
+        return data, rest, not remaining
+
+    def _read_body(self, data: bytes) -> None:
+        exchange = cast(HTTP1Exchange, self._exchange)
+        try:
+            data, rest, complete = self._of_body(data)
+        except RequestRefused as error:
+            self._refuse(error.status)
+            return
+        if data:
+            self._expects = False
+            exchange.feed(data)
+            limit = self.lane.limits.body_bytes
+            # A counted body was measured by its header; bytes_in has the head in it as well.
+            if limit is not None and exchange.bytes_in - exchange.head.size > limit:
+                self._refuse(413)
+                return
+        if complete:
+            self._body_done(exchange)
+            if rest:
+                self.data_received(rest)
+        elif exchange.buffered() > READ_AHEAD:
+            self._pause_reading()
+        elif len(data) >= LANDING_MIN and self._remaining >= LANDING_MIN:
+            # Small pieces mean a slow line, whose copies are nobody's concern.
+            self._land(exchange)
+
+    def _read_on_later(self) -> None:
+        """Go on reading in the next turn of the loop: this one has done enough for one connection."""
+        if self._turn is None:
+            self._turn = self.lane.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._turn = None
+        if self._phase == BODY and cast(HTTP1Exchange, self._exchange).buffered() > READ_AHEAD:
+            return  # until the app takes some
+        if self._phase in (BODY, REST) and self._ahead:
+            self._read_ahead()
+        if self._turn is None and len(self._ahead) <= READ_AHEAD:
+            self.resume_reading()
+
+    def _read_ahead(self) -> None:
+        data = bytes(self._ahead)
+        self._ahead.clear()
+        if self._phase == BODY:
+            self._read_body(data)
+        else:
+            self._read_rest(data)
+
+    def _body_done(self, exchange: HTTP1Exchange) -> None:
+        self._phase = BUSY
+        if self._slow is not None:
+            self._slow.body_done()
+        if self.lane.table is not None:
+            self.lane.table.stage(exchange, HANDLING)
+        exchange.end_of_body()
+
+    def _land(self, exchange: HTTP1Exchange) -> None:
+        """Have the rest of a counted body read to where it stays, if the app wants all of it. See landing."""
+        if self.tls is None and (room := exchange.room(self._remaining)) is not None:
+            self._landing = True
+            self._change_protocol(BodyReader(self, room))
+
+    def _change_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        # uvloop looks at what kind of protocol it reads for only when it begins to read.
+        transport = self.transport
+        if self._read_paused:
+            transport.set_protocol(protocol)
+            return
+        transport.pause_reading()
+        transport.set_protocol(protocol)
+        transport.resume_reading()
+
+    def body_landed(self, count: int) -> None:
+        """The body's reader has read so many bytes, as many as are left at most."""
+        if self._read_timer is not None:
+            self._last_read = self.lane.loop.time()
+        exchange = cast(HTTP1Exchange, self._exchange)
+        exchange.landed(count)
+        self._remaining -= count
+        if not self._remaining:
+            self._end_landing()
+            self._body_done(exchange)
+        elif exchange.buffered() > READ_AHEAD:
+            self._pause_reading()
+
+    def _end_landing(self) -> None:
+        self._landing = False
+        if not self.transport.is_closing():
+            self._change_protocol(self)
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused and not self.transport.is_closing():
+            self._read_paused = True
+            if self._slow is not None:
+                self._slow.excused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading if it was paused; the app took what it had been given, and may want more."""
+        if self._expects and self._phase == BODY:
+            self._expects = False
+            self.transport.write(continue_response(self.lane.common.block()))
+        if self._read_paused and not self.transport.is_closing():
+            if self._ahead and self._phase in (BODY, REST):
+                self._read_on_later()
+                return
+            if self._remaining >= LANDING_MIN and self._phase == BODY:
+                self._land(cast(HTTP1Exchange, self._exchange))
+            self._read_paused = False
+            self.transport.resume_reading()
+            self._last_read = self.lane.loop.time()
+
+    # What is left of a body
+
+    def is_last(self, status: int) -> bool:
+        """Tell, as the head of a response is made, whether it must say that the connection ends behind it.
+
+        More of its request may be left than will be dropped, and then nobody would find the next one. Of a chunked
+        body nobody knows how much is left: it is taken for little. A client that was not told to send its body may send
+        it or not (RFC 9110 section 10.1.1). A 408 says that the rest does not come.
+        """
+        if self._phase != BODY:
+            return False
+        untold, self._expects = self._expects, False
+        return untold or self._remaining > DROP_MAX or status == 408
+
+    def _drop_rest(self, ends: bool) -> None:
+        """Read the rest of a body whose request is answered, and drop it. ends: then the connection ends."""
+        if self._landing:
+            self._end_landing()
+        if self._slow is not None:
+            self._slow.body_done()
+        self._phase = REST
+        self._expects = False
+        self._ends = ends
+        if ends and self.transport.can_write_eof():
+            self.transport.write_eof()  # the client need not wait until it has sent all
+        self._count_leftover(REST_WINDOW_S)
+        self.resume_reading()
+
+    def _read_rest(self, data: bytes) -> None:
+        size = len(data)
+        try:
+            _, rest, complete = self._of_body(data)
+            self._drop(size - len(self._ahead))
+        except RequestRefused:
+            self._close(linger=True)  # its answer has been sent
+            return
+        if not complete or self._phase != REST:
+            return
+        if self._ends or self.lane.closing:
+            self._close(linger=True)
+            return
+        self._stop_dropping()
+        self._phase = HEAD
+        self._idle_since = self.lane.loop.time()
+        if rest:
+            self._read_head(rest)
+
+    def _count_leftover(self, window_s: float) -> None:
+        self._stop_dropping()
+        lane = self.lane
+        self._leftover = Leftover(lane.loop, lane.limits.min_data_rate, window_s, self.transport.abort)
+
+    def _drop(self, size: int) -> None:
+        if self._leftover is not None:
+            self._leftover.drop(size)
+
+    def _stop_dropping(self) -> None:
+        if self._leftover is not None:
+            self._leftover.stop()
+            self._leftover = None
+
+    # The ends of things
+
+    def response_done(self, exchange: Exchange) -> None:
+        """The exchange's response is complete, or as complete as it will get."""
+        if self._exchange is not exchange:
+            return
+        self._exchange = None
+        if self._phase in (LINGER, GONE):
+            return
+        ends = not exchange.keep_alive or self.lane.closing
+        if self._phase == BODY:
+            self._drop_rest(ends)
+            return
+        if ends:
+            self._close(linger=self._pipelines)
+            return
+        self._phase = HEAD
+        self._idle_since = self.lane.loop.time()
+        if self._ahead:
+            data = bytes(self._ahead)
+            self._ahead.clear()
+            self.resume_reading()
+            self._read_head(data)
+        if self._eof:
+            self._after_eof()
+
+    def break_off(self) -> None:
+        """End the connection within a response, unless it is ending already."""
+        if self._phase in (LINGER, GONE):
+            return
+        # TLS has no half of an end: there the client would wait for the response until it has sent all of its request.
+        self._close(linger=self.transport.can_write_eof() and (self._phase == BODY or self._pipelines))
+
+    def _after_eof(self) -> None:
+        """See the requests through that came before the client closed its sending side."""
+        if self._exchange is None or self._phase == BODY:
+            self._close()
+        elif not self._ahead:
+            self.lane.loop.call_later(EOF_GRACE_S, self._give_up_on, self._exchange)
+
+    def _refuse(self, status: int) -> None:
+        """Answer what cannot be read as a request, as far as an answer is still possible, and close."""
+        exchange = self._exchange
+        if exchange is None:
+            self.transport.write(error_response(status, self.lane.common.block()))
+        else:
+            if exchange.state is REQUEST:
+                exchange.status = status
+                keep_alive = exchange.head.keep_alive
+                self.transport.write(error_response(status, self.lane.common.block(), keep_alive))
+            exchange.disconnect()
+        self._close(linger=True)
+
+    def _give_up_on(self, exchange: Exchange) -> None:
+        if self._exchange is exchange:
+            exchange.disconnect()
+
+    def _close(self, linger: bool = False) -> None:
+        self._ahead.clear()
+        if self._landing:
+            self._end_landing()
+        halves = self.transport.can_write_eof()
+        if linger and self._phase != LINGER and not self._eof and (halves or self._phase == BODY):
+            self._phase = LINGER
+            if halves:
+                self.transport.write_eof()
+            self._count_leftover(LINGER_S)
+            self.resume_reading()
+            return
+        self._stop_dropping()
+        self._phase = LINGER
+        self.transport.close()
+        # A peer that reads nothing would keep what is left to write, and the connection, for ever.
+        if self.write_paused:
+            self.lane.loop.call_later(LINGER_S, self.transport.abort)
+        elif self.transport.get_write_buffer_size():
+            self._watched().write_begun()
+
+    # Slow clients and long requests
+
+    def _watched(self) -> SlowClient:
+        if self._slow is None:
+            from .slow_clients import SlowClient
+
+            self._slow = SlowClient(self)
+        return self._slow
+
+    @property
+    def bodies(self) -> BodyBudget | None:
+        return self.lane.bodies
+
+    @property
+    def reading_paused(self) -> bool:
+        return self._read_paused
+
+    def reads_body_of(self, exchange: Exchange) -> bool:
+        return self._exchange is exchange and self._phase == BODY
+
+    def head_late(self) -> None:
+        """The rest of a head did not come in time."""
+        if self._phase == HEAD and self._ahead:
+            self._refuse(408)
+
+    def body_late(self) -> None:
+        """The body comes too slowly."""
+        exchange = self._exchange
+        self._refuse(408)
+        if exchange is not None:
+            exchange.stop()
+
+    def expire(self, exchange: Exchange, status: int = 504) -> None:
+        """Answer with the status where nothing of a response was sent, else the connection ends there."""
+        if self._exchange is exchange:
+            if exchange.state is REQUEST:
+                self._refuse(status)
+            else:
+                exchange.disconnect()
+                self.transport.abort()  # an orderly end could pass for the end of the body
+        exchange.stop()
+
+    def _upgrade(self, head: Head, rest: bytes) -> None:
+        """Go on as a WebSocket, if the client may have one."""
+        from ..websocket.connection import upgrade
+
+        self._leave()
+        upgrade(self, head, rest)
+
+    def _become_http2(self, data: bytes) -> None:
+        self._leave()
+        HTTP2Connection(self).take_over(data)
+
+    def _leave(self) -> None:
+        """Another protocol takes the connection over."""
+        self._phase = GONE
+        if self._slow is not None:
+            self._slow.stop()
+        for timer in (self._timer, self._read_timer):
+            if timer is not None:
+                timer.cancel()
+        self.resume_reading()
+
+    def _idle_check(self) -> None:
+        """Close a connection that has waited too long for a request, complete head included, as Hypercorn does.
+
+        The timer is not moved for every request: it fires at most once per timeout and looks how long is left.
+        """
+        lane = self.lane
+        left = lane.keep_alive_timeout
+        if self._phase == HEAD:
+            left += self._idle_since - lane.loop.time()
+            if left <= 0:
+                self._close()
+                return
+        self._timer = lane.loop.call_later(left, self._idle_check)
+
+    def _read_check(self) -> None:
+        """Close a connection whose next bytes are due and do not come (read_timeout)."""
+        lane = self.lane
+        left = timeout = cast(float, lane.read_timeout)
+        if self._phase in (HEAD, BODY, REST) and not self._read_paused:
+            left += max(self._last_read, self._idle_since) - lane.loop.time()
+            if left <= 0:
+                if self._exchange is not None:
+                    self._exchange.disconnect()
+                self._close()
+                return
+        self._read_timer = lane.loop.call_later(min(left, timeout), self._read_check)
+
+    def log_later(self, access: Coroutine[Any, Any, None]) -> None:
+        """Run an access log call that nobody can wait for."""
+        if self._logging is None:
+            self._logging = set()
+        task = self.lane.loop.create_task(access)
+        self._logging.add(task)
+        task.add_done_callback(self._logging.discard)
+
+
+def http1_protocol_factory(lane: Lane) -> Callable[[], HTTP1Connection]:
+    """Return the factory for `loop.connect_accepted_socket` or `loop.create_server`."""
+    forwarded = lane.forwarded
+    if forwarded is not None:
+        from .forwarded import ForwardedConnection
+
+        return lambda: ForwardedConnection(lane, forwarded)
+
+    def make() -> HTTP1Connection:
+        return HTTP1Connection(lane)
+
+    return make

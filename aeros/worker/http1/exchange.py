@@ -1,0 +1,140 @@
+"""The wire of HTTP/1.x: how an exchange's response is framed, and what becomes of the connection behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..lane.exchange import REQUEST, RESPONSE, ASGIDelivery, Carrier, Exchange
+from .response import CHUNKED, Pair, ResponseError, error_response, has_no_body, response_head
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from werkzeug.datastructures import Headers
+
+    from .connection import HTTP1Connection
+    from .parser import Head
+
+JOIN_MAX = 1 << 16
+"""Bytes of body that are copied behind the head for the sake of one write; more is left to the transport to join."""
+
+
+async def no_push(path: str, headers: Headers) -> None:
+    """HTTP/1 has no server push; Quart's own does nothing either without the extension."""
+
+
+class HTTP1Exchange(Exchange):
+    """One request and its response on an HTTP/1.x connection; knows the framing of the body, not who makes it."""
+
+    __slots__ = ("held", "keep_alive", "remaining")
+
+    carrier: HTTP1Connection
+
+    def __init__(self, carrier: Carrier, head: Head) -> None:
+        super().__init__(carrier, head)
+        self.held = b""
+        self.remaining = 0
+        self.keep_alive = head.keep_alive
+
+    def has_body(self) -> bool:
+        return self.head.has_body
+
+    def extensions(self, tls: dict[str, Any] | None) -> dict[str, Any]:
+        return {} if tls is None else {"tls": tls}
+
+    def pusher(self) -> Callable[[str, Headers], Awaitable[None]]:
+        return no_push
+
+    def answer_empty(self, status: int) -> None:
+        self.keep_alive = False
+        carrier = self.carrier
+        data = error_response(status, carrier.lane.common.block(), self.head.keep_alive)
+        self.bytes_out += len(data)
+        carrier.transport.write(data)
+
+    def break_off(self) -> None:
+        self.keep_alive = False
+        self.carrier.break_off()
+
+    def start_response(self, status: int, headers: Iterable[Pair]) -> None:
+        """Make the head. It is written together with the first of the body, or by `flush`. Raises ResponseError."""
+        carrier = self.carrier
+        lane = carrier.lane
+        head = self.head
+        if lane.request_ids:
+            from ..lane.request_ids import with_echo
+
+            headers = with_echo(self.scope, headers)
+        last = lane.farewell or carrier.requests >= lane.keep_alive_max_requests or carrier.is_last(status)
+        self.held, self.remaining, self.keep_alive = response_head(
+            status,
+            headers,
+            lane.common.block(),
+            method=head.method,
+            version=head.version,
+            keep_alive=head.keep_alive,
+            last=last,
+        )
+        self.status = status
+        self.headers = headers
+        self.state = RESPONSE
+
+    def flush(self) -> None:
+        """Write the head if it still waits for a body."""
+        held = self.held
+        if held and not self.disconnected:
+            self.held = b""
+            self.bytes_out += len(held)
+            self.carrier.transport.write(held)
+
+    def send_body(self, data: bytes, more: bool) -> None:
+        """Write a part of the body; `more` False ends the response. Raises ResponseError on a wrong length.
+
+        Does not wait: see HTTP1Connection.write_paused.
+        """
+        remaining = self.remaining
+        if remaining >= 0:
+            if has_no_body(self.head.method, self.status):
+                data = b""
+            elif len(data) > remaining or (not more and len(data) < remaining):
+                self.reconsider()
+                raise ResponseError(
+                    f"Too {'little' if len(data) < remaining else 'much'} data for declared Content-Length"
+                )
+            else:
+                self.remaining = remaining - len(data)
+        elif remaining == CHUNKED:
+            if more:
+                data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            elif data:
+                data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+            else:
+                data = b"0\r\n\r\n"
+        held = self.held
+        if held:
+            self.held = b""
+            if len(data) < JOIN_MAX:
+                data = held + data
+            elif not self.disconnected:
+                self.bytes_out += len(held) + len(data)
+                if self.carrier.lane.gathers:
+                    self.carrier.transport.writelines((held, data))
+                else:
+                    self.carrier.transport.write(held)
+                    self.carrier.transport.write(data)
+                data = b""
+        if data and not self.disconnected:
+            self.bytes_out += len(data)
+            self.carrier.transport.write(data)
+
+    def reconsider(self) -> None:
+        """The response cannot be as its head says. While nothing of that was sent, another may take its place."""
+        if self.held:
+            self.held = b""
+            self.state = REQUEST
+
+
+class HTTP1ASGIExchange(ASGIDelivery, HTTP1Exchange):
+    """An exchange over HTTP/1.x with any ASGI app."""
+
+    __slots__ = ()
