@@ -124,6 +124,8 @@ def found(
             target.workers = succession.inheritance.workers_now  # scaled by hand, and the program says nothing new
 
     office = Office(policy, listeners, scoreboard, log, command, target, recent)
+    if succession is not None:
+        office.certificates.inherit_tickets(succession.inheritance.tickets)
     supervisor = Supervisor(office, first, announce, control, admin, notifier, estate, succession, pilot, load)
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()

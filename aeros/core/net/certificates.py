@@ -162,6 +162,16 @@ def store(record: bytes) -> int:
     return finished_file("aeros-tls", record)
 
 
+def with_ticket_secret(record: bytes, secret: bytes) -> bytes:
+    """Return a record that also has what the workers make their ticket keys of (see core.net.tickets)."""
+    return json.dumps({**json.loads(record), "tickets": secret.hex()}).encode()
+
+
+def ticket_secret(record: bytes) -> bytes:
+    """Return it; b"" where the record has none."""
+    return bytes.fromhex(json.loads(record).get("tickets", ""))
+
+
 def unpack(record: bytes) -> tuple[Sequence[Mapping[str, str]], str]:
     """Return the pairs (name, cert, key, as PEM) and the CA certificates of a record."""
     loaded = json.loads(record)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
+from ...core.clock import monotonic
 from ...core.log.lines import LineLog
-from ...core.net.certificates import CertificateError, TLSFiles, expired, store
+from ...core.net.certificates import CertificateError, TLSFiles, expired, load, store, with_ticket_secret
+from ...core.net.tickets import Secret
 from ...core.record import mutable
 
 #: The files are looked at no more often; the supervisor wakes once a second anyway.
@@ -32,6 +34,12 @@ class Certificates:
         self._log = log
         self._held: dict[int, _Held] = {}
         self._next_look = 0.0
+        #: One for all generations, so that a ticket outlives its worker and its generation.
+        self.secret = Secret.new(monotonic())
+
+    def inherit_tickets(self, bequest: object) -> None:
+        """Go on with what the supervisor before this one says of its tickets."""
+        self.secret = Secret.inherited(bequest, monotonic())
 
     def take(self, generation: int, files: TLSFiles | None) -> None:
         """Read what `generation` serves with. Raises CertificateError; then nothing has changed."""
@@ -41,7 +49,7 @@ class Certificates:
         record = files.read()
         if past := expired(record, files):
             self._log.warning(f"{past}; clients will refuse it")
-        self._held[generation] = _Held(files, store(record), signature)
+        self._held[generation] = _Held(files, self._store(record), signature)
 
     def fd_of(self, generation: int) -> int | None:
         """Return the file its workers build their contexts from; None without TLS."""
@@ -60,7 +68,27 @@ class Certificates:
         for old in [known for known in self._held if known not in alive]:
             os.close(self._held.pop(old).fd)
         held = self._held.get(generation)
-        return held is not None and held.files.watch and self._renewed(held)
+        if held is None:
+            return False
+        renewed = held.files.watch and self._renewed(held)
+        return self._new_secret(now) or renewed
+
+    def _new_secret(self, now: float) -> bool:
+        """Return whether it was time for another secret. Sessions of the last one begin with a full handshake, once."""
+        if now < self.secret.until:
+            return False
+        self.secret = Secret.new(now)
+        for held in self._held.values():
+            try:
+                fd = self._store(load(held.fd))
+            except OSError:
+                continue  # out of descriptors or memory: these workers keep the last one until their next certificates
+            os.close(held.fd)
+            held.fd = fd
+        return True
+
+    def _store(self, record: bytes) -> int:
+        return store(with_ticket_secret(record, self.secret.value))
 
     def _renewed(self, held: _Held) -> bool:
         signature = held.files.signature()
@@ -73,7 +101,7 @@ class Certificates:
             record = held.files.read()
             if past := expired(record, held.files):
                 raise CertificateError(past)
-            fd = store(record)
+            fd = self._store(record)
         except OSError:
             return False  # out of descriptors or memory, which says nothing of the files: at the next look, then
         except CertificateError as error:

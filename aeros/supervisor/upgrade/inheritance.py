@@ -45,6 +45,8 @@ class Inheritance:
     metrics_directory: str = ""
     workers_asked: int = 0
     workers_now: int = 0
+    #: What tickets of TLS sessions are made of, as it was told.
+    tickets: object = None
     kept: list[int] = field(default_factory=list)
     admin_kept: Listener | None = None
 
@@ -71,6 +73,7 @@ class Inheritance:
                 str(facts.get("metrics_directory") or ""),
                 whole(workers, "asked", most=MAX_WORKERS),
                 whole(workers, "now", most=MAX_WORKERS),
+                facts.get("tickets"),
             )
         except (KeyError, TypeError, IndexError, AttributeError, OSError) as error:
             raise ValueError(f"the inheritance is not understood: {type(error).__name__}: {error}") from None

@@ -323,6 +323,7 @@ class Upgrade:
             "pid_file": pid_file.path if pid_file is not None else "",
             "metrics_directory": self._estate.metrics_directory,
             "workers": {"asked": asked, "now": target.workers},
+            "tickets": self._office.certificates.secret.bequest(monotonic()),
         }
         try:
             self._tell(Inherit(len(fds), facts), fds)

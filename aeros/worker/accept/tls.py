@@ -6,7 +6,8 @@ import copy
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from ...core.net.certificates import password, readable, unpack
+from ...core.net.certificates import password, readable, ticket_secret, unpack
+from ...core.net.tickets import share_tickets
 from .tls_handshake import WatchedTLS
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def make_context(config: Config, record: bytes) -> ssl.SSLContext | None:
     default = made[0][1]
     if default is not None:
         default.sslobject_class = WatchedTLS
+        if secret := ticket_secret(record):
+            # Tickets are the affair of the context that a connection begins with, whatever SNI chooses.
+            share_tickets(default, secret, *_decisive(default, config, pairs, ca))
     if default is not None and len(made) > 1:
         names = {name: context for name, context in made[1:] if context is not None}
         default.sni_callback = lambda connection, name, context: _choose(connection, name, names)
@@ -61,6 +65,13 @@ def _context(config: Config, certificate: str, key: str, ca: str) -> ssl.SSLCont
             # OpenSSL refuses by itself since 3.0, not before.
             context.options |= ssl.OP_NO_RENEGOTIATION
         return context
+
+
+def _decisive(context: ssl.SSLContext, config: Config, pairs: Any, ca: str) -> tuple[object, ...]:
+    """Return what a ticket stands for, since it is all that a client shows in the place of a handshake's certificates."""
+    certificates = [(pair["name"], pair["cert"]) for pair in pairs]
+    protocol = context.minimum_version, context.options, config.ciphers, config.alpn_protocols
+    return certificates, ca, int(context.verify_mode), int(context.verify_flags), protocol
 
 
 def _choose(connection: Any, name: str | None, contexts: dict[str, ssl.SSLContext]) -> None:
