@@ -17,6 +17,7 @@ from typing import Literal
 
 from ..core.memory.immortal import why_mortal
 from ..core.net.certificates import CertificateError, TLSFiles, expiry, explain
+from ..core.net.tickets import can_share
 from ..core.net.unix_paths import is_in_reach
 from ..core.places import runtime_directory, socket_path
 from ..core.process.interpreter import untested
@@ -57,7 +58,7 @@ def examine(options: Options) -> list[Finding]:
     found = [Finding("options", "warning", f"{warning}.") for warning in options.warnings]
     checks = (
         *(open_files, backlog, memory, python, immortal_objects, cpus, event_loop, parser),
-        *(quart, control, certificates, kernel, servers),
+        *(quart, control, certificates, tls_sessions, kernel, servers),
     )
     for check in checks:
         found += check(options)
@@ -250,6 +251,17 @@ def certificates(options: Options, now: float | None = None) -> Findings:
     except (ssl.SSLError, OSError) as error:
         reason = explain(error) if isinstance(error, ssl.SSLError) else str(error)
         yield Finding("certificate", "problem", f"TLS cannot be set up: {reason}.")
+
+
+def tls_sessions(options: Options, shared: bool | None = None) -> Findings:
+    """Whether every worker can resume a TLS session. shared: whether this Python lets ticket keys be set."""
+    if not options.tls:
+        return
+    if can_share() if shared is None else shared:
+        yield Finding("TLS sessions", "ok", "every worker resumes the sessions of all others.")
+    else:
+        text = "a session is resumed only by the worker that began it, since this Python hides OpenSSL, as some do."
+        yield Finding("TLS sessions", "warning", text)
 
 
 def _certificate(files: TLSFiles, now: float) -> Finding:

@@ -60,9 +60,7 @@ app.start(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize(
-    ("load", "version"), [("auto", ssl.TLSVersion.TLSv1_3), ("worker", ssl.TLSVersion.TLSv1_2)]
-)
+@pytest.mark.parametrize(("load", "version"), [("auto", ssl.TLSVersion.TLSv1_3), ("worker", ssl.TLSVersion.TLSv1_2)])
 def test_every_worker_resumes_sessions_of_all_others(
     serve: Serve, tmp_path: Path, load: str, version: ssl.TLSVersion
 ) -> None:
@@ -80,6 +78,7 @@ def test_every_worker_resumes_sessions_of_all_others(
 
     eventually(met_all, 20, "connections to all three workers", pause_s=0)
     victim = server.workers()[0].pid
+    server.expect(f"pid={victim} died: SIGKILL")
     os.kill(victim, signal.SIGKILL)
     server.ready(3)
     assert client.resumed(12) == 12, "after a worker was replaced"

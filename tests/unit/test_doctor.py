@@ -181,6 +181,14 @@ def test_how_long_a_certificate_lasts(tmp_path: Path, days: float, level: str, w
     assert later.level == "problem"
 
 
+def test_who_resumes_tls_sessions(tmp_path: Path) -> None:
+    assert list(doctor.tls_sessions(resolve([]))) == []
+    pair = Authority(tmp_path).pair("live", "localhost")
+    options = resolve(["--certfile", str(pair[0]), "--keyfile", str(pair[1])])
+    assert only(doctor.tls_sessions(options, shared=True)).level == "ok"
+    assert only(doctor.tls_sessions(options, shared=False)).level == "warning"
+
+
 def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     one, two = authority.pair("one", "localhost"), authority.pair("two", "two.example.com")

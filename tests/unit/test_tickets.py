@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypercorn.config import Config
 
-from aeros.core.net.certificates import Pair, TLSFiles, load, ticket_secret, with_ticket_secret
 from aeros.core.log.lines import LineLog
+from aeros.core.net.certificates import Pair, TLSFiles, load, ticket_secret, with_ticket_secret
 from aeros.core.net.tickets import Secret, can_share, share_tickets
 from aeros.supervisor.sockets.certificates import Certificates
 from aeros.worker.accept.tls import make_context
@@ -102,7 +102,13 @@ def test_a_successor_goes_on_with_the_secret_for_the_rest_of_its_time() -> None:
     heir = Secret.inherited(secret.bequest(1000.0), 5.0)
     assert heir.value == secret.value
     assert heir.until - 5.0 == secret.until - 1000.0
-    for odd in (None, {}, {"secret": "zz", "left_s": 1}, {"secret": "00", "left_s": 1}, {"secret": "00" * 32, "left_s": 1e9}):
+    for odd in (
+        None,
+        {},
+        {"secret": "zz", "left_s": 1},
+        {"secret": "00", "left_s": 1},
+        {"secret": "00" * 32, "left_s": 1e9},
+    ):
         assert Secret.inherited(odd, 5.0).value not in (secret.value, bytes(32))
 
 

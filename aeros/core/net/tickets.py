@@ -23,7 +23,8 @@ _SECRET_BYTES = 32
 _KEYS_BYTES = 80
 #: SSL_CTRL_SET_TLSEXT_TICKET_KEYS of openssl/ssl.h.
 _SET_KEYS = 59
-#: PySSLContext of Modules/_ssl.c begins with its SSL_CTX * in all of these. Others are not tried: a wrong pointer would crash.
+#: PySSLContext of Modules/_ssl.c begins with its SSL_CTX * in all of these. A wrong pointer would crash, so others are
+#: not tried.
 _KNOWN = range(11, 16)
 
 
@@ -56,7 +57,7 @@ class Secret:
 
 
 def share_tickets(context: ssl.SSLContext, secret: bytes, *facts: object) -> bool:
-    """Have `context` take the tickets of every other that was given the same secret and facts. False: not possible here.
+    """Have `context` take the tickets of every other with the same secret and facts. False: not possible here.
 
     facts: whatever decides who is let in, and as whom the server speaks. A resumed session skips the certificates of
     both sides, so a ticket of other facts must not be taken.

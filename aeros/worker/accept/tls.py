@@ -68,7 +68,7 @@ def _context(config: Config, certificate: str, key: str, ca: str) -> ssl.SSLCont
 
 
 def _decisive(context: ssl.SSLContext, config: Config, pairs: Any, ca: str) -> tuple[object, ...]:
-    """Return what a ticket stands for, since it is all that a client shows in the place of a handshake's certificates."""
+    """Return what a ticket stands for: it is all that a client shows instead of a handshake with certificates."""
     certificates = [(pair["name"], pair["cert"]) for pair in pairs]
     protocol = context.minimum_version, context.options, config.ciphers, config.alpn_protocols
     return certificates, ca, int(context.verify_mode), int(context.verify_flags), protocol
