@@ -1,0 +1,94 @@
+"""What the commands' command lines have in common: naming a server, times and numbers, a directory to begin in."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import NotAServerError, OptionsError
+from ..server import Server, connect, running_servers
+
+#: The parsers of the commands, as argparse adds them.
+Commands = Any
+
+SERVER_HELP = "the supervisor's pid, or the path of its control socket; may be left out when only one server runs"
+
+
+def about_a_server(
+    commands: Commands,
+    name: str,
+    text: str,
+    run: Callable[[argparse.Namespace], int],
+    more: str = "",
+    usage: str | None = None,
+) -> argparse.ArgumentParser:
+    """Add a command about a running server. more, usage: for its own --help."""
+    description = " ".join(filter(None, (text[0].upper() + text[1:] + ".", more)))
+    parser: argparse.ArgumentParser = commands.add_parser(name, usage=usage, help=text, description=description)
+    parser.add_argument("server", nargs="?", metavar="SERVER", help=SERVER_HELP)
+    server_option(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def server_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--server", dest="named", metavar="PID|PATH", help="the same as SERVER")
+
+
+def chdir_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--chdir",
+        metavar="DIR",
+        help="change to this directory first: the app and all relative paths are looked for there. A symlink is "
+        "followed anew at each reload and upgrade",
+    )
+
+
+def change_directory(options: argparse.Namespace) -> None:
+    """Go where --chdir says. A program that is run again begins in the directory of the start and does so, too."""
+    if options.chdir is not None:
+        try:
+            os.chdir(options.chdir)
+        except OSError as error:
+            raise OptionsError(f"--chdir {options.chdir}: {error.strerror}") from None
+
+
+def find(options: argparse.Namespace, named: str | None) -> Server:
+    """Return the server that was named, by --server or otherwise, else the only one there is."""
+    if named is not None and options.named is not None:
+        raise OptionsError(f"--server {options.named} and {named}: name one server")
+    named = named if named is not None else options.named
+    if named is not None:
+        return connect(int(named) if named.isdecimal() else named)
+    found = running_servers()
+    if not found:
+        raise NotAServerError(
+            "no server of this user is running (one started with --control off or a path is not seen)"
+        )
+    if len(found) > 1:
+        raise OptionsError(f"several servers are running; say which: {', '.join(map(str, found))}")
+    return connect(found[0])
+
+
+def seconds(text: str) -> float:
+    from ..options.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None
+
+
+def some_seconds(text: str) -> float:
+    if not (given := seconds(text)):
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text!r}")
+    return given
+
+
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None

@@ -1,0 +1,68 @@
+"""The commands that serve, and that check what a server would meet: run, doctor."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..core.exitcodes import ExitCode
+from ..core.text import json_text, several_lines
+from ..options import arguments_of, secrets
+from ..options.parse import OptionsParser
+from ..start import startup
+from .arguments import Commands, change_directory, chdir_option
+
+
+def add(commands: Commands, shared: OptionsParser) -> None:
+    """Add them. shared: the options of a server."""
+    _add_run(commands, shared)
+    _add_doctor(commands, shared)
+
+
+def _add_run(commands: Commands, shared: OptionsParser) -> None:
+    run = commands.add_parser(
+        "run",
+        parents=[shared],
+        help="serve an app",
+        description="Serve an ASGI app until stopped: aeros run module:app -w 4, or module:factory().",
+    )
+    run.add_argument("app", metavar="APP", help="module:app, module:factory(), or module alone for module:app")
+    chdir_option(run)
+    run.set_defaults(run=_run)
+
+
+def _add_doctor(commands: Commands, shared: OptionsParser) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[shared],
+        help="check whether this machine suits a server with these options",
+        description="Check this machine for a server with these options, and say what to change. Takes what aeros run "
+        "takes, without the app; exit code 1 when there is a problem.",
+    )
+    chdir_option(doctor)
+    doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ..start.find_app import load_app
+
+    change_directory(options)
+    secrets.hide()  # the app has no use for them while it loads, either
+    app = load_app(options.app)
+    constructor = getattr(app, "serving_defaults", None)
+    result = startup.start(app, arguments_of(options), {}, constructor=constructor, program=options.app)
+    assert isinstance(result, int)
+    return result
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from ..options import resolve
+    from . import doctor
+
+    change_directory(options)
+    findings = doctor.examine(resolve(arguments_of(options)))
+    if options.json:
+        print(json_text([finding.to_dict() for finding in findings], indent=2))
+    else:
+        print(several_lines(doctor.render(findings)))
+    return int(ExitCode.FAILURE if any(finding.level == "problem" for finding in findings) else ExitCode.OK)
