@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..core.clock import local_time, show_duration
 from ..core.text import one_line
-from ..status.records import ServerStatus
+from ..status.records import ServerStatus, WorkerStatus
 from ..status.requests import RequestInFlight
+
+_HEAD = (
+    "slot",
+    "pid",
+    "gen",
+    "state",
+    "up",
+    "requests",
+    "5xx",
+    "in flight",
+    "conns",
+    "ws",
+    "lag",
+    "p99",
+    "cpu",
+    "pss",
+    "restarts",
+)
 
 
 def render(status: ServerStatus) -> str:
@@ -19,65 +37,55 @@ def render(status: ServerStatus) -> str:
     ]
     if load := status.describe_load():
         lines.append(load)
-    last = status.last_reload
-    if last is not None:
-        outcome = (
-            f"generation {last.generation} in {show_duration(last.seconds)}" if last.ok else f"refused: {last.reason}"
-        )
-        lines.append(f"last reload {local_time(last.at)}: {outcome}")
-    upgrade = status.last_upgrade
-    if upgrade is not None:
-        versions = f"Aeros {upgrade.aeros_version}, Python {upgrade.python_version}"
-        outcome = f"from pid {upgrade.replaced}; {versions}" if upgrade.ok else f"refused: {upgrade.reason}"
-        lines.append(f"last upgrade {local_time(upgrade.at)}: {outcome}")
-    head = (
-        "slot",
-        "pid",
-        "gen",
-        "state",
-        "up",
-        "requests",
-        "5xx",
-        "in flight",
-        "conns",
-        "ws",
-        "lag",
-        "p99",
-        "cpu",
-        "pss",
-        "restarts",
-    )
-    rows = [
-        (
-            str(worker.slot),
-            str(worker.pid),
-            str(worker.generation),
-            worker.state,
-            show_duration(worker.uptime_s),
-            str(worker.requests),
-            str(worker.responses["5xx"]),
-            str(worker.in_flight),
-            str(worker.connections),
-            str(worker.websockets),
-            show_duration(worker.loop_lag_s),
-            "-" if worker.latency_p99_s is None else show_duration(worker.latency_p99_s),
-            "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%",
-            _mebibytes(worker.pss_bytes if worker.pss_bytes is not None else worker.rss_bytes),
-            str(worker.restarts),
-        )
-        for worker in status.workers
-    ]
-    lines += _table(head, rows)
-    for slot in status.slots:
-        ill = slot.state in ("backoff", "failed")
-        if slot.last_exit is not None and (ill or (slot.restarts and slot.last_exit.how != "exit code 0")):
-            last_exit = slot.last_exit
-            how = f"pid {last_exit.pid} {last_exit.how} ({last_exit.why})"
-            lines.append(f"slot {slot.slot} {slot.state}, last exit {local_time(last_exit.at)}: {how}")
+    lines += _changes(status)
+    lines += _table(_HEAD, [_row(worker) for worker in status.workers])
+    lines += _ill_slots(status)
     totals = status.totals
     answers = ", ".join(f"{count} {name}" for name, count in totals.responses.items() if count) or "none yet"
     lines.append(f"since start: {totals.requests} requests ({answers}), memory {_mebibytes(status.pss_bytes)}")
     return "\n".join(one_line(line) for line in lines)
+
+
+def _changes(status: ServerStatus) -> Iterator[str]:
+    """Yield what came of the last reload and the last upgrade."""
+    last, upgrade = status.last_reload, status.last_upgrade
+    if last is not None:
+        served = f"generation {last.generation} in {show_duration(last.seconds)}"
+        yield f"last reload {local_time(last.at)}: {served if last.ok else f'refused: {last.reason}'}"
+    if upgrade is not None:
+        versions = f"Aeros {upgrade.aeros_version}, Python {upgrade.python_version}"
+        outcome = f"from pid {upgrade.replaced}; {versions}" if upgrade.ok else f"refused: {upgrade.reason}"
+        yield f"last upgrade {local_time(upgrade.at)}: {outcome}"
+
+
+def _row(worker: WorkerStatus) -> tuple[str, ...]:
+    return (
+        str(worker.slot),
+        str(worker.pid),
+        str(worker.generation),
+        worker.state,
+        show_duration(worker.uptime_s),
+        str(worker.requests),
+        str(worker.responses["5xx"]),
+        str(worker.in_flight),
+        str(worker.connections),
+        str(worker.websockets),
+        show_duration(worker.loop_lag_s),
+        "-" if worker.latency_p99_s is None else show_duration(worker.latency_p99_s),
+        "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%",
+        _mebibytes(worker.pss_bytes if worker.pss_bytes is not None else worker.rss_bytes),
+        str(worker.restarts),
+    )
+
+
+def _ill_slots(status: ServerStatus) -> Iterator[str]:
+    """Yield how the last worker of each slot ended that does not do well."""
+    for slot in status.slots:
+        last = slot.last_exit
+        ill = slot.state in ("backoff", "failed")
+        if last is not None and (ill or (slot.restarts and last.how != "exit code 0")):
+            how = f"pid {last.pid} {last.how} ({last.why})"
+            yield f"slot {slot.slot} {slot.state}, last exit {local_time(last.at)}: {how}"
 
 
 def render_requests(found: Sequence[RequestInFlight], requests: int, websockets: int) -> str:

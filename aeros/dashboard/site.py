@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 from quart import Quart, Response, request
-from quart.typing import ResponseReturnValue
 
 from ..core.ipc.dashboard import AdminSettings
 from ..core.text import json_text
@@ -45,33 +44,13 @@ _PROBES = ("/healthz", "/readyz")
 def make_site(source: Source, history: History, settings: AdminSettings) -> Quart:
     """Return the app."""
     site = Quart("aeros.dashboard", static_folder=None)
-    guard = Guard(settings)
-    registry = make_registry(source, settings)
-    files = {name: (_PAGE / name).read_bytes() for name in _KINDS}
-    watchers = Watchers()
     site.config["RESPONSE_TIMEOUT"] = _RESPONSE_TIMEOUT_S
+    guard = Guard(settings)
+    files = {name: (_PAGE / name).read_bytes() for name in _KINDS}
 
     @site.before_request
-    async def admit() -> ResponseReturnValue | None:
-        if request.path in _PROBES:
-            return None
-        if not guard.own_host(request):
-            return _refusal(403, "this dashboard answers to localhost and addresses only")
-        if "token" in request.args:
-            return _refusal(
-                401, "a token has no place in an address, where history and logs keep it: open / and enter it"
-            )
-        if request.path == "/" or request.path[1:] in files:
-            return None  # the same for everybody; what it shows it has to ask for
-        if not guard.same_origin(request):
-            return _refusal(403, "asked by a page that is not this dashboard's own")
-        if not guard.admits(request):
-            refusal = _refusal(401, "a token is needed: Authorization: Bearer …, or open / in a browser and enter it")
-            refusal.headers["WWW-Authenticate"] = 'Bearer realm="aeros"'
-            return refusal
-        if request.method == "POST" and request.path != "/login" and not settings.write:
-            return _refusal(403, "read-only: start the server with --admin-write to steer it from here")
-        return None
+    async def admit() -> Response | None:
+        return None if request.path in _PROBES else _refuse(guard, settings, files)
 
     @site.errorhandler(BadBodyError)
     async def bad_body(error: BadBodyError) -> Response:
@@ -83,6 +62,34 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
             response.headers.setdefault(name, value)
         return response
 
+    _add_pages(site, guard, files)
+    _add_events(site, source, history, settings)
+    _add_figures(site, source, settings)
+    _add_probes(site, source, settings)
+    _add_commands(site, source)
+    return site
+
+
+def _refuse(guard: Guard, settings: AdminSettings, files: Mapping[str, bytes]) -> Response | None:
+    """Return the refusal of this request, None where it may go on."""
+    if not guard.own_host(request):
+        return _refusal(403, "this dashboard answers to localhost and addresses only")
+    if "token" in request.args:
+        return _refusal(401, "a token has no place in an address, where history and logs keep it: open / and enter it")
+    if request.path == "/" or request.path[1:] in files:
+        return None  # the same for everybody; what it shows it has to ask for
+    if not guard.same_origin(request):
+        return _refusal(403, "asked by a page that is not this dashboard's own")
+    if not guard.admits(request):
+        refusal = _refusal(401, "a token is needed: Authorization: Bearer …, or open / in a browser and enter it")
+        refusal.headers["WWW-Authenticate"] = 'Bearer realm="aeros"'
+        return refusal
+    if request.method == "POST" and request.path != "/login" and not settings.write:
+        return _refusal(403, "read-only: start the server with --admin-write to steer it from here")
+    return None
+
+
+def _add_pages(site: Quart, guard: Guard, files: Mapping[str, bytes]) -> None:
     @site.get("/")
     async def page() -> Response:
         return Response(files["page.html"], content_type="text/html; charset=utf-8")
@@ -99,6 +106,10 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
         if name not in files:
             return _refusal(404, "there is no such page")
         return Response(files[name], content_type=f"{_KINDS[name]}; charset=utf-8")
+
+
+def _add_events(site: Quart, source: Source, history: History, settings: AdminSettings) -> None:
+    watchers = Watchers()
 
     @site.get("/events")
     async def events() -> Response:
@@ -122,6 +133,10 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
         response.timeout = None
         return response
 
+
+def _add_figures(site: Quart, source: Source, settings: AdminSettings) -> None:
+    registry = make_registry(source, settings)
+
     @site.get("/status.json")
     async def status() -> Response:
         return _json((await source.status()).to_dict())
@@ -133,6 +148,8 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
         # In a thread: the app's metrics are read from files.
         return Response(await asyncio.to_thread(encode, registry), content_type=content_type)
 
+
+def _add_probes(site: Quart, source: Source, settings: AdminSettings) -> None:
     @site.get("/healthz")
     async def healthz() -> Response:
         try:
@@ -148,6 +165,8 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
         facts = {"ok": not why, "state": now.state, "ready": now.ready_workers, "wanted": settings.ready_min}
         return _json(facts | ({"why": why} if why else {}), 503 if why else 200)
 
+
+def _add_commands(site: Quart, source: Source) -> None:
     @site.post("/reload")
     async def reload() -> Response:
         await read_nothing()
@@ -163,8 +182,6 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
     async def restart() -> Response:
         slot = await read_number("slot", 'send {"slot": N}, or {} for all', optional=True)
         return await _command(source.restart(slot))
-
-    return site
 
 
 def not_ready(status: ServerStatus, ready_min: int) -> str:

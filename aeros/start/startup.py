@@ -42,7 +42,8 @@ from ..errors import AerosError, BindError, OptionsError, StartError, StateError
 from ..options import Options, resolve, secrets
 from ..options.mistakes import mistaken
 from ..server import Server, connect
-from ..status.records import ServerStatus, StatusReader
+from ..status.reader import StatusReader
+from ..status.records import ServerStatus
 from ..status.requests import RequestInFlight
 from ..supervisor.bootstrap import found
 from ..supervisor.control.pidfile import PidFile

@@ -227,3 +227,19 @@ def _caught_in_c() -> int:
 
 def _do_nothing(signum: int, frame: object) -> None:
     """A handler is reset by exec; SIG_IGN would not be."""
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether there is such a process, of whatever user, that has not ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # A zombie has ended; it only waits to be reaped by somebody else.
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True

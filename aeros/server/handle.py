@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shlex
-import socket
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import errors
-from .core.clock import monotonic
-from .core.ipc.channel import Channel, ChannelClosed
-from .core.ipc.messages import Answer, Command, Greeting, Hello, ProtocolError
-from .core.net.unix_paths import is_listened_to, short
-from .core.places import distrusted_folder, distrusted_peer, distrusted_socket, socket_elsewhere, socket_path
-from .core.record import replace
-from .core.shared.scoreboard import Scoreboard
-from .errors import AerosError, ControlError, NotAServerError, OptionsError, ServerStopped, StateError, UpgradeFailed
-from .status.records import Reloaded, ServerStatus, StatusReader, Upgraded
-from .status.requests import RequestInFlight
-from .status.stacks import WorkerStacks
-from .version import __version__
-
-#: How long the server may take to answer what it can answer at once.
-_ANSWER_TIMEOUT_S = 10.0
-_WHOSE = "a server is steered by the user who started it"
+from ..core.clock import monotonic
+from ..core.ipc.channel import Channel
+from ..core.process.signalling import is_alive
+from ..core.record import replace
+from ..core.shared.scoreboard import Scoreboard
+from ..errors import ControlError, OptionsError, ServerStopped, StateError, UpgradeFailed
+from ..status.reader import StatusReader
+from ..status.records import Reloaded, ServerStatus, Upgraded
+from ..status.requests import RequestInFlight
+from ..status.stacks import WorkerStacks
+from ..version import __version__
+from .line import ANSWER_TIMEOUT_S, Line
 
 
 class Server:
@@ -45,16 +37,11 @@ class Server:
 
         Raises ControlError when the other end does not answer as an Aeros server does.
         """
-        self._channel = channel
-        self._channel.setblocking(False)
+        self._line = Line(channel)
         self._child_pid = child_pid
         self._exit_code: int | None = None
-        self._lock = threading.Condition()
-        self._reading = False
-        self._gone = False
-        self._requests = 0
-        self._answers: dict[int, Answer] = {}
-        greeting, fds = self._greet()
+        self._lock = threading.Lock()
+        greeting, fds = self._line.greet()
         self.pid = greeting.pid
         self._unreadable = ""
         try:
@@ -162,7 +149,7 @@ class Server:
 
         Returns the slots that will be; does not wait for them.
         """
-        answer = self._ask("restart", {"slot": slot}, _ANSWER_TIMEOUT_S)
+        answer = self._ask("restart", {"slot": slot}, ANSWER_TIMEOUT_S)
         return list(answer["slots"])
 
     def debug(self, slot: int, how: str, seconds: float = 1.0) -> None:
@@ -176,7 +163,7 @@ class Server:
         Works for a worker whose event loop is blocked; see WorkerStacks. Raises OptionsError without such a slot,
         StateError with no worker in it.
         """
-        return WorkerStacks.from_message(self._ask("stack", {"slot": slot}, _ANSWER_TIMEOUT_S))
+        return WorkerStacks.from_message(self._ask("stack", {"slot": slot}, ANSWER_TIMEOUT_S))
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until all workers are ready. Raises AppLoadError when they cannot be, ControlError after timeout."""
@@ -202,7 +189,7 @@ class Server:
             while True:
                 waiting = follow and after is not None
                 arguments = {"after": after, "most": None if waiting else most, "wait": waiting}
-                answer = self._ask("logs", arguments, None if waiting else _ANSWER_TIMEOUT_S)
+                answer = self._ask("logs", arguments, None if waiting else ANSWER_TIMEOUT_S)
                 if answer["missed"]:
                     yield f"… {answer['missed']} events were missed: this reader is slower than the log …"
                 yield from answer["lines"]
@@ -212,7 +199,7 @@ class Server:
 
     def reopen_logs(self) -> None:
         """Have every process open its log files by name again, after a rotation."""
-        self._ask("reopen", {}, _ANSWER_TIMEOUT_S)
+        self._ask("reopen", {}, ANSWER_TIMEOUT_S)
 
     def stop(self, timeout: float | None = None, *, now: bool = False) -> int:
         """Stop, gracefully or `now`, and wait for it; return the exit code (see `ExitCode`). Harmless when stopped.
@@ -238,7 +225,7 @@ class Server:
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError(f"the server (pid {self.pid}) has not ended within {timeout} s")
-            self._listen(0.1 if left is None else min(0.1, left))
+            self._line.listen(0.1 if left is None else min(0.1, left))
         self.close()
         return code
 
@@ -255,104 +242,33 @@ class Server:
 
     def close(self) -> None:
         """Let go of the handle. A server started with block=False stops when its handle is gone."""
-        self._gone = True
+        self._line.gone = True
         with self._lock:
-            if self._unreadable:
-                self._channel.close()
-            elif self._last_status is None:
+            if not self._unreadable and self._last_status is None:
                 # How a stopped server was doing is a fair question; its shared memory need not be kept for it.
                 self._last_status = replace(
                     self._reader.read(), state="stopped", workers=(), ready_workers=0, rss_bytes=None, pss_bytes=None
                 )
                 self._scoreboard.close()
-                self._channel.close()
-            self._lock.notify_all()
+        self._line.close()
 
     def __del__(self) -> None:
         # A handle made for one question and dropped is no leak worth a warning.
         with contextlib.suppress(Exception):
-            self._channel.close()
+            self._line.close()
 
     def __repr__(self) -> str:
         return f"<aeros.Server pid={self.pid} {'running' if self.running else 'stopped'}>"
 
-    # --- the line ---
-
-    def _greet(self) -> tuple[Greeting, list[int]]:
-        deadline = monotonic() + _ANSWER_TIMEOUT_S
-        try:
-            self._channel.send(Hello(__version__))
-            while monotonic() < deadline:
-                select.select([self._channel.fileno()], [], [], max(0.0, deadline - monotonic()))
-                for message, fds in self._channel.receive():
-                    if isinstance(message, Greeting):
-                        return message, fds
-                    raise NotAServerError(getattr(message, "error", "") or "it does not answer as an Aeros server")
-        except ChannelClosed:
-            raise ServerStopped("the server closed the connection") from None
-        except ProtocolError as error:
-            raise NotAServerError(str(error)) from None
-        raise ControlError(f"no answer within {_ANSWER_TIMEOUT_S:.0f} s")
-
     def _ask(self, verb: str, arguments: dict[str, Any], timeout: float | None) -> dict[str, Any]:
-        deadline = None if timeout is None else monotonic() + timeout
-        with self._lock:
-            self._requests += 1
-            request = self._requests
-            try:
-                self._channel.send(Command(request, verb, arguments))
-            except (ChannelClosed, OSError):
-                self._gone = True
-                raise ServerStopped("the server has stopped") from None
-        while True:
-            with self._lock:
-                answer = self._answers.pop(request, None)
-                gone = self._gone
-            if answer is not None:
-                return _result(answer)
-            if gone:
-                raise ServerStopped("the server has stopped")
-            left = None if deadline is None else deadline - monotonic()
-            if left is not None and left <= 0:
-                raise ControlError(f"the server (pid {self.pid}) has not answered {verb!r} within {timeout} s")
-            self._listen(0.5 if left is None else min(0.5, left))
-
-    def _listen(self, seconds: float) -> None:
-        """Wait for something to happen on the line. One thread reads; the others wait for what it finds."""
-        with self._lock:
-            if self._reading:
-                self._lock.wait(seconds)
-                return
-            if self._gone:
-                self._lock.wait(min(seconds, 0.02))
-                return
-            self._reading = True
-        try:
-            ready, _, _ = select.select([self._channel.fileno()], [], [], seconds)
-            if ready:
-                self._take()
-        except (OSError, ValueError):
-            self._gone = True
-        finally:
-            with self._lock:
-                self._reading = False
-                self._lock.notify_all()
-
-    def _take(self) -> None:
-        with self._lock:
-            try:
-                for message, _ in self._channel.receive():
-                    if isinstance(message, Answer):
-                        self._answers[message.request] = message
-            except (ChannelClosed, ProtocolError):
-                self._gone = True
+        return self._line.ask(verb, arguments, timeout, f" (pid {self.pid})")
 
     def _poll(self) -> int | None:
         """Return the exit code if the supervisor has ended."""
         if self._exit_code is not None:
             return self._exit_code
         if self._child_pid is None:
-            if _alive(self.pid):
+            if is_alive(self.pid):
                 return None
             self._exit_code = 0
             return self._exit_code
@@ -366,105 +282,6 @@ class Server:
                 if pid:
                     self._exit_code = os.waitstatus_to_exitcode(status)
         return self._exit_code
-
-
-def connect(server: int | str | os.PathLike[str]) -> Server:
-    """Return a handle on a running server of this user: by its supervisor's pid or its control socket's path.
-
-    Raises NotAServerError, naming what is there instead; also where another user than this one or root may be the one
-    who answers, who is told nothing then.
-    """
-    if isinstance(server, int):
-        path, name = socket_path(server), f"pid {server}"
-        _check_folder(path.parent)
-        if not path.exists():
-            elsewhere = socket_elsewhere(server)
-            if elsewhere is None:
-                raise NotAServerError(_why_no_socket(server, path))
-            path = elsewhere
-            _check_folder(path.parent)
-    else:
-        path, name = Path(server), str(server)
-        if not path.exists():
-            raise NotAServerError(f"{name} does not exist")
-    channel = Channel(_trusted_line(path, name), name)
-    try:
-        return Server(channel)
-    except AerosError as error:
-        channel.close()
-        raise NotAServerError(f"{name} is not an Aeros server: {error}") from None
-
-
-def _trusted_line(path: Path, name: str) -> socket.socket:
-    """Return a connection to a socket that only this user or root can have put there. Raises NotAServerError."""
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    line.settimeout(_ANSWER_TIMEOUT_S)
-    try:
-        why = distrusted_socket(path)
-        if not why:
-            with short(path) as address:
-                line.connect(address)
-            why = distrusted_peer(line)
-    except OSError as error:
-        line.close()
-        raise NotAServerError(f"{name} is not a running Aeros server: {path}: {error.strerror or error}") from None
-    if why:
-        line.close()
-        raise NotAServerError(f"{name} is not trusted: {why}; nothing was said to it ({_WHOSE})")
-    return line
-
-
-def running_servers() -> list[int]:
-    """Return the supervisors of this user that have a control socket at the usual place.
-
-    Raises NotAServerError where another user has been at that place.
-    """
-    return [pid for pid in _control_sockets() if is_listened_to(socket_path(pid))]
-
-
-def left_sockets() -> list[int]:
-    """Return the pids of control sockets that nobody listens at, where there is a process of that number: another one,
-    most likely. Raises NotAServerError as above."""
-    return [pid for pid in _control_sockets() if not is_listened_to(socket_path(pid)) and _alive(pid)]
-
-
-def _control_sockets() -> list[int]:
-    """Return the pids that the sockets at the usual place are named after."""
-    folder = socket_path(0).parent
-    _check_folder(folder)
-    with contextlib.suppress(OSError):
-        return sorted(int(entry.stem) for entry in folder.iterdir() if entry.suffix == ".sock" and entry.stem.isdigit())
-    return []
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise NotAServerError where another user may have been at the place of this user's control sockets."""
-    with contextlib.suppress(OSError):  # where there is none, there is no server either
-        if why := distrusted_folder(folder):
-            raise NotAServerError(f"no server is looked for: {why} ({_WHOSE})")
-
-
-def _why_no_socket(pid: int, path: Path) -> str:
-    if not _alive(pid):
-        return f"there is no process {pid}"
-    return (
-        f"pid {pid} is not an Aeros server of this user, or was started with --control off or another path "
-        f"(no socket at {path})"
-    )
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        # A zombie has ended; it only waits to be reaped by somebody else.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True
 
 
 def _words(arguments: str | Sequence[str]) -> list[str]:
@@ -483,15 +300,3 @@ def _scoreboard_of(fds: list[int]) -> Scoreboard:
     if len(fds) != 2:
         raise ValueError("a server of another version of Aeros")
     return Scoreboard(*fds, writable=False)
-
-
-def _result(answer: Answer) -> dict[str, Any]:
-    if not answer.error:
-        return answer.result
-    kind = getattr(errors, answer.error_kind, ControlError)
-    if not (isinstance(kind, type) and issubclass(kind, AerosError)):
-        kind = ControlError
-    if answer.traceback:
-        with contextlib.suppress(TypeError):  # not every error carries one
-            raise kind(answer.error, traceback=answer.traceback)  # type: ignore[call-arg]
-    raise kind(answer.error)
