@@ -96,7 +96,9 @@ def test_the_first_worker_does_not_wait_for_what_the_supervisor_imports(serve: S
     server = serve(LOADED, "-w", "1").ready(1)
     loaded = json.loads(server.wait_log(r"loaded at the fork: (\[.*\])")[1])
     assert "aeros.supervisor.zygotes.zygote" in loaded
-    assert not {f"aeros.supervisor.{part}" for part in ("loop", "workforce", "generations", "upgrade")} & set(loaded)
+    assert not {
+        f"aeros.supervisor.{part}" for part in ("loop", "workers.workforce", "zygotes.generations", "upgrade.running")
+    } & set(loaded)
     assert server.stop() == 0
 
 
