@@ -68,6 +68,14 @@ async def slow() -> dict[str, object]:
     return who()
 
 
+@app.get("/held")
+async def held() -> dict[str, object]:
+    """Not over before the file exists: a test that looks at it meanwhile may take its time."""
+    while not Path(request.args["until"]).exists():
+        await asyncio.sleep(0.02)
+    return who()
+
+
 @app.get("/status")
 async def status() -> dict[str, object]:
     return app.server.status().to_dict()

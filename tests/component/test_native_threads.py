@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from aeros.core import threads
 from tests.helpers.nativepool import build
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the threads of a process")
@@ -64,6 +65,20 @@ def test_libraries_that_notice_a_fork_are_harmless(tmp_path: Path, name: str) ->
     ((library, count, harmless),) = told(USE + "tell()", build(tmp_path, name))
     assert name.startswith(str(library))
     assert (count, harmless) == (3, True)
+
+
+def test_the_size_of_a_stack_is_no_address_of_code() -> None:
+    """Debian's Python is linked to a fixed, low place, where a size such as 0x801000 would be code."""
+    mappings = threads._Mappings(
+        [
+            "00420000-00a10000 r-xp 00020000 08:01 1 /usr/bin/python3.15",
+            "7f0000000000-7f0000010000 r-xp 00000000 08:01 2 /usr/lib/libtestpool.so",
+            "7f1000000000-7f1000100000 r-xp 00000000 08:01 3 /usr/lib/libc.so.6",
+        ],
+        [0x500010],
+    )
+    assert threads._outermost([0x7F0000000186, 0x7F1000000DB8, 0, 0x801000], mappings) == "/usr/lib/libtestpool.so"
+    assert threads._outermost([0x7F0000000186, 0x7F1000000DB8, 0x500010], mappings) == "/usr/bin/python3.15"
 
 
 def test_a_forked_child_has_none_of_them(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ STATES = "faults/test_processes.py::"
 
 CATALOGUE = (
     Entry(1, "SIGKILL of an idle worker", "replaced, no request affected",
-          (WORKER + "test_the_replacement_answers_within_a_tenth_of_a_second",), peers="kill a worker"),
+          (WORKER + "test_the_next_request_waits_for_the_replacement",), peers="kill a worker"),
     Entry(2, "SIGKILL of a worker under load", "only its requests in flight fail",
           (WORKER + "test_kills_under_load_cost_only_what_was_in_flight",)),
     Entry(3, "SIGKILL of all workers at once", "nobody is refused",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -32,30 +33,30 @@ def command(server: ServerProcess, *arguments: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("http", ["lane", "hypercorn"])
-def test_each_request_is_shown_with_what_it_is_and_how_far(serve: Serve, http: str) -> None:
+def test_each_request_is_shown_with_what_it_is_and_how_far(serve: Serve, tmp_path: Path, http: str) -> None:
     server = serve("full", "-w", "2", "--http", http).ready(2)
     handle = server.handle()
     assert handle.requests() == ()
     assert command(server, "requests", str(server.pid)).stdout == "no request is in flight\n"
-    seconds = 8 if sys.flags.dev_mode else 3  # the two commands below start slowly there
+    over = tmp_path / "over"
     with ExitStack() as stack:
         begun = time.monotonic()
-        slow, upload, stream = (stack.enter_context(Connection(server.address)) for _ in range(3))
-        slow.send(slow.head("GET", f"/slow?s={seconds}&token=secret", headers={"X-Request-ID": "one-two"}))
+        held, upload, stream = (stack.enter_context(Connection(server.address)) for _ in range(3))
+        held.send(held.head("GET", f"/held?until={over}&token=secret", headers={"X-Request-ID": "one-two"}))
         upload.send(upload.head("POST", "/upload", 10) + b"12345")
         stream.send(stream.head("GET", "/sse"))
 
         def shown() -> dict[str, str]:
             return {request.path: request.stage for request in handle.requests()}
 
-        wanted = {"/slow": "handling", "/upload": "reading", "/sse": "streaming"}
-        eventually(lambda: shown() == wanted, 5, f"{wanted}, not {shown()}")
-        (found,) = [request for request in handle.requests() if request.path == "/slow"]
+        wanted = {"/held": "handling", "/upload": "reading", "/sse": "streaming"}
+        eventually(lambda: shown() == wanted, what=f"{wanted}, not {shown()}")
+        (found,) = [request for request in handle.requests() if request.path == "/held"]
         owner = {worker.pid: worker for worker in server.workers()}[found.pid]
         assert (found.method, found.slot, found.generation) == ("GET", owner.slot, owner.generation)
-        assert found.client == "{}:{}".format(*slow.socket.getsockname()[:2])
+        assert found.client == "{}:{}".format(*held.socket.getsockname()[:2])
         assert 0 < found.age_s <= time.monotonic() - begun + 0.1
-        eventually(lambda: [one.request_id for one in handle.requests() if one.path == "/slow"] == ["one-two"], 3)
+        eventually(lambda: [one.request_id for one in handle.requests() if one.path == "/held"] == ["one-two"])
         ages = [one.age_s for one in handle.requests()]
         assert ages == sorted(ages, reverse=True)
         in_status = [one.path for worker in server.workers() for one in worker.requests_in_flight]
@@ -65,14 +66,15 @@ def test_each_request_is_shown_with_what_it_is_and_how_far(serve: Serve, http: s
         listed = json.loads(command(server, "requests", str(server.pid), "--json").stdout)
         assert {one["path"]: one["stage"] for one in listed} == wanted
         page = command(server, "requests", str(server.pid)).stdout
-        assert "GET /slow" in page
+        assert "GET /held" in page
         assert "one-two" in page
         assert "secret" not in page
         upload.send(b"67890")
         assert upload.read_answer().status == 200
-        assert slow.read_answer().status == 200
-        eventually(lambda: shown() == {"/sse": "streaming"}, 5, f"the stream alone, not {shown()}")
-    eventually(lambda: handle.requests() == (), 5, "nothing in flight")
+        over.touch()
+        assert held.read_answer().status == 200
+        eventually(lambda: shown() == {"/sse": "streaming"}, what=f"the stream alone, not {shown()}")
+    eventually(lambda: handle.requests() == (), what="nothing in flight")
     assert server.stop() == 0
 
 
@@ -82,9 +84,9 @@ def test_a_stuck_worker_shows_the_request_that_runs(serve: Serve, path: str, htt
     server.expect(r"worker slot=\d", "Fatal Python error", "kill")
     with Connection(server.address) as connection:
         connection.send(connection.head("GET", path))
-        eventually(lambda: [one.path for one in server.handle().requests()] == [path], 3)
+        eventually(lambda: [one.path for one in server.handle().requests()] == [path])
         first = server.handle().requests()[0].age_s
-        eventually(lambda: server.handle().requests()[0].age_s > first + 0.5, 3, "it grows older")
+        eventually(lambda: server.handle().requests()[0].age_s > first + 0.5, what="it grows older")
     (worker,) = server.workers()
     os.kill(worker.pid, signal.SIGKILL)
     eventually(lambda: server.ready_pids() - {worker.pid}, 10)
@@ -97,8 +99,8 @@ def test_more_requests_than_the_table_holds(serve: Serve) -> None:
     with ExitStack() as stack:
         for _ in range(60):
             connection = stack.enter_context(Connection(server.address))
-            connection.send(connection.head("GET", "/slow?s=4"))
-        eventually(lambda: server.workers()[0].in_flight == 60, 5)
+            connection.send(connection.head("GET", "/slow?s=60"))
+        eventually(lambda: server.workers()[0].in_flight == 60)
         assert len(server.handle().requests()) == 51
         assert len(server.workers()[0].requests_in_flight) == 8
         assert command(server, "requests", str(server.pid)).stdout.endswith("and 9 more requests\n")
@@ -107,7 +109,7 @@ def test_more_requests_than_the_table_holds(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("http", ["lane", "hypercorn"])
-def test_websockets_are_shown_and_are_no_requests(serve: Serve, http: str) -> None:
+def test_websockets_are_shown_and_are_no_requests(serve: Serve, tmp_path: Path, http: str) -> None:
     server = serve("full", "-w", "1", "--http", http, "--slow-request", "0.3").ready(1)
     server.expect("slow request")
     with ExitStack() as stack:
@@ -122,29 +124,32 @@ def test_websockets_are_shown_and_are_no_requests(serve: Serve, http: str) -> No
             return [(one.method, one.path, one.stage, one.request_id, one.websocket) for one in every]
 
         wanted = [("WS", "/ws", "open", "one-two", True), ("WS", "/ws", "open", "over-h2", True)]
-        eventually(lambda: found() == wanted, 5, f"{wanted}, not {found()}")
+        eventually(lambda: found() == wanted, what=f"{wanted}, not {found()}")
         first, second = server.handle().requests()
         assert first.client == "{}:{}".format(*websocket.local_address[:2])
         assert second.client == "{}:{}".format(*two.socket.getsockname()[:2])
         (worker,) = server.workers()
         assert (worker.in_flight, worker.websockets) == (0, 2)
         assert [one.method for one in worker.requests_in_flight] == ["WS", "WS"]
-        with Connection(server.address) as slow:
-            slow.send(slow.head("GET", "/slow?s=1"))
-            eventually(lambda: [one.path for one in server.handle().requests()] == ["/slow", "/ws", "/ws"], 5)
+        over = tmp_path / "over"
+        with Connection(server.address) as held:
+            held.send(held.head("GET", f"/held?until={over}"))
+            eventually(lambda: [one.path for one in server.handle().requests()] == ["/held", "/ws", "/ws"])
             assert server.workers()[0].in_flight == 1
-            assert slow.read_answer().status == 200
+            server.wait_log("slow request")
+            over.touch()
+            assert held.read_answer().status == 200
         listed = json.loads(command(server, "requests", str(server.pid), "--json").stdout)
         assert [(one["method"], one["websocket"]) for one in listed] == [("WS", True), ("WS", True)]
         page = command(server, "requests", str(server.pid)).stdout
         assert page.count("WS /ws") == 2
         assert "secret" not in page
         websocket.close()
-        eventually(lambda: found() == wanted[1:], 5, f"the second alone, not {found()}")
-    eventually(lambda: server.handle().requests() == (), 5, "no WebSocket is left")
+        eventually(lambda: found() == wanted[1:], what=f"the second alone, not {found()}")
+    eventually(lambda: server.handle().requests() == (), what="no WebSocket is left")
     slow_ones = [line for line in server.log.splitlines() if "slow request" in line]
     assert len(slow_ones) == 1, slow_ones
-    assert "GET /slow" in slow_ones[0]
+    assert "GET /held" in slow_ones[0]
     assert server.stop() == 0
 
 
@@ -155,8 +160,8 @@ def test_more_websockets_than_the_table_holds(serve: Serve) -> None:
             stack.enter_context(open_websocket(server.address))
         for _ in range(3):
             connection = stack.enter_context(Connection(server.address))
-            connection.send(connection.head("GET", "/slow?s=4"))
-        eventually(lambda: server.workers()[0].in_flight == 3, 5)
+            connection.send(connection.head("GET", "/slow?s=60"))
+        eventually(lambda: server.workers()[0].in_flight == 3)
         shown = server.handle().requests()
         assert [one.websocket for one in shown] == [False] * 3 + [True] * 51
         assert [one.method for one in server.workers()[0].requests_in_flight] == ["GET"] * 3 + ["WS"] * 5
@@ -175,7 +180,7 @@ def test_a_websocket_that_blocks_the_loop_is_named(serve: Serve) -> None:
     }
     with Connection(server.address) as connection:
         # The answer may wait until the loop goes on (with a Quart that is served by its own code).
-        connection.send(connection.head("GET", "/ws-block?s=4", headers=headers))
-        eventually(lambda: server.handle().stack(0).running.startswith("WS /ws-block ("), 3)
+        connection.send(connection.head("GET", "/ws-block", headers=headers))
+        eventually(lambda: server.handle().stack(0).running.startswith("WS /ws-block ("))
     server.send_signal(signal.SIGQUIT)
     server.wait_exit(10)

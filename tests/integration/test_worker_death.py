@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import statistics
 import time
@@ -15,7 +16,7 @@ from tests.conftest import Serve
 from tests.helpers import proc
 from tests.helpers.conditions import eventually
 from tests.helpers.http import ExchangeError
-from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet, SlowGet, Tally, ask_until
+from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet, SlowGet, Tally
 from tests.helpers.serverproc import ServerProcess
 
 DIED = r"worker slot=\d+ gen=\d+ pid=\d+"
@@ -103,20 +104,16 @@ def test_thirty_seconds_of_kills(serve: Serve) -> None:
     assert server.stop() == 0
 
 
-def test_the_replacement_answers_within_a_tenth_of_a_second(serve: Serve) -> None:
-    """With one worker the time is exact: the next request waits in the backlog for the new one."""
+def test_the_next_request_waits_for_the_replacement(serve: Serve) -> None:
+    """With one worker it waits in the backlog. How long is measured by `test_thirty_seconds_of_kills`."""
     server = serve("full", "-w", "1").ready(1)
     server.expect(DIED)
-    took = []
     for _ in range(5):
         (old,) = server.ready_pids()
-        eventually(lambda: server.workers()[0].uptime_s > 0.5, 5)
-        at = time.monotonic()
         os.kill(old, signal.SIGKILL)
-        ask_until(server.address, lambda answer, old=old: answer.json()["pid"] != old)
-        took.append(time.monotonic() - at)
+        assert server.get().json()["pid"] != old
         server.ready(1)
-    assert statistics.median(took) <= 0.1, [round(seconds, 3) for seconds in took]
+    assert len(re.findall(rf"{DIED} died: .*; replaced at once$", server.log, re.MULTILINE)) == 5, server.log
     assert server.stop() == 0
 
 

@@ -16,6 +16,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
+from mmap import PAGESIZE
 from pathlib import Path
 
 from ..clock import monotonic
@@ -125,8 +126,16 @@ def _first_function(stack_pointer: int, mappings: _Mappings) -> str:
         memory.seek(start)
         data = memory.read(end - start)
     words = array("L", data[: len(data) - len(data) % _WORD])
-    for word in reversed(words[: _length(words, start)]):
-        path = mappings.code_at(word)
+    return _outermost(words[: _length(words, start)], mappings)
+
+
+def _outermost(words: Iterable[int], mappings: _Mappings) -> str:
+    """Return the library whose code the last of these words points to; "" if none does."""
+    for word in reversed(tuple(words)):
+        # The thread's descriptor also has the size of its stack, 0x801000 say. In a Python that is linked to a fixed place
+        # (Debian's, from 0x400000 on) that is an address of code as well. Sizes are whole pages. Code hardly ever is, and
+        # a library that is missed here is met again further down, where its function is under way.
+        path = mappings.code_at(word) if word % PAGESIZE else ""
         if path and not _RUNTIMES.match(os.path.basename(path)):  # noqa: PTH119
             return path
     return ""
