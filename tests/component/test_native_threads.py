@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from aeros.core import threads
+from aeros.core.process import threads
 from tests.helpers.nativepool import build
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the threads of a process")
 
 ASK = """
 import ctypes, json, os, sys, threading, time
-from aeros.core.process import threads
+from aeros.core.process.signalling import threads
 def tell():
     print(json.dumps([[found.library, found.count, found.harmless] for found in threads.native_threads()]))
 """

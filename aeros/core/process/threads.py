@@ -39,7 +39,7 @@ _LOOK_EVERY_S = 0.005
 
 #: Libraries that can go on in a forked child, as each was tried (use, fork, the same use): they notice the fork
 #: (pthread_atfork), or look at the pid. By the beginning of the file's name.
-_HARMLESS_LIBRARIES = ("libopenblas", "libscipy_openblas", "libarrow", "_duckdb", "tokenizers")
+_HARMLESS_LIBRARIES = ("libopenblas", "libscipy_openblas", "libarrow", "_duckdb", "tokenizers", "_memray")
 #: The same for a folder: of ddtrace, which has several.
 _HARMLESS_FOLDERS = ("/ddtrace/",)
 #: Threads that a library has for its housekeeping alone, by the name it gives them: of jemalloc (the library that it is
@@ -132,9 +132,9 @@ def _first_function(stack_pointer: int, mappings: _Mappings) -> str:
 def _outermost(words: Iterable[int], mappings: _Mappings) -> str:
     """Return the library whose code the last of these words points to; "" if none does."""
     for word in reversed(tuple(words)):
-        # The thread's descriptor also has the size of its stack, 0x801000 say. In a Python that is linked to a fixed place
-        # (Debian's, from 0x400000 on) that is an address of code as well. Sizes are whole pages. Code hardly ever is, and
-        # a library that is missed here is met again further down, where its function is under way.
+        # The thread's descriptor also has the size of its stack, 0x801000 say. In a Python that is linked to a fixed
+        # place (Debian's, from 0x400000 on) that is an address of code as well. Sizes are whole pages. Code hardly ever
+        # is, and a library that is missed here is met again further down, where its function is under way.
         path = mappings.code_at(word) if word % PAGESIZE else ""
         if path and not _RUNTIMES.match(os.path.basename(path)):  # noqa: PTH119
             return path
