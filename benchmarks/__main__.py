@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import life, load, memory, report, speed
+from . import life, load, memory, real, report, speed
 from .servers import KINDS, ServerFailedError
 from .tell import note, say
 
@@ -51,6 +51,10 @@ def _memory(options: argparse.Namespace) -> Any:
     return memory.measure(options.servers or memory.KINDS, options.workers or memory.COUNTS, options.requests)
 
 
+def _program(options: argparse.Namespace) -> Any:
+    return real.measure(options.servers or real.KINDS)
+
+
 def _speed(options: argparse.Namespace) -> Any:
     if missing := load.missing_tools():
         note(f"needed and not installed: {' '.join(missing)} (Debian: apt-get install {' '.join(missing)})")
@@ -81,6 +85,7 @@ def _idle(options: argparse.Namespace) -> Any:
 
 _MEASURES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "memory": _memory,
+    "program": _program,
     "speed": _speed,
     "boot": _boot,
     "recovery": _recovery,

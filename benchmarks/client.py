@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -40,7 +40,7 @@ MIXED = (
 )
 
 
-def send_mixed(server: Running, count: int, connections: int = 16) -> Counter[int]:
+def send_mixed(server: Running, count: int, connections: int = 16, mixed: Sequence[Request] = MIXED) -> Counter[int]:
     """Send `count` requests of every kind over some connections in turn; return how many each worker pid has."""
     lines = [http.client.HTTPConnection(HOST, server.port, timeout=30) for _ in range(connections)]
     try:
@@ -49,7 +49,7 @@ def send_mixed(server: Running, count: int, connections: int = 16) -> Counter[in
             line.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         pids = Counter(int(_exchange(line, Request("GET", "/pid"))) for line in lines)
         for number in range(count - connections):
-            _exchange(lines[number % connections], MIXED[number // connections % len(MIXED)])
+            _exchange(lines[number % connections], mixed[number // connections % len(mixed)])
     finally:
         for line in lines:
             line.close()
@@ -66,11 +66,11 @@ def _exchange(line: http.client.HTTPConnection, request: Request) -> bytes:
     return body
 
 
-def reach_every_worker(server: Running, workers: int, attempts: int = 40) -> set[int]:
+def reach_every_worker(server: Running, workers: int, attempts: int = 40, mixed: Sequence[Request] = MIXED) -> set[int]:
     """Send mixed requests over ever new connections until every worker has had some; return their pids."""
     pids: set[int] = set()
     for _ in range(attempts):
-        pids |= set(send_mixed(server, 16 * (1 + len(MIXED))))
+        pids |= set(send_mixed(server, 16 * (1 + len(mixed)), mixed=mixed))
         if len(pids) >= workers:
             break
     return pids

@@ -14,19 +14,23 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Memory:
-    """Kilobytes. pss shares out what several processes map; anonymous is the part of it no file stands behind."""
+    """Kilobytes. pss shares out what several processes map; anonymous is the part of it no file stands behind; private
+    is what nobody else maps."""
 
     pss: int
     anonymous: int
+    private: int
 
     def __add__(self, other: Memory) -> Memory:
-        return Memory(self.pss + other.pss, self.anonymous + other.anonymous)
+        return Memory(self.pss + other.pss, self.anonymous + other.anonymous, self.private + other.private)
 
 
 def parse_rollup(text: str) -> Memory:
     """Read the text of /proc/PID/smaps_rollup."""
     fields = dict(line.split(":", 1) for line in text.splitlines()[1:] if ":" in line)
-    return Memory(int(fields["Pss"].split()[0]), int(fields["Pss_Anon"].split()[0]))
+    kilobytes = {name: int(value.split()[0]) for name, value in fields.items()}
+    private = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    return Memory(kilobytes["Pss"], kilobytes["Pss_Anon"], private)
 
 
 def parse_stat(text: str) -> tuple[int, int]:
@@ -63,7 +67,7 @@ def _stats() -> Iterator[tuple[int, str]]:
 
 def memory(pids: Iterable[int]) -> Memory:
     """Return the memory of these processes together."""
-    total = Memory(0, 0)
+    total = Memory(0, 0, 0)
     for pid in pids:
         with suppress(OSError):
             total += parse_rollup((_PROC / str(pid) / "smaps_rollup").read_text())

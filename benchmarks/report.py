@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import memory, speed
+from . import memory, real, speed
 from .plot import bars
 from .servers import KINDS, ROOT, Plan
 from .statistics import Summary, paired_ratio
@@ -134,6 +134,7 @@ def _idle_table(data: dict[str, Any]) -> list[str]:
 
 _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "memory": memory.table,
+    "program": real.table,
     "speed": speed.table,
     "boot": _boot_table,
     "recovery": _recovery_table,

@@ -21,7 +21,8 @@ from pathlib import Path
 from . import proc
 
 ROOT = Path(__file__).resolve().parent.parent
-APP = "benchmarks.app:app"
+PROGRAM = "benchmarks.app"
+APP = f"{PROGRAM}:app"
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
@@ -38,6 +39,12 @@ class Plan:
     workers: int = 2
     tls: bool = False
     http2: bool = False
+    #: The module that is served.
+    program: str = PROGRAM
+
+    @property
+    def app(self) -> str:
+        return f"{self.program}:app"
 
 
 Command = Callable[[Plan, int], list[str]]
@@ -49,7 +56,7 @@ def _tool(name: str) -> str:
 
 def _aeros(plan: Plan, port: int) -> list[str]:
     tls = ["--certfile", certificate().cert, "--keyfile", certificate().key] if plan.tls else []
-    return [sys.executable, "-m", "benchmarks.app", "-w", str(plan.workers), "--bind", f"{HOST}:{port}", *tls]
+    return [sys.executable, "-m", plan.program, "-w", str(plan.workers), "--bind", f"{HOST}:{port}", *tls]
 
 
 def _aeros_warm(plan: Plan, port: int) -> list[str]:
@@ -67,18 +74,22 @@ def _aeros_warm(plan: Plan, port: int) -> list[str]:
     return [*_aeros(plan, port), *(word for path in paths for word in ("--warmup", path))]
 
 
+def _aeros_run(plan: Plan, port: int) -> list[str]:
+    return [_tool("aeros"), "run", plan.app, "-w", str(plan.workers), "--bind", f"{HOST}:{port}"]
+
+
 def _uvicorn(plan: Plan, port: int) -> list[str]:
     tls = ["--ssl-certfile", certificate().cert, "--ssl-keyfile", certificate().key] if plan.tls else []
     http = ["--http", "zttp", "--http2"] if plan.http2 else ["--http", "httptools"]
     return [
         *(_tool("uvicorn"), "--loop", "uvloop", *http, "--no-access-log", "--log-level", "warning"),
-        *("--workers", str(plan.workers), "--host", HOST, "--port", str(port), *tls, APP),
+        *("--workers", str(plan.workers), "--host", HOST, "--port", str(port), *tls, plan.app),
     ]
 
 
 def _hypercorn(plan: Plan, port: int) -> list[str]:
     tls = ["--certfile", certificate().cert, "--keyfile", certificate().key] if plan.tls else []
-    return [_tool("hypercorn"), "-k", "uvloop", "-w", str(plan.workers), "-b", f"{HOST}:{port}", *tls, APP]
+    return [_tool("hypercorn"), "-k", "uvloop", "-w", str(plan.workers), "-b", f"{HOST}:{port}", *tls, plan.app]
 
 
 def _gunicorn(plan: Plan, port: int) -> list[str]:
@@ -86,19 +97,19 @@ def _gunicorn(plan: Plan, port: int) -> list[str]:
     http = ["--http-protocols", "h2,h1"] if plan.http2 else []
     return [
         *(_tool("gunicorn"), "-k", "asgi", "-w", str(plan.workers), "-b", f"{HOST}:{port}", "--log-level", "warning"),
-        *("--no-control-socket", *tls, *http, APP),
+        *("--no-control-socket", *tls, *http, plan.app),
     ]
 
 
 def _gunicorn_preload(plan: Plan, port: int) -> list[str]:
-    return [*_gunicorn(plan, port)[:-1], "--preload", APP]
+    return [*_gunicorn(plan, port)[:-1], "--preload", plan.app]
 
 
 def _granian(plan: Plan, port: int) -> list[str]:
     tls = ["--ssl-certificate", certificate().cert, "--ssl-keyfile", certificate().key] if plan.tls else []
     return [
         *(_tool("granian"), "--interface", "asgi", "--loop", "uvloop", "--log-level", "warning"),
-        *("--workers", str(plan.workers), "--host", HOST, "--port", str(port), *tls, APP),
+        *("--workers", str(plan.workers), "--host", HOST, "--port", str(port), *tls, plan.app),
     ]
 
 
@@ -125,6 +136,7 @@ KINDS = {
     for kind in (
         Kind("aeros", "aeros", _aeros),
         Kind("aeros --warmup", "aeros", _aeros_warm),
+        Kind("aeros run", "aeros", _aeros_run),
         Kind("uvicorn", "uvicorn", _uvicorn),
         Kind("hypercorn", "hypercorn", _hypercorn),
         Kind("gunicorn", "gunicorn", _gunicorn),

@@ -16,6 +16,8 @@ Pss:                 265 kB
 Pss_Dirty:           116 kB
 Pss_Anon:            116 kB
 Pss_File:            149 kB
+Private_Clean:         8 kB
+Private_Dirty:        92 kB
 Swap:                  0 kB
 """
 WRK = """Running 2s test @ http://127.0.0.1:8000/json
@@ -53,7 +55,7 @@ def test_skew_is_the_busiest_over_the_fair_share() -> None:
 
 
 def test_pss_is_read_from_the_rollup() -> None:
-    assert proc.parse_rollup(ROLLUP) == proc.Memory(pss=265, anonymous=116)
+    assert proc.parse_rollup(ROLLUP) == proc.Memory(pss=265, anonymous=116, private=100)
 
 
 def test_stat_is_read_behind_a_name_with_spaces_and_brackets() -> None:
@@ -79,7 +81,7 @@ def test_family_and_memory_of_this_very_process() -> None:
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
-    assert proc.memory([child]) == proc.Memory(0, 0)
+    assert proc.memory([child]) == proc.Memory(0, 0, 0)
 
 
 def test_wrk_result_is_found_among_its_own_words() -> None:
