@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy
 
 from tests.apps import source_of
+from tests.faults import heap
 from tests.helpers import proc
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection
@@ -134,7 +135,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/leaks", description=__doc__)
     for name, (_, times) in PHASES.items():
         parser.add_argument(f"--{name}", type=int, default=times, metavar="N", help=f"{times} if not given, 0 for none")
+    parser.add_argument("--heap", type=int, metavar="N", help="instead: N requests that hunt for corrupted memory")
     args = parser.parse_args()
+    if args.heap:
+        return 0 if heap.run(args.heap) else 1
     folder = Path(tempfile.mkdtemp(prefix="aeros-leaks-"))
     program = folder / "app.py"
     program.write_text(source_of("full"))
