@@ -36,6 +36,7 @@ from . import context
 from .accept.fairness import Turn
 from .debugging import copies
 from .debugging.breakpoints import Breakpoints
+from .debugging.keys import Keys
 from .farewell import Farewell
 from .http1.connection import http1_protocol_factory
 from .http1.response import name_server
@@ -222,12 +223,12 @@ def _request_limit(options: Options) -> int | None:
 
 
 def _install_breakpoints(options: Options, scoreboard: Scoreboard, heartbeat: Heartbeat, log: LineLog) -> None:
-    """Have breakpoint() ask at the terminal."""
+    """Have breakpoint() and input() ask at the terminal."""
 
     def supervisor_pid() -> int:
         return int(scoreboard.read_summary()["pid"])
 
-    Breakpoints(options.workers, supervisor_pid, heartbeat.patience.holding, log.warning).install()
+    Breakpoints(Keys(options.workers, supervisor_pid, heartbeat.patience.holding), log.warning).install()
 
 
 def _settle(seed: WorkerSeed) -> None:

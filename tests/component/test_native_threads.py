@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux show
 
 ASK = """
 import ctypes, json, os, sys, threading, time
-from aeros.core.process.signalling import threads
+from aeros.core.process import threads
 def tell():
     print(json.dumps([[found.library, found.count, found.harmless] for found in threads.native_threads()]))
 """
@@ -58,6 +58,12 @@ assert len(os.listdir("/proc/self/task")) >= 3
 def test_what_a_build_adds_to_a_name_is_no_part_of_it(tmp_path: Path) -> None:
     assert told(USE + "tell()", build(tmp_path, "libtestpool-8a3c01de")) == [["libtestpool", 3, False]]
     assert told(USE + "tell()", build(tmp_path, "_pool.cpython-313-x86_64-linux-gnu")) == [["_pool", 3, False]]
+
+
+def test_a_name_that_says_little_has_its_package(tmp_path: Path) -> None:
+    folder = tmp_path / "site-packages" / "ddtrace" / "internal"
+    folder.mkdir(parents=True)
+    assert told(USE + "tell()", build(folder, "_native.abi3")) == [["_native of ddtrace", 3, False]]
 
 
 @pytest.mark.parametrize("name", ["libscipy_openblas64_-6bb31eeb", "libopenblasp-r0", "libarrow"])

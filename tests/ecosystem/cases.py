@@ -133,7 +133,8 @@ WATCHERS = (
         "ddtrace",
         "watchers/ddtrace_app",
         needs="`app.asgi_app = TraceMiddleware(app.asgi_app)`",
-        note="Upstream knows no Quart.",
+        load="worker",
+        note="Upstream knows no Quart. Each worker loads the app: ddtrace's native threads may hang after a fork.",
         command=("{bin}/ddtrace-run", "{bin}/aeros", "run", "{app}:app"),
         environment={
             "DD_TRACE_AGENT_URL": "http://{sink}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -30,6 +31,17 @@ def in_a_thread():
     number = 40
     breakpoint()
     return {"number": number}
+
+@app.get("/pdb")
+async def by_pdb():
+    import pdb
+    number = 40
+    pdb.set_trace()
+    return {"number": number}
+
+@app.get("/input")
+async def by_input():
+    return {"name": input("your name? ")}
 
 @app.get("/")
 async def home():
@@ -121,6 +133,42 @@ def test_a_worker_that_is_killed_at_the_prompt_leaves_the_keys_to_the_supervisor
         eventually(lambda: "(Pdb) " in terminal.shown, 30)
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: server.ready_pids() - {pid}, 30)
+        terminal.press(CTRL_C)
+        assert server.wait_exit() == 0
+
+
+def test_pdb_and_input_ask_at_the_terminal_too(serve: Serve) -> None:
+    with Terminal() as terminal:
+        server = serve(APP, "-w", "1", "--worker-timeout", "1s", preexec=terminal.preexec())
+        server.shown_in(terminal)
+        server.ready(1)
+        (pid,) = server.ready_pids()
+        visitor = Visitor(server, "/pdb")
+        eventually(lambda: "(Pdb) " in terminal.shown, 30)
+        terminal.press(b"number = 7\n")
+        eventually(lambda: terminal.shown.count("(Pdb) ") >= 2, 20)
+        terminal.press(b"c\n")
+        assert visitor.wait().json() == {"number": 7}
+        visitor = Visitor(server, "/input")
+        eventually(lambda: "your name? " in terminal.shown, 30)
+        terminal.press(b"ann\n")
+        assert visitor.wait().json() == {"name": "ann"}
+        assert server.ready_pids() == {pid}
+        terminal.press(CTRL_C)
+        assert server.wait_exit() == 0
+
+
+def test_input_with_two_workers_fails_the_request_alone_and_says_why(serve: Serve) -> None:
+    with Terminal() as terminal:
+        server = serve(APP, "-w", "2", preexec=terminal.preexec())
+        server.expect(r"input\(\)", "Exception on request", "Traceback")
+        server.shown_in(terminal)
+        server.ready(2)
+        before = server.ready_pids()
+        assert server.get("/input").status == 500
+        assert server.get("/pdb").status == 500
+        assert re.search(r"input\(\) at \S+app.py:\d+ gets nothing to read: there are 2 workers", terminal.shown)
+        assert server.ready_pids() == before
         terminal.press(CTRL_C)
         assert server.wait_exit() == 0
 

@@ -38,10 +38,9 @@ _LOOK_FOR_S = 0.3
 _LOOK_EVERY_S = 0.005
 
 #: Libraries that can go on in a forked child, as each was tried (use, fork, the same use): they notice the fork
-#: (pthread_atfork), or look at the pid. By the beginning of the file's name.
+#: (pthread_atfork), or look at the pid. By the beginning of the file's name. Not ddtrace: it notices the fork, and then ends
+#: what it had before in the child, which one time in ten hangs for ever (4.16, found by scripts/ecosystem).
 _HARMLESS_LIBRARIES = ("libopenblas", "libscipy_openblas", "libarrow", "_duckdb", "tokenizers", "_memray")
-#: The same for a folder: of ddtrace, which has several.
-_HARMLESS_FOLDERS = ("/ddtrace/",)
 #: Threads that a library has for its housekeeping alone, by the name it gives them: of jemalloc (the library that it is
 #: part of is pyarrow's or polars's), and polars's that spills to disk.
 _HARMLESS_NAMES = ("jemalloc_bg_thd", "polars-ooc-clea")
@@ -110,12 +109,8 @@ def _judged(task: int, path: str) -> tuple[str, bool] | None:
     except OSError:
         return None
     library = _short_name(path) or name
-    harmless = (
-        name in _HARMLESS_NAMES
-        or library.startswith(_HARMLESS_LIBRARIES)
-        or any(folder in path for folder in _HARMLESS_FOLDERS)
-    )
-    return library, harmless
+    harmless = name in _HARMLESS_NAMES or library.startswith(_HARMLESS_LIBRARIES)
+    return library if harmless else _with_package(library, path), harmless
 
 
 def _first_function(stack_pointer: int, mappings: _Mappings) -> str:
@@ -158,6 +153,12 @@ def _short_name(path: str) -> str:
     """Return the file's name without what builds add to it: "libgomp" of "libgomp-a34b3233.so.1.0.0"."""
     name = os.path.basename(path)  # noqa: PTH119
     return re.sub(r"(-[0-9a-f]{8,})?(\.(abi3|cpython|cp|pypy)[^/]*)?\.so(\..*)?$", "", name)
+
+
+def _with_package(library: str, path: str) -> str:
+    """Return the name with that of the package it is in, where it says little alone: "_native of ddtrace"."""
+    inside = re.search(r"/(?:site|dist)-packages/([a-z]\w*)/", path)
+    return f"{library} of {inside[1]}" if inside and library.startswith("_") else library
 
 
 class _Mappings:

@@ -1,62 +1,64 @@
-"""breakpoint() in a worker: a prompt at the terminal of the server, or a line that says how to get one."""
+"""breakpoint() and input() in a worker: they ask at the terminal of the server, or a line says how to get that."""
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from types import FrameType
 
-from ...core.process.terminal import group_in_front
+from .keys import Keys
+
+_HOW = "start the server in a terminal with -w 1"
 
 
 class Breakpoints:
-    """What breakpoint() does in this process, unless the program or PYTHONBREAKPOINT says otherwise."""
+    """What breakpoint() and input() do in this process, unless the program or PYTHONBREAKPOINT says otherwise.
 
-    def __init__(
-        self,
-        workers: int,
-        supervisor_pid: Callable[[], int],
-        holding: Callable[[], AbstractContextManager[None]],
-        warn: Callable[[str], None],
-    ) -> None:
-        """workers: how many were asked for. holding: a block in which the loop may stand still. warn: logs a line."""
-        self._workers = workers
-        self._supervisor_pid = supervisor_pid
-        self._holding = holding
+    pdb.set_trace() asks by input(). A worker is not in the foreground of its terminal, so the kernel would stop it for a
+    read (SIGTTIN), and the supervisor would end it.
+    """
+
+    def __init__(self, keys: Keys, warn: Callable[[str], None]) -> None:
+        """warn: logs a line."""
+        self._keys = keys
         self._warn = warn
+        self._input = builtins.input
         self._passed_over: set[tuple[str, int]] = set()
 
     def install(self) -> None:
-        """Be sys.breakpointhook. Debuggers have put their own there, and it stays."""
+        """Be sys.breakpointhook and input(). Debuggers have put their own there, and it stays."""
         if sys.breakpointhook is sys.__breakpointhook__ and not os.environ.get("PYTHONBREAKPOINT"):
             sys.breakpointhook = self._hook
+        if os.isatty(0):  # all else can be read as ever
+            builtins.input = self._ask
 
     def _hook(self, *arguments: object, **keywords: object) -> None:
         frame = sys._getframe(1)
-        why_not = self._why_not()
+        why_not = self._keys.why_not()
         if not why_not:
             from .prompt import Prompt  # pdb takes 0.1 s to import, and is wanted here alone
 
-            Prompt(self._holding).set_trace(frame)
+            Prompt(self._keys).set_trace(frame)
             return
+        self._say_once(
+            frame,
+            f"breakpoint() at {{}} is passed over: {why_not}. For a prompt {_HOW}; otherwise attach a debugger, as with "
+            "debugpy.listen() in before_serving",
+        )
+
+    def _ask(self, prompt: object = "", /) -> str:
+        why_not = self._keys.why_not()
+        if not why_not:
+            with self._keys.taken():
+                return self._input(prompt)
+        self._say_once(sys._getframe(1), f"input() at {{}} gets nothing to read: {why_not}. For an answer {_HOW}")
+        raise EOFError(f"nobody can be asked: {why_not}")
+
+    def _say_once(self, frame: FrameType, text: str) -> None:
+        """Log the text, with the place in it."""
         place = (frame.f_code.co_filename, frame.f_lineno)
         if place not in self._passed_over:
             self._passed_over.add(place)
-            self._warn(
-                f"breakpoint() at {place[0]}:{place[1]} is passed over: {why_not}. For a prompt start the server in a "
-                "terminal with -w 1; otherwise attach a debugger, as with debugpy.listen() in before_serving"
-            )
-
-    def _why_not(self) -> str:
-        """Return why nobody could answer a prompt, or ""."""
-        if self._workers != 1:
-            return f"there are {self._workers} workers, and one terminal at most"
-        front = group_in_front()
-        if front is None:
-            return "standard input is not the terminal of the server"
-        try:
-            ours = (os.getpgrp(), os.getpgid(self._supervisor_pid()))
-        except OSError:
-            return "the supervisor is gone"
-        return "" if front in ours else "the server runs in the background of its terminal"
+            self._warn(text.format(f"{place[0]}:{place[1]}"))
