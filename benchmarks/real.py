@@ -38,8 +38,8 @@ def _one(kind: str) -> dict[str, Any]:
     with running(kind, Plan(workers=WORKERS, program=PROGRAM)) as server:
         workers = client.reach_every_worker(server, WORKERS, mixed=ASKED)
         client.send_mixed(server, REQUESTS, mixed=ASKED)
-        private = [proc.memory([pid]).private for pid in workers]
-        row: dict[str, Any] = {"server": kind, "pss_kb": server.memory().pss, "private_kb": sum(private) // len(private)}
+        private = sum(proc.memory([pid]).private for pid in workers) // len(workers)
+        row: dict[str, Any] = {"server": kind, "pss_kb": server.memory().pss, "private_kb": private}
     say(f"{kind:12} PSS {row['pss_kb'] / 1024:6.1f} MB, private {row['private_kb'] / 1024:5.1f} MB a worker")
     return row
 

@@ -38,8 +38,8 @@ _LOOK_FOR_S = 0.3
 _LOOK_EVERY_S = 0.005
 
 #: Libraries that can go on in a forked child, as each was tried (use, fork, the same use): they notice the fork
-#: (pthread_atfork), or look at the pid. By the beginning of the file's name. Not ddtrace: it notices the fork, and then ends
-#: what it had before in the child, which one time in ten hangs for ever (4.16, found by scripts/ecosystem).
+#: (pthread_atfork), or look at the pid. By the beginning of the file's name. Not ddtrace (4.16): it notices the fork,
+#: but then ends its old exporter in the child, which now and then hangs for ever. scripts/ecosystem found that.
 _HARMLESS_LIBRARIES = ("libopenblas", "libscipy_openblas", "libarrow", "_duckdb", "tokenizers", "_memray")
 #: Threads that a library has for its housekeeping alone, by the name it gives them: of jemalloc (the library that it is
 #: part of is pyarrow's or polars's), and polars's that spills to disk.

@@ -16,8 +16,8 @@ _HOW = "start the server in a terminal with -w 1"
 class Breakpoints:
     """What breakpoint() and input() do in this process, unless the program or PYTHONBREAKPOINT says otherwise.
 
-    pdb.set_trace() asks by input(). A worker is not in the foreground of its terminal, so the kernel would stop it for a
-    read (SIGTTIN), and the supervisor would end it.
+    pdb.set_trace() asks by input(). A worker is not in the foreground of its terminal, so the kernel would stop it for
+    a read (SIGTTIN), and the supervisor would end it.
     """
 
     def __init__(self, keys: Keys, warn: Callable[[str], None]) -> None:
@@ -44,8 +44,8 @@ class Breakpoints:
             return
         self._say_once(
             frame,
-            f"breakpoint() at {{}} is passed over: {why_not}. For a prompt {_HOW}; otherwise attach a debugger, as with "
-            "debugpy.listen() in before_serving",
+            f"breakpoint() at {{}} is passed over: {why_not}. For a prompt {_HOW}; otherwise attach a debugger, as "
+            "with debugpy.listen() in before_serving",
         )
 
     def _ask(self, prompt: object = "", /) -> str:
