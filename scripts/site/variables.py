@@ -1,0 +1,16 @@
+"""What pages write as {{ name }}, because it will change.
+
+The name `aeros` on the public package index belongs to another project. So nothing may tell people to install that one.
+"""
+
+VARIABLES = {
+    "install": "pip install ./aeros",
+    "install admin": 'pip install "./aeros[admin]"',
+    "requirement": "aeros @ file:///wheels/aeros-0.1.0-py3-none-any.whl",
+}
+
+
+def fill(text: str) -> str:
+    for name, value in VARIABLES.items():
+        text = text.replace(f"{{{{ {name} }}}}", value)
+    return text
