@@ -7,7 +7,6 @@ if (location.protocol === "file:") {
       this.frame.hidden = true;
       document.body.append(this.frame);
       const inside = this.frame.contentWindow;
-      this.ready = new Promise((done) => { inside.addEventListener("aeros-ready", done, { once: true }); });
       window.addEventListener("message", this.hear = (event) => {
         if (event.source !== inside) return;
         this.onmessage?.(event);
@@ -20,9 +19,10 @@ if (location.protocol === "file:") {
           script.src = url; script.onload = done; document.body.append(script);
         })), Promise.resolve());`;
       inside.document.open();
-      inside.document.write(`<body><script>${run}<\/script><script src="${url}"><\/script>` +
-        `<script>dispatchEvent(new Event("aeros-ready"))<\/script>`);
+      inside.document.write(`<body><script>${run}<\/script><script src="${url}"><\/script>`);
       inside.document.close();
+      // Only now: opening the document takes its listeners away.
+      this.ready = new Promise((done) => inside.addEventListener("load", done, { once: true }));
     }
     postMessage(data) {
       this.ready.then(() => this.frame.contentWindow.dispatchEvent(new MessageEvent("message", { data })));

@@ -9,7 +9,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
-from . import variables
+from . import options, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGED = ROOT / ".site"
@@ -22,7 +22,17 @@ PAGES = {
 }
 # Folders whose files stand together on one page.
 FOLDERS = {"examples": "examples.md", "deploy": "deploy.md"}
-LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx", ".html": "html", ".json": "json"}
+# Pages that name everything once, and would stand before the page that explains.
+UNSEARCHED = {"about/changelog.md", *FOLDERS.values()}
+LANGUAGES = {
+    ".py": "python",
+    ".toml": "toml",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".conf": "nginx",
+    ".html": "html",
+    ".json": "json",
+}
 # This page is long: each of its parts becomes a page.
 PARTED = "reference.md"
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)(\))")
@@ -37,7 +47,8 @@ def stage() -> None:
     for place, (origin, text) in pages.items():
         path = docs / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_adapted(text, origin, place, places))
+        adapted = _adapted(text, origin, place, places)
+        path.write_text(_unsearched(adapted) if place in UNSEARCHED else adapted)
     for picture in (path for path in (ROOT / "docs").rglob("*") if path.suffix in (".png", ".svg", ".js", ".css")):
         path = docs / picture.relative_to(ROOT / "docs")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +67,7 @@ def _gather() -> dict[str, tuple[str, str]]:
                 pages[place] = (f"docs/{name}", part)
         else:
             pages[name] = (f"docs/{name}", path.read_text())
+    pages["reference/options.md"] = (f"docs/{PARTED}", options.page())
     for origin, place in PAGES.items():
         if place not in pages:
             pages[place] = (origin, (ROOT / origin).read_text())
@@ -109,6 +121,11 @@ def _places(pages: dict[str, tuple[str, str]]) -> dict[str, str]:
     return places
 
 
+def _unsearched(text: str) -> str:
+    """Return a page that the search leaves out."""
+    return text if text.startswith("---") else f"---\nsearch:\n  exclude: true\n---\n{text}"
+
+
 def _adapted(text: str, origin: str, place: str, places: dict[str, str]) -> str:
     text = variables.fill(text)
     text = re.sub(r"^<!-- (not run|file|log|part)\b.*?-->\n", "", text, flags=re.MULTILINE)
@@ -119,7 +136,7 @@ def _adapted(text: str, origin: str, place: str, places: dict[str, str]) -> str:
 
 def _linked(link: re.Match[str], origin: str, place: str, places: dict[str, str]) -> str:
     """Return a link as it has to be on the site."""
-    target, hash_, anchor = link[2].partition("#")
+    target, _, anchor = link[2].partition("#")
     if re.match(r"[a-z]+:", link[2]) or (not target and origin != f"docs/{PARTED}"):
         return link[0]
     path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), target)) if target else origin
@@ -132,7 +149,11 @@ def _linked(link: re.Match[str], origin: str, place: str, places: dict[str, str]
     to, _, of_place = to.partition("#")
     anchor = of_place or anchor
     name = posixpath.relpath(to, posixpath.dirname(place)) if to != place else ""
-    return f"{link[1]}{name}{'#' + anchor if anchor else ''}{link[3]}" if name or anchor else f"{link[1]}{posixpath.basename(to)}{link[3]}"
+    return (
+        f"{link[1]}{name}{'#' + anchor if anchor else ''}{link[3]}"
+        if name or anchor
+        else f"{link[1]}{posixpath.basename(to)}{link[3]}"
+    )
 
 
 def _check_navigation(pages: set[str]) -> None:
@@ -140,4 +161,6 @@ def _check_navigation(pages: set[str]) -> None:
     config = tomllib.loads((STAGED / "zensical.toml").read_text())
     named = set(re.findall(r"[\w/.-]+\.md", str(config["project"]["nav"])))
     if named != pages:
-        raise SystemExit(f"docs/zensical.toml: not in nav: {sorted(pages - named)}; no such page: {sorted(named - pages)}")
+        raise SystemExit(
+            f"docs/zensical.toml: not in nav: {sorted(pages - named)}; no such page: {sorted(named - pages)}"
+        )

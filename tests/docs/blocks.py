@@ -21,8 +21,10 @@ _MARK = re.compile(r"<!-- (not run|file|log|part)(?:: (.*?))? -->\s*$")
 class Block:
     """A fenced block. mark: "" or the word of the comment above it; said: what the comment says after its colon.
 
-    not run: a console block that needs what a test has not, and why.  file: the text is part of that file of the repository.
-    log: lines of the server's log.  part: a piece of Python or of a file, which cannot stand alone.
+    not run: a console block that needs what a test has not, and why.
+    file: the text is part of that file of the repository.
+    log: lines of the server's log.
+    part: a piece of a file, which is not written.
     """
 
     page: Path

@@ -3,8 +3,8 @@
     python -m tests.docs.play PAGE …             says where a page and the program differ
     python -m tests.docs.play --update PAGE …    writes the outputs of now into the page
 
-A command that begins with `aeros run` or ends with `&` runs on while the next ones are typed. Ports that the pages name are
-exchanged for free ones. Times, sizes, pids and the like count as equal; a line of `…` stands for any lines, and `…` for any text.
+A command that begins with `aeros run` or ends with `&` runs on while the next ones are typed. Ports that the pages
+name are exchanged for free ones. All figures count as equal. `…` stands for any text, a line of `…` for any lines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from .blocks import ROOT, Block, Command, blocks_of, commands_of
+from .blocks import PAGES, ROOT, Block, Command, blocks_of, commands_of
 
 PORTS = ("8000", "8001", "8002", "8080", "9000", "5678")
 PLACE = "/srv/shop"  # what the pages call the folder in which their commands are typed
@@ -53,7 +53,11 @@ def runs_on(command: str) -> bool:
 def missing_lines(shown: str, printed: str) -> list[str]:
     """Return the lines of the page that the log has not."""
     lines = printed.splitlines()
-    return [line for line in shown.splitlines() if line.strip() not in ("", "…") and not any(same(line, each) for each in lines)]
+    return [
+        line
+        for line in shown.splitlines()
+        if line.strip() not in ("", "…") and not any(same(line, each) for each in lines)
+    ]
 
 
 class Session:
@@ -217,12 +221,12 @@ def _console(session: Session, block: Block, text: str, complaints: list[str]) -
         lines = re.escape("$ " + command.text).replace("\\ \\ ", r"[\\\n ]+ ")
         found = re.compile(lines).search(made, typed)
         typed = found.end() if found else typed
-        if runs_on(command.text):
-            fits = not missing_lines(command.output, printed)
-        else:
-            fits = same(command.output, printed)
+        missing = missing_lines(command.output, printed)
+        fits = not missing if runs_on(command.text) else same(command.output, printed)
         if not fits:
-            complaints.append(f"{block.where}: $ {command.text}\n--- the page\n{command.output}\n--- the program\n{printed}")
+            complaints.append(
+                f"{block.where}: $ {command.text}\n--- the page\n{command.output}\n--- the program\n{printed}"
+            )
         if not fits and not runs_on(command.text):
             rest = made[typed:].removeprefix("\n" + command.output if command.output else "")
             made = made[:typed] + ("\n" + printed if printed else "") + rest
@@ -244,11 +248,10 @@ def _log(session: Session, block: Block, complaints: list[str]) -> None:
 
 def main() -> int:
     update = "--update" in sys.argv
+    named = [Path(name).resolve() for name in sys.argv[1:] if name != "--update"]
     bad = 0
-    for name in sys.argv[1:]:
-        if name == "--update":
-            continue
-        for complaint in play(Path(name).resolve(), update=update):
+    for page in named or PAGES:
+        for complaint in play(page, update=update):
             bad += 1
             print(complaint, end="\n\n")
     return 1 if bad and not update else 0
