@@ -28,7 +28,7 @@ def _entries(entries: object, docs: Path) -> list[str]:
 
 def _about(text: str) -> tuple[str, str]:
     """Return a page's title and description."""
-    front = dict(re.findall(r"^(title|description): (.+)$", text.partition("\n---\n")[0], re.MULTILINE))
+    front = dict(re.findall(r"^(title|description): \"?(.+?)\"?$", text.partition("\n---\n")[0], re.MULTILINE))
     heading = re.search(r"^# (.+)$", text, re.MULTILINE)
     return front.get("title") or (heading[1] if heading else "?"), front.get("description", "")
 

@@ -38,10 +38,10 @@ PARTED = "reference.md"
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)(\))")
 
 
-def stage() -> None:
-    """Write .site/docs and .site/zensical.toml."""
-    shutil.rmtree(STAGED, ignore_errors=True)
-    docs = STAGED / "docs"
+def stage(to: Path = STAGED) -> None:
+    """Write the folder docs and the file zensical.toml, for Zensical to build from."""
+    shutil.rmtree(to, ignore_errors=True)
+    docs = to / "docs"
     pages = _gather()
     places = _places(pages)
     for place, (origin, text) in pages.items():
@@ -53,7 +53,7 @@ def stage() -> None:
         path = docs / picture.relative_to(ROOT / "docs")
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, path)
-    (STAGED / "zensical.toml").write_text((ROOT / "docs/zensical.toml").read_text())
+    (to / "zensical.toml").write_text((ROOT / "docs/zensical.toml").read_text())
     _check_navigation(set(pages))
 
 
@@ -126,8 +126,14 @@ def _unsearched(text: str) -> str:
     return text if text.startswith("---") else f"---\nsearch:\n  exclude: true\n---\n{text}"
 
 
+def _led(text: str) -> str:
+    """Put a page's description under its title: there readers and the search find it."""
+    found = re.match(r"---\ntitle: .+\ndescription: \"?(.+?)\"?\n---\n# .+\n", text)
+    return f"{text[: found.end()]}\n{found[1]}\n{{ .lead }}\n{text[found.end() :]}" if found else text
+
+
 def _adapted(text: str, origin: str, place: str, places: dict[str, str]) -> str:
-    text = variables.fill(text)
+    text = _led(variables.fill(text))
     text = re.sub(r"^<!-- (not run|file|log|part)\b.*?-->\n", "", text, flags=re.MULTILINE)
     parts = re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)  # blocks of code stay as they are
     parts[::2] = [_LINK.sub(lambda link: _linked(link, origin, place, places), part) for part in parts[::2]]
@@ -158,7 +164,7 @@ def _linked(link: re.Match[str], origin: str, place: str, places: dict[str, str]
 
 def _check_navigation(pages: set[str]) -> None:
     """A page that no menu leads to is a mistake."""
-    config = tomllib.loads((STAGED / "zensical.toml").read_text())
+    config = tomllib.loads((ROOT / "docs/zensical.toml").read_text())
     named = set(re.findall(r"[\w/.-]+\.md", str(config["project"]["nav"])))
     if named != pages:
         raise SystemExit(

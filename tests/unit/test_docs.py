@@ -20,7 +20,7 @@ from aeros.status import records as status
 from aeros.status import requests as inflight
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 RECORDS = (
     status.ServerStatus,
