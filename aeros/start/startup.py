@@ -51,10 +51,10 @@ from ..supervisor.control.systemd import Notifier
 from ..supervisor.model.policy import Policy
 from ..supervisor.sockets.activation import take as take_activated
 from ..supervisor.sockets.listeners import bind_admin, bind_all, close_all, split_host_port
+from ..supervisor.system.launch import CommandLine
+from ..supervisor.system.summons import CHANNEL_VARIABLE, UPGRADE_VARIABLE
+from ..supervisor.system.summons import take as take_summons
 from ..supervisor.upgrade.inheritance import Estate, Inheritance
-from ..supervisor.upgrade.summons import CHANNEL_VARIABLE, UPGRADE_VARIABLE
-from ..supervisor.upgrade.summons import take as take_summons
-from ..supervisor.zygotes.launch import CommandLine
 from ..supervisor.zygotes.load import FORK, WORKER, Load, choose, loads_at_once, unsafe_threads, warn_of_threads
 from ..supervisor.zygotes.zygote import Zygote
 from ..titles import program_label

@@ -21,12 +21,12 @@ from ..core.process.privileges import Account
 from ..core.process.signalling import become_subreaper, fork, open_pidfd
 from ..core.shared.scoreboard import Scoreboard
 from ..errors import StartError
-from .control.recent_log import RecentLog
 from .model.policy import Policy
-from .workers.order import Order, order_pilot
-from .zygotes.launch import CommandLine
+from .state.recent_log import RecentLog
+from .system.launch import CommandLine
 from .zygotes.links import ZYGOTE_BOUNDS, ZygoteLink
 from .zygotes.load import FORK, WORKER, Load, choose, loads_at_once, unsafe_threads, warn_of_threads
+from .zygotes.order import Order, order_pilot
 from .zygotes.zygote import Program, Zygote
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def found(
     with paused():
         from .loop import Supervisor
         from .model.fleet import Target
-        from .model.state import Office
+        from .state.office import Office
 
     target = Target(policy.workers, committed=1, surge=policy.reload_surge, loads_at_once=loads_at_once())
     if succession is not None:

@@ -25,7 +25,7 @@ from ..core.shared.scoreboard import MAX_WORKERS, heartbeat_every_s
 from ..errors import AerosError, AppLoadError, OptionsError, ServerStopped, StateError
 from ..status.records import Upgraded
 from ..titles import Title
-from .control.commands import CommandHandler
+from .commands import CommandHandler
 from .control.dashboard import AdminChild
 from .control.socket import ControlLine, Reply
 from .control.systemd import Facts, Notifier
@@ -43,20 +43,20 @@ from .model.reconcile import (
     overdue,
     reconcile,
 )
-from .model.state import Office
+from .model.reload import Waiter
 from .model.totals import Accounts
 from .sockets.listeners import close_all
 from .sockets.queues import publish_queues
+from .state.office import Office
 from .upgrade.inheritance import Estate
 from .upgrade.running import Upgrade
 from .upgrade.running import Waiter as UpgradeWaiter
 from .upgrade.successor import Succession
-from .workers.order import Order
 from .workers.workforce import Workforce
 from .zygotes.generations import PILOT_S, Generations
 from .zygotes.links import ZygoteLink
 from .zygotes.load import FORK, Load
-from .zygotes.reload import Waiter
+from .zygotes.order import Order
 
 #: How often heartbeats and limits are looked at when nothing else happens.
 _TICK_S = 1.0

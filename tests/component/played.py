@@ -51,12 +51,12 @@ from aeros.core.shared.worker_file import make_worker_file
 from aeros.supervisor import loop
 from aeros.supervisor.model.fleet import Target
 from aeros.supervisor.model.policy import Policy
-from aeros.supervisor.model.state import Office
-from aeros.supervisor.workers import order as orders
+from aeros.supervisor.state.office import Office
+from aeros.supervisor.system.kin import Kin
+from aeros.supervisor.system.launch import CommandLine
 from aeros.supervisor.workers import stacks, workforce
-from aeros.supervisor.workers.kin import Kin
 from aeros.supervisor.zygotes import generations, links, loader
-from aeros.supervisor.zygotes.launch import CommandLine
+from aeros.supervisor.zygotes import order as orders
 from aeros.supervisor.zygotes.load import FORK, WORKER, Load
 from aeros.version import __version__
 from tests.helpers.proc import open_fds

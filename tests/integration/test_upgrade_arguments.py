@@ -149,7 +149,7 @@ def test_a_server_that_knows_no_other_arguments(serve: Serve) -> None:
     """An older one must not take the command for an upgrade with the arguments it has."""
     program = source_of("full", "v1").replace(
         START,
-        "    from aeros.supervisor.control.commands import CommandHandler as Handler\n    obey = Handler.obey\n"
+        "    from aeros.supervisor.commands import CommandHandler as Handler\n    obey = Handler.obey\n"
         "    Handler.obey = lambda self, verb, *more: obey(self, verb.replace('upgrade_with', 'upgrade_'), *more)\n"
         f"{START}",
     )

@@ -47,18 +47,13 @@ TOP = {"app", "cli", "__init__", "__main__"}
 ROOMS = {
     "core": ("", "shared", "process", "log", "net", "ipc", "memory"),
     "worker": ("debugging", "report", "accept", "lane", "http1", "http2", "websocket", "hypercorn", ""),
-    "supervisor": ("model", "sockets", "zygotes", "workers", "upgrade", "control", ""),
+    "supervisor": ("model", "system", "sockets", "state", "zygotes", "workers", "control", "upgrade", ""),
 }
 #: Rooms that still import one above them, or another of the same height. This list may only get shorter.
 UPWARD: set[tuple[str, str]] = {
-    ("supervisor/control", "supervisor/"),
     ("supervisor/model", "supervisor/control"),
-    ("supervisor/model", "supervisor/sockets"),
+    ("supervisor/model", "supervisor/system"),
     ("supervisor/model", "supervisor/zygotes"),
-    ("supervisor/sockets", "supervisor/upgrade"),
-    ("supervisor/upgrade", "supervisor/control"),
-    ("supervisor/zygotes", "supervisor/upgrade"),
-    ("supervisor/zygotes", "supervisor/workers"),
     ("worker/http1", "worker/http2"),
     ("worker/http1", "worker/websocket"),
     ("worker/http2", "worker/hypercorn"),

@@ -13,7 +13,7 @@ import pytest
 from aeros.core.ipc.channel import Channel, channel_pair
 from aeros.core.ipc.messages import Fork
 from aeros.core.shared.worker_file import STACKS_AT
-from aeros.supervisor.workers import order
+from aeros.supervisor.zygotes import order
 from tests.helpers.proc import open_fds
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from aeros.core.ipc.messages import ProtocolError
 from aeros.core.process.signalling import open_pidfd
-from aeros.supervisor.workers.kin import REAPED, descends_from, pid_of_pidfd, recognise
+from aeros.supervisor.system.kin import REAPED, descends_from, pid_of_pidfd, recognise
 
 GRANDCHILD = """
 import os, sys

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aeros.core.ipc.messages import MAX_MESSAGE_BYTES, Answer, encode
-from aeros.supervisor.control.recent_log import MOST_BYTES, MOST_EVENTS, RecentLog
+from aeros.supervisor.state.recent_log import MOST_BYTES, MOST_EVENTS, RecentLog
 
 
 def asked(log: RecentLog, after: int | None = None, most: int | None = None, *, wait: bool = False) -> list[Any]:

@@ -14,13 +14,13 @@ import pytest
 
 from aeros.core.ipc.channel import Channel, channel_pair
 from aeros.core.ipc.messages import Arrived, Heir, ProtocolError, decode
-from aeros.supervisor.upgrade.summons import CHANNEL_VARIABLE, take
+from aeros.supervisor.system.summons import CHANNEL_VARIABLE, take
 
 #: Run as a child: says what `take` makes of the variable, with descriptor 3 as it is handed down.
 CHILD = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
-from aeros.supervisor.upgrade.summons import CHANNEL_VARIABLE, take
+from aeros.supervisor.system.summons import CHANNEL_VARIABLE, take
 value = sys.argv[1].format(me=os.getpid(), parent=os.getppid(), other=os.getpid() + 1)
 environ = {{CHANNEL_VARIABLE: value}}
 try:

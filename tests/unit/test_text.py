@@ -23,8 +23,8 @@ from aeros.core.log.lines import LineLog
 from aeros.core.text import continuation, json_text, one_line, quoted, several_lines
 from aeros.status.requests import RequestInFlight
 from aeros.status.stacks import Stack, WorkerStacks
-from aeros.supervisor.control.recent_log import RecentLog
 from aeros.supervisor.control.systemd import _short
+from aeros.supervisor.state.recent_log import RecentLog
 from aeros.titles import program_label
 from aeros.worker.report.access_log import Atoms
 from aeros.worker.report.log_files import WholeLineHandler, _JSONFormatter, _TextFormatter

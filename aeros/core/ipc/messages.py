@@ -17,6 +17,8 @@ from ..record import field, field_names, field_types, record
 MAX_MESSAGE_BYTES = 1 << 20
 #: The most of a traceback or log tail that a message carries.
 MAX_TEXT_CHARS = 64 * 1024
+#: Of a reason that somebody gives; it is one line of the log, and a part of the summary.
+MAX_REASON_CHARS = 2000
 
 _KINDS: dict[str, type[Message]] = {}
 

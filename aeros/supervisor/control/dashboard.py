@@ -17,9 +17,9 @@ from ...core.ipc.channel import Channel, channel_pair
 from ...core.ipc.dashboard import CHANNEL_FD, LISTENER_FD, SETTINGS_FD, AdminSettings
 from ...core.net.listener import Listener
 from ...core.process.signalling import describe_exit, reap
-from ..model.state import Office
 from ..sockets.listeners import close_all
-from ..zygotes.launch import launch_module
+from ..state.office import Office
+from ..system.launch import launch_module
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0

@@ -14,7 +14,7 @@ from ...core.record import record
 from ...core.text import one_line
 
 if TYPE_CHECKING:
-    from ..zygotes.reload import ReloadRecord
+    from ..model.reload import ReloadRecord
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 #: While the server starts, reloads or stops, systemd is asked for this much more time, this often. Each of these has

@@ -17,7 +17,8 @@ from ...core.process import signalling as process
 from ...core.shared import anonymous
 from ..control import pidfile
 from ..control import socket as control
-from ..zygotes import launch, loader
+from ..system import launch
+from ..zygotes import loader
 
 #: (call, module that makes it, the module it is made through, its name there)
 _PLACES: tuple[tuple[str, ModuleType, str, str], ...] = (

@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.net.listener import Kind, Listener
 from ...core.process.files import give_socket
@@ -22,13 +22,21 @@ from .activation import NONE, Activated
 
 if TYPE_CHECKING:
     from ...options import Options
-    from ..upgrade.inheritance import Inheritance
 
 #: So often a free port is looked for that is free in both families.
 _PORT_TRIES = 16
 
 
-def bind_all(options: Options, activated: Activated = NONE, inheritance: Inheritance | None = None) -> list[Listener]:
+class Inherited(Protocol):
+    """What the supervisor before this one has bound; see `upgrade.inheritance`."""
+
+    @property
+    def binds(self) -> tuple[str, ...]: ...
+    def claim(self, bind: str, *, datagrams: bool, name: object = None, every: bool = False) -> list[Listener]: ...
+    def claim_admin(self, bind: str, name: object) -> Listener | None: ...
+
+
+def bind_all(options: Options, activated: Activated = NONE, inheritance: Inherited | None = None) -> list[Listener]:
     """Bind every address of `options`, or none. Raises BindError naming the address and what to do.
 
     activated: sockets of systemd's, taken where no bind was given, or by name. They are closed when it fails.
@@ -67,7 +75,7 @@ def bind_all(options: Options, activated: Activated = NONE, inheritance: Inherit
     return listeners
 
 
-def bind_admin(options: Options, inheritance: Inheritance | None = None) -> Listener:
+def bind_admin(options: Options, inheritance: Inherited | None = None) -> Listener:
     """Bind the address of the dashboard, or claim it. Raises BindError."""
     assert options.admin is not None
     if inheritance is not None and (inherited := inheritance.claim_admin(options.admin, _address_of(options.admin))):
@@ -82,13 +90,13 @@ def _address_of(bind: str) -> object:
     return None if bind.startswith("unix:") else _resolved(bind, "insecure")[1][:2]
 
 
-def _were_activated(options: Options, inheritance: Inheritance) -> bool:
+def _were_activated(options: Options, inheritance: Inherited) -> bool:
     """Whether the sockets were systemd's, and taken for want of a bind, which is still wanting."""
     binds = inheritance.binds
     return options.sources.get("bind") == "default" and bool(binds) and all(bind.startswith("fd://") for bind in binds)
 
 
-def _inherited(bind: str, kind: Kind, inheritance: Inheritance | None) -> list[Listener]:
+def _inherited(bind: str, kind: Kind, inheritance: Inherited | None) -> list[Listener]:
     """Return the listeners of the supervisor before this one that `bind` means."""
     if inheritance is None:
         return []
@@ -159,7 +167,7 @@ def is_localhost(bind: str) -> bool:
     return not bind.startswith(("unix:", "fd://")) and split_host_port(bind)[0].lower() == "localhost"
 
 
-def _bind_localhost(bind: str, kind: Kind, options: Options, inheritance: Inheritance | None) -> list[Listener]:
+def _bind_localhost(bind: str, kind: Kind, options: Options, inheritance: Inherited | None) -> list[Listener]:
     """Return a listener for each of both families, with one port; of IPv4 alone where the machine has no ::1.
 
     What is inherited is claimed. Raises BindError.
@@ -177,7 +185,7 @@ def _bind_localhost(bind: str, kind: Kind, options: Options, inheritance: Inheri
 
 
 def _other_family(
-    bind: str, kind: Kind, options: Options, inheritance: Inheritance | None, found: list[Listener], port: int
+    bind: str, kind: Kind, options: Options, inheritance: Inherited | None, found: list[Listener], port: int
 ) -> list[Listener]:
     """Return the listener at ::1 that `found` wants; none where it is there, not possible, or asked for by itself."""
     address = f"[::1]:{port}"

@@ -38,11 +38,11 @@ from ..control.systemd import Notifier
 from ..model.fleet import Worker
 from ..model.lifecycle import UPGRADE_EDGES, UpgradeState, advance
 from ..model.reconcile import LAST_ACCEPT_S
-from ..model.state import Office
 from ..model.totals import Accounts
+from ..state.office import Office
+from ..system.summons import UPGRADE_VARIABLE
 from ..zygotes.loader import Loader, run_again
 from .inheritance import Estate
-from .summons import UPGRADE_VARIABLE
 
 #: From leave to accept until all workers of the new supervisor do.
 _TAKE_OVER_S = 10.0

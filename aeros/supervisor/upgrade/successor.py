@@ -29,8 +29,8 @@ from ...core.process.signalling import die_with_parent
 from ...status.records import Upgraded
 from ...version import __version__
 from ..model.lifecycle import HEIR_EDGES, HeirState, advance
-from ..model.state import Office
 from ..model.totals import Accounts
+from ..state.office import Office
 from .inheritance import Inheritance
 
 #: How long leave to take over may take: the old supervisor gives it as soon as it has heard that we are ready.

@@ -8,8 +8,8 @@ from ...core.clock import show_duration
 from ...core.log.lines import worker_name
 from ...core.shared.scoreboard import heartbeat_every_s
 from ..model.fleet import Worker
-from ..model.state import Office
-from ..zygotes.links import WorkerLink
+from ..state.office import Office
+from .links import WorkerLink
 from .stacks import Stacks, as_text, take_stacks
 
 #: So many of the requests in flight are named, the oldest, when it is not known which of them has the loop.

@@ -10,7 +10,7 @@ from typing import Any
 from ...core.ipc.messages import MAX_MESSAGE_BYTES
 from ...core.process.signalling import DUMP_SIGNAL, STACK_SIGNAL, send_signal
 from ..model.fleet import Worker
-from ..zygotes.links import WorkerLink
+from .links import WorkerLink
 
 _LOOK_EVERY_S = 0.02
 #: How long the interpreter may take to run the worker's own handler. Code in C may keep it from that for ever.

@@ -12,6 +12,7 @@ from ...core.clock import monotonic, show_duration, wall_time
 from ...core.exitcodes import ExitCode
 from ...core.ipc.channel import ChannelClosed
 from ...core.ipc.messages import (
+    MAX_REASON_CHARS,
     Accepting,
     Certificates,
     Draining,
@@ -41,24 +42,22 @@ from ...status.usage import rss_bytes
 from ..model.backoff import HEAL_AFTER_S, FailureRate, delay_before_respawn, weight_of
 from ..model.fleet import Slot, Worker
 from ..model.lifecycle import SlotState, WorkerState
-from ..model.state import Office
+from ..model.reload import REVERT_S
 from ..model.totals import Cells, Totals
-from ..zygotes.links import WorkerLink, ZygoteLink, has_ended
+from ..state.office import Office
+from ..system.kin import Kin, has_ended
+from ..zygotes.links import ZygoteLink
 from ..zygotes.nursery import Nursery
+from ..zygotes.order import Order
 from ..zygotes.warden import Warden
-from .kin import Kin
+from .links import WorkerLink
 from .loopwatch import LoopWatch
-from .order import Order
 from .stacks import Stacks, take_stacks
 
 #: A supervisor that was itself held up longer than this trusts no heartbeat it has not seen since.
 _OWN_GAP_S = 1.5
 #: Time for a stack dump to be written before the process is killed.
 _DUMP_S = 0.3
-#: Of a reason that somebody gives; it is one line of the log, and a part of the summary.
-MAX_REASON_CHARS = 2000
-#: New workers of a refused reload get this long to end by themselves.
-REVERT_S = 5.0
 #: A zygote that says nothing of a worker's end for this long is stuck. (Its exit hooks take their time before that.)
 REPORT_S = 10.0
 #: A worker that the system refused (EAGAIN, EMFILE, ENOMEM) is ordered again after this time.

@@ -8,10 +8,12 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from ...core.clock import monotonic, show_duration, wall_time
 from ...core.ipc.channel import ChannelClosed, channel_pair, close_fds
 from ...core.ipc.messages import (
+    MAX_REASON_CHARS,
     Arrived,
     Exited,
     FilesChanged,
@@ -34,18 +36,17 @@ from ...core.net.certificates import CertificateError
 from ...core.process.signalling import open_pidfd, reap, working_directory
 from ...core.record import replace
 from ...errors import ReloadFailed
-from ..model.fleet import Worker
+from ..model.fleet import Slot, Worker
 from ..model.lifecycle import ReloadState, WorkerState
 from ..model.policy import Policy
 from ..model.reconcile import rolled
-from ..model.state import Office
-from ..workers.kin import Kin, recognise
-from ..workers.workforce import MAX_REASON_CHARS, REVERT_S, Workforce
+from ..model.reload import REVERT_S, Reload, ReloadRecord, Waiter
+from ..state.office import Office
+from ..system.kin import Kin, recognise
 from .links import ZYGOTE_BOUNDS, ZygoteLink
 from .load import WORKER, Load
 from .loader import Loader, run_again
 from .nursery import Nursery, other_version
-from .reload import Reload, ReloadRecord, Waiter
 
 #: A zygote that does not answer an order to fork within this time is stuck, and replaced.
 _FORK_TIMEOUT_S = 10.0
@@ -68,6 +69,20 @@ SUPERSEDE_FACTOR = 3.0
 _MOST_NOTES = 20
 #: For a process that was asked for its stack, and then for its end.
 _LAST_CALL_S = 2.0
+
+
+class Workers(Protocol):
+    """The workers, as those who deal with zygotes need them; see `workers.workforce`."""
+
+    def forked(self, zygote: ZygoteLink, message: Forked, kin: Kin) -> None: ...
+    def fork_failed(self, message: ForkFailed) -> None: ...
+    def reaped(self, zygote: ZygoteLink, pid: int, status: int) -> None: ...
+    def zygote_lost(self, ident: int) -> None: ...
+    def has_workers_of(self, zygote: ZygoteLink) -> bool: ...
+    def knows(self, pid: int) -> bool: ...
+    def kill(self, worker: Worker, reason: str, *, dump: bool) -> None: ...
+    def heal(self, slot: Slot) -> None: ...
+    def tell_outcome(self, outcome: ReloadOutcome) -> None: ...
 
 
 class Generations:
@@ -98,12 +113,12 @@ class Generations:
         self._rescues = 0
         #: How long the last reload took that succeeded, in seconds.
         self._usual_s = 0.0
-        self._workforce: Workforce
+        self._workforce: Workers
         self.reload = Reload()
         self.last: ReloadRecord | None = None
         self.counts = {"ok": 0, "failed": 0}
 
-    def open(self, workforce: Workforce) -> None:
+    def open(self, workforce: Workers) -> None:
         """Called first thing inside the loop."""
         self._workforce = workforce
         for zygote in self._zygotes:

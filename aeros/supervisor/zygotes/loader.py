@@ -12,9 +12,9 @@ from ...core.ipc.messages import Secrets, clip
 from ...core.net.shared_ports import with_advice
 from ...core.process.signalling import describe_exit, reap
 from ...core.text import continuation
-from ..model.state import Office
-from ..upgrade.summons import CHANNEL_VARIABLE
-from .launch import CommandLine, launch
+from ..state.office import Office
+from ..system.launch import CommandLine, launch
+from ..system.summons import CHANNEL_VARIABLE
 from .links import ZYGOTE_BOUNDS
 
 #: How much of the end of what it printed is kept, for whoever asked for the reload.

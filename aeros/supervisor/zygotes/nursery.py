@@ -14,11 +14,11 @@ from ...core.ipc.messages import Arrived, ForkFailed, Loaded, LoadFailed, Logged
 from ...core.process.signalling import describe_exit
 from ...core.record import field, mutable
 from ...version import __version__
-from ..model.state import Office
-from ..workers.order import Order
+from ..state.office import Office
 from .links import Flood, ZygoteLink
 from .load import WORKER
 from .loader import Loader, run_again
+from .order import Order
 
 
 def other_version(message: Arrived) -> str | None:

@@ -45,6 +45,7 @@ from ...core.ipc.messages import (
 from ...core.ipc.seed import WorkerSeed
 from ...core.log.lines import LineLog, ended_with, worker_name
 from ...core.memory.sharing import is_settled, settle_memory
+from ...core.process.bounded import Overdue, bounded
 from ...core.process.exit_handlers import disown, run_exit_handlers
 from ...core.process.signalling import (
     FAMILY_SIGNALS,
@@ -63,7 +64,6 @@ from ...core.record import field, mutable, replace
 from ...core.sources import WATCH_EVERY_S, SourceFiles
 from ...titles import Title
 from ..model.policy import Policy
-from .bounded import Overdue, bounded
 from .load import FORK, WORKER, Load, choose, lost_threads, unsafe_threads, warn_of_threads
 
 if TYPE_CHECKING:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...core.record import as_dict
-from ...errors import AerosError, OptionsError, ReloadFailed, ServerStopped, StateError, UpgradeFailed
-from ...status.records import Upgraded
-from ..upgrade.running import Waiter as UpgradeWaiter
-from ..zygotes.reload import ReloadRecord, Waiter
-from .socket import Reply
+from ..core.record import as_dict
+from ..errors import AerosError, OptionsError, ReloadFailed, ServerStopped, StateError, UpgradeFailed
+from ..status.records import Upgraded
+from .control.socket import Reply
+from .model.reload import ReloadRecord, Waiter
+from .upgrade.running import Waiter as UpgradeWaiter
 
 if TYPE_CHECKING:
-    from ..loop import Supervisor
+    from .loop import Supervisor
 
 #: Three years: JSON's numbers know no bounds, clocks do.
 _LONGEST_S = 1e8

@@ -16,7 +16,7 @@ from ...core.process.origin import directory_of_start, environment_of_start
 from ...core.process.privileges import Account
 from ...core.process.streams import is_ours
 from ...core.record import field, record, replace
-from ..upgrade.summons import CHANNEL_VARIABLE, LINE_FD, UPGRADE_VARIABLE, spell
+from .summons import CHANNEL_VARIABLE, LINE_FD, UPGRADE_VARIABLE, spell
 
 # Run before the program in the new process: die with the supervisor (a program that hangs at import must not
 # outlive it), be the user it is to run as, stand where the first one stood (the path, so that a switched symlink is

@@ -7,12 +7,12 @@ if the process is there and descends from whoever named it. What the system does
 from __future__ import annotations
 
 import os
+import select
 import sys
 
 from ...core.ipc.messages import ProtocolError
 from ...core.process.signalling import open_pidfd
 from ...core.record import record
-from ..zygotes.links import has_ended
 
 #: What a pidfd says of a process that has ended and been reaped.
 REAPED = -1
@@ -92,3 +92,17 @@ def _parent(pid: int) -> int:
         return int(psutil.Process(pid).ppid())
     except psutil.Error as error:
         raise OSError(str(error)) from None
+
+
+def has_ended(pid: int, pidfd: int | None) -> bool:
+    """Return whether the process has ended, be it reaped or still a zombie that its parent has not looked at."""
+    if pidfd is not None:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        return bool(poller.poll(0))
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...core.record import as_dict, field, mutable, record
-from ..model.lifecycle import RELOAD_EDGES, ReloadState, advance
+from .lifecycle import RELOAD_EDGES, ReloadState, advance
+
+#: New workers of a refused reload get this long to end by themselves.
+REVERT_S = 5.0
 
 
 @record

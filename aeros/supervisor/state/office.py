@@ -17,11 +17,11 @@ from ...core.net.listener import Listener
 from ...core.process.streams import standard
 from ...core.record import field, mutable
 from ...core.shared.scoreboard import Scoreboard
-from ..control.recent_log import RecentLog
+from ..model.fleet import Fleet, Target
+from ..model.policy import Policy
 from ..sockets.certificates import Certificates
-from ..zygotes.launch import CommandLine
-from .fleet import Fleet, Target
-from .policy import Policy
+from ..system.launch import CommandLine
+from .recent_log import RecentLog
 
 
 @mutable
