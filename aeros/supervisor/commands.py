@@ -1,18 +1,20 @@
-"""The commands of the control socket: their arguments checked, the supervisor asked, its outcome put into an answer."""
+"""The commands of the control socket: their arguments checked, the verb asked, its outcome put into an answer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.record import as_dict
 from ..errors import AerosError, OptionsError, ReloadFailed, ServerStopped, StateError, UpgradeFailed
 from ..status.records import Upgraded
+from .control.dashboard import AdminChild
 from .control.socket import Reply
 from .model.reload import ReloadRecord, Waiter
+from .readiness import Readiness
+from .state.office import Office
+from .upgrade.running import Upgrade
 from .upgrade.running import Waiter as UpgradeWaiter
-
-if TYPE_CHECKING:
-    from .loop import Supervisor
+from .verbs import Verbs
 
 #: Three years: JSON's numbers know no bounds, clocks do.
 _LONGEST_S = 1e8
@@ -21,44 +23,44 @@ _LONGEST_S = 1e8
 class CommandHandler:
     """Implements `control.Commands` for a supervisor."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    def __init__(
+        self, office: Office, verbs: Verbs, readiness: Readiness, upgrade: Upgrade, admin: AdminChild | None
+    ) -> None:
+        self._office = office
+        self._verbs = verbs
+        self._readiness = readiness
+        self._upgrade = upgrade
+        self._admin = admin
 
     def obey(self, verb: str, arguments: dict[str, Any], reply: Reply) -> None:
         """Do `verb`; what cannot be done is answered with the error."""
-        supervisor = self._supervisor
-        office = supervisor.office
+        verbs, readiness, office = self._verbs, self._readiness, self._office
         try:
             match verb:
                 case "reload":
-                    supervisor.reload(self._reload_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
+                    verbs.reload(self._reload_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
                 case "upgrade":
-                    supervisor.begin_upgrade(
-                        self._upgrade_waiter(reply), _seconds(arguments, "timeout_s"), "by command"
-                    )
+                    verbs.upgrade(self._upgrade_waiter(reply), _seconds(arguments, "timeout_s"), "by command")
                 case "upgrade_with":  # not a new argument of the above: an older supervisor would not see it
                     others, timeout_s = _texts(arguments, "arguments"), _seconds(arguments, "timeout_s")
-                    supervisor.begin_upgrade(self._upgrade_waiter(reply), timeout_s, "by command", others)
+                    verbs.upgrade(self._upgrade_waiter(reply), timeout_s, "by command", others)
                 case "scale":
-                    supervisor.scale(_whole(arguments, "workers"))
-                    supervisor.when_ready(lambda error: reply(error or {"workers": office.target.workers}))
+                    verbs.scale(_whole(arguments, "workers"))
+                    readiness.when_ready(lambda error: reply(error or {"workers": office.target.workers}))
                 case "restart":
-                    reply({"slots": supervisor.restart(_maybe_whole(arguments, "slot"))})
+                    reply({"slots": verbs.restart(_maybe_whole(arguments, "slot"))})
                 case "stack":
-                    supervisor.stack(_whole(arguments, "slot"), reply)
+                    verbs.stack(_whole(arguments, "slot"), reply)
                 case "stop":
-                    supervisor.when_stopped(lambda exit_code: reply({"exit_code": int(exit_code)}))
-                    supervisor.stop("now" if arguments.get("now") else "graceful", "asked to stop", delayed=True)
+                    readiness.when_stopped(lambda exit_code: reply({"exit_code": int(exit_code)}))
+                    verbs.stop("now" if arguments.get("now") else "graceful", "asked to stop", delayed=True)
                 case "wait_ready":
-                    supervisor.when_ready(lambda error: reply(error or {}))
+                    readiness.when_ready(lambda error: reply(error or {}))
                 case "wait_settled":
-                    if supervisor.admin is not None:
-                        supervisor.admin.up = True
-                        office.poke()
-                    supervisor.when_settled(lambda: reply({}))
+                    self._wait_settled(reply)
                 case "debug":
                     how, seconds = str(arguments.get("how")), _seconds(arguments, "seconds")
-                    supervisor.debug(_whole(arguments, "slot"), how, seconds)
+                    verbs.debug(_whole(arguments, "slot"), how, seconds)
                     reply({})
                 case "logs":
                     after, most = (_maybe_whole(arguments, name) for name in ("after", "most"))
@@ -66,17 +68,24 @@ class CommandHandler:
                 case "ping":
                     reply({})
                 case "reopen":
-                    supervisor.reopen_logs()
+                    verbs.reopen_logs()
                     reply({})
                 case _:
                     reply(StateError(f"there is no command {verb[:80]!r}"))
         except AerosError as error:
             reply(error)
 
+    def _wait_settled(self, reply: Reply) -> None:
+        """Asked by the dashboard alone, when it is up."""
+        if self._admin is not None:
+            self._admin.up = True
+            self._office.poke()
+        self._readiness.when_settled(lambda: reply({}))
+
     def _reload_waiter(self, reply: Reply) -> Waiter:
         def waiter(record: ReloadRecord | None) -> None:
-            upgraded = self._supervisor.upgrade.last
-            if record is None and self._supervisor.office.target.upgraded and upgraded is not None:
+            upgraded = self._upgrade.last
+            if record is None and self._office.target.upgraded and upgraded is not None:
                 reply(ServerStopped(f"an upgrade came first: the server is pid {upgraded.pid} now, which reloads"))
             elif record is None:
                 reply(ServerStopped("the server stopped before the reload was done"))
@@ -91,7 +100,7 @@ class CommandHandler:
         def waiter(record: Upgraded) -> None:
             if record.ok:
                 reply(as_dict(record))
-            elif self._supervisor.office.target.upgraded:
+            elif self._office.target.upgraded:
                 reply(ServerStopped(record.reason))
             else:
                 reply(UpgradeFailed(record.reason, traceback=record.traceback))

@@ -48,7 +48,7 @@ from aeros.core.log.lines import LineLog
 from aeros.core.shared.anonymous import anonymous_file
 from aeros.core.shared.scoreboard import HEARTBEAT, PID, REQUESTS, Scoreboard
 from aeros.core.shared.worker_file import make_worker_file
-from aeros.supervisor import loop
+from aeros.supervisor import loop, reaping
 from aeros.supervisor.model.fleet import Target
 from aeros.supervisor.model.policy import Policy
 from aeros.supervisor.state.office import Office
@@ -573,7 +573,7 @@ class System:
             (loader, "channel_pair", self.channel_pair),
             (orders, "make_worker_file", self.make_worker_file),
             (loader, "os", _StandIn(os, kill=self.kill, killpg=self.kill, pipe=self.pipe)),
-            (loop, "os", _StandIn(os, waitid=self.waitid, waitpid=self.waitpid)),
+            (reaping, "os", _StandIn(os, waitid=self.waitid, waitpid=self.waitpid)),
         ):
             self._replace(module, name, call)
 

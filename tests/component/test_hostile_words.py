@@ -49,7 +49,7 @@ def well(family: Family) -> bool:
         family.turn()
         family.behave()
         serving = {one.order.slot for one in family.system.running(PlayedWorker) if one.accepting}
-        if serving == set(range(POLICY.workers)) and family.supervisor.state == "ready":
+        if serving == set(range(POLICY.workers)) and family.supervisor.reporter.state == "ready":
             return True
         family.pass_time(0.5)
     return False

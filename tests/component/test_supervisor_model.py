@@ -386,7 +386,7 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         assert not self.family.office.target.stopping, "the stop does not end"
         if self.cannot_fork_ever():
             return
-        assert self.at_rest(), (self.family.supervisor.summary(), self.family.supervisor.generations.reload)
+        assert self.at_rest(), (self.family.supervisor.reporter.summary(), self.family.supervisor.generations.reload)
         listening = [client for client in self.family.clients if not client.closed]
         assert not [question for client in listening for question in client.open_questions]
 
@@ -404,7 +404,7 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
             and len(self.running(PlayedWorker)) == office.target.workers == len(office.fleet.workers)
             and {one.generation for one in office.fleet.workers.values()} == {office.target.committed}
             and not any(one.recycle for one in office.fleet.workers.values())
-            and self.family.supervisor.state == "ready"
+            and self.family.supervisor.reporter.state == "ready"
         )
 
     def it_ends(self) -> None:

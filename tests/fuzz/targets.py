@@ -193,7 +193,7 @@ class Supervisor(Target):
                     break
                 family.pass_time(0.5)
             assert not family.over, "the supervisor has ended"
-            assert self._well(family), family.supervisor.summary()
+            assert self._well(family), family.supervisor.reporter.summary()
             family.signal(signal.SIGTERM)
             for _ in range(100):
                 family.behave()
@@ -210,7 +210,7 @@ class Supervisor(Target):
 
     def _well(self, family: Family) -> bool:
         serving = {one.order.slot for one in family.system.running(PlayedWorker) if one.accepting}
-        return serving == set(range(family.office.target.workers)) and family.supervisor.state == "ready"
+        return serving == set(range(family.office.target.workers)) and family.supervisor.reporter.state == "ready"
 
 
 class Control(Target):
@@ -252,9 +252,9 @@ class Control(Target):
         for _ in range(60):
             family.pass_time(0.5)
             family.behave()
-            if family.supervisor.state == "ready":
+            if family.supervisor.reporter.state == "ready":
                 break
-        assert family.supervisor.state == "ready", family.log.lines[-30:]
+        assert family.supervisor.reporter.state == "ready", family.log.lines[-30:]
         family.log.lines.clear()
 
 

@@ -100,15 +100,18 @@ def reconcile(fleet: Fleet, target: Target, now: float) -> list[Action]:
             continue
         generation = target.candidate if slot.index in changing and target.candidate else slot.generation
         if target.candidate is None and len(workers) == 1 and _is_settled(workers[0], generation):
-            continue  # as _fill would find, for five times as much; this runs once a second for every worker
-        for action in _fill(fleet, workers, slot, generation, target, recycling, surplus, now):
-            if isinstance(action, Spawn):
-                if action.generation in target.self_loading:
-                    if room <= 0:
-                        continue  # when one of those that load the program has done so
-                    room -= 1
-                surplus += 1
-            actions.append(action)
+            continue  # as the rules would find, for five times as much; this runs once a second for every worker
+        rolling = target.candidate if target.candidate != generation else None
+        place = _Place(slot, workers, generation, rolling)
+        for spawn in _spawn(fleet, place, target, recycling, surplus, now):
+            if spawn.generation in target.self_loading:
+                if room <= 0:
+                    continue  # rule 7: when one of those that load the program has done so
+                room -= 1
+            surplus += 1
+            actions.append(spawn)
+        actions += _admit(place, target)
+        actions += _retire(place)
     return actions
 
 
@@ -211,47 +214,68 @@ def _is_settled(worker: Worker, generation: int) -> bool:
     )
 
 
-def _fill(
-    fleet: Fleet,
-    workers: list[Worker],
-    slot: Slot,
-    generation: int,
-    target: Target,
-    recycling: int | None,
-    surplus: int,
-    now: float,
-) -> Iterator[Action]:
-    """Rules 2, 3, 5 and 6 for one slot, with its workers, that serves `generation`."""
-    own = [worker for worker in workers if worker.fresh and worker.generation == generation]
-    old_ones = [worker for worker in workers if worker.alive and worker.recycle and worker.generation == generation]
-    if not own and generation in target.forkable:
-        replaced_at_leisure = bool(old_ones) and slot.index != recycling
-        if now >= slot.retry_at and not replaced_at_leisure and not _waits_for_pilot(fleet, slot, target, now):
+@record
+class _Place:
+    """One slot with its workers. generation: what it serves, after what changes over now. rolling: the candidate that
+    it is to have beside that; None: none."""
+
+    slot: Slot
+    workers: list[Worker]
+    generation: int
+    rolling: int | None
+
+    def has_fresh(self, generation: int) -> bool:
+        return any(worker.fresh and worker.generation == generation for worker in self.workers)
+
+    def wants(self, worker: Worker) -> bool:
+        """Whether it is one of those that the slot is to have."""
+        return worker.fresh and worker.generation in (self.generation, self.rolling)
+
+
+def _spawn(
+    fleet: Fleet, place: _Place, target: Target, recycling: int | None, surplus: int, now: float
+) -> Iterator[Spawn]:
+    """Rules 2, 3 and 6."""
+    slot, generation, candidate = place.slot, place.generation, place.rolling
+    if generation in target.forkable and not place.has_fresh(generation) and now >= slot.retry_at:
+        recycled = any(worker.alive and worker.recycle and worker.generation == generation for worker in place.workers)
+        its_turn = not recycled or slot.index == recycling
+        if its_turn and not _waits_for_pilot(fleet, slot, target, now):
             yield Spawn(slot.index, generation)
-    candidate = target.candidate
-    rolling = candidate is not None and candidate != generation
-    if rolling and candidate in target.forkable:
-        assert candidate is not None
-        has_one = any(worker.fresh and worker.generation == candidate for worker in workers)
+    if candidate is not None and candidate in target.forkable and not place.has_fresh(candidate):
         room = target.surge is None or surplus < target.surge
-        if not has_one and room and not _waits_for_pilot(fleet, slot, target, now, candidate):
+        if room and not _waits_for_pilot(fleet, slot, target, now, candidate):
             yield Spawn(slot.index, candidate)
-    # One that is due for recycling serves as well as any until it is replaced, and so do those it has replaced.
-    right = [worker for worker in workers if worker.generation == generation]
-    for worker in right:
-        if worker.state is WorkerState.READY and not worker.told_to_accept and not target.hold:
+
+
+def _admit(place: _Place, target: Target) -> Iterator[Admit]:
+    """Rule 5, its first half. A worker being recycled still serves until its replacement accepts, and so do those that
+    it has replaced."""
+    for worker in place.workers:
+        right = worker.generation == place.generation and worker.state is WorkerState.READY
+        if right and not worker.told_to_accept and not target.hold:
             yield Admit(worker.ident)
+
+
+def _retire(place: _Place) -> Iterator[RetireWorker]:
+    """Rule 5, its second half."""
+    right = [worker for worker in place.workers if worker.generation == place.generation]
     newest = max((worker.ident for worker in right if worker.serving), default=0)
-    for worker in workers:
-        if not worker.alive or worker in own or (rolling and worker.generation == candidate and worker.fresh):
-            continue
-        if worker.state is WorkerState.STARTING:
-            yield RetireWorker(worker.ident, "revert" if worker.generation > generation else "reload")
-        elif worker.generation != generation and (newest or not worker.told_to_accept):
-            # One that was never told to accept is left of a refused reload, and serves nobody.
-            yield RetireWorker(worker.ident, "reload")
-        elif worker.generation == generation and newest > worker.ident:
-            yield RetireWorker(worker.ident, "recycle")
+    for worker in place.workers:
+        if worker.alive and not place.wants(worker):
+            reason = _why_retire(worker, place.generation, newest)
+            if reason:
+                yield RetireWorker(worker.ident, reason)
+
+
+def _why_retire(worker: Worker, generation: int, newest: int) -> str:
+    """Return why a worker that is not wanted is to end now; "": not yet. newest: of those that serve `generation`."""
+    if worker.state is WorkerState.STARTING:
+        return "revert" if worker.generation > generation else "reload"
+    if worker.generation != generation:
+        # One that was never told to accept is left of a refused reload, and serves nobody.
+        return "reload" if newest or not worker.told_to_accept else ""
+    return "recycle" if newest > worker.ident else ""
 
 
 def _waits_for_pilot(fleet: Fleet, slot: Slot, target: Target, now: float, generation: int | None = None) -> bool:
