@@ -7,14 +7,14 @@ What waits for the handler is bounded, where Quart's queue has no bound.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import quart.asgi
 from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
 from quart.signals import websocket_received, websocket_sent
 
-from ..worker.websocket.connection import OPEN
+from ..worker.websocket.connection import INTERNAL_ERROR, OPEN
 
 if TYPE_CHECKING:
     from ..worker.websocket.connection import WebSocketConnection
@@ -28,6 +28,34 @@ _METHODS = (
     "accept_connection",
     "close_connection",
 )
+
+
+class WatchedApp:
+    """The app as Quart's code for one WebSocket calls it, and how its handler has ended."""
+
+    def __init__(self, app: Quart) -> None:
+        self._app = app
+        self.failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
+
+    async def handle_websocket(self, websocket: Any) -> Any:
+        self.failed = True  # should it raise
+        response = await self._app.handle_websocket(websocket)
+        self.failed = response is not None and response.status_code >= 500
+        return response
+
+    def closing(self, send: Any) -> Any:
+        """Return a `send` that closes with 1011 where the handler failed (RFC 6455 section 7.4.1): Quart says 1000, "as
+        wanted". What the app itself closes with has a reason, if an empty one."""
+
+        async def closing(message: dict[str, Any]) -> None:
+            if self.failed and message["type"] == "websocket.close" and "reason" not in message:
+                message = {**message, "code": INTERNAL_ERROR}
+            await send(message)
+
+        return closing
 
 
 async def next_message(session: WebSocketConnection, gone: type[Exception] | None) -> str | bytes:

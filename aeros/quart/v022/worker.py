@@ -11,7 +11,7 @@ from quart.asgi import ASGIWebsocketConnection
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..body import PartedBody
-from ..websocket import next_message, send_message
+from ..websocket import WatchedApp, next_message, send_message
 
 if TYPE_CHECKING:
     from ...worker.lane.exchange import Exchange
@@ -159,8 +159,11 @@ class QuartWebSocket(ASGIWebsocketConnection):
         session = self._session
         session.cancel_at_end = True
         session.keep_ahead(session.lane.config.websocket_max_message_size)
-        send = cast(Any, session.send)
-        await self.handle_websocket(self._create_websocket_from_scope(send), send)
+        app = WatchedApp(self.app)
+        send = app.closing(session.send)
+        websocket = self._create_websocket_from_scope(send)
+        self.app = cast(Any, app)
+        await self.handle_websocket(websocket, send)
 
     async def send_data(self, send: Any, data: str | bytes) -> None:
         if not await send_message(self._session, data):

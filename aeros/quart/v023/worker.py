@@ -18,7 +18,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from ...worker.lane.waiters import Waiters, wait_among, wake
 from ..body import PartedBody
-from ..websocket import next_message, send_message
+from ..websocket import WatchedApp, next_message, send_message
 
 if TYPE_CHECKING:
     from ...worker.lane.exchange import Carrier, Exchange
@@ -220,8 +220,11 @@ class QuartWebSocket(ASGIWebsocketConnection):
             return
         session.cancel_at_end = True
         session.keep_ahead(session.lane.config.websocket_max_message_size)
+        app = WatchedApp(self.app)
+        send = app.closing(session.send)
         websocket = self._create_websocket_from_scope(send)
         websocket.buffer = _LaneBuffer(session)
+        self.app = cast(Any, app)
         await self.handle_websocket(websocket, send)
 
     async def send_data(self, send: Any, data: str | bytes) -> None:

@@ -228,8 +228,10 @@ class Lane:
         if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
             from ...quart.delivery import direct_path
             from ...quart.forms import bound_forms
+            from ...quart.ranges import mend_ranges
 
             bound_forms()
+            mend_ranges()
             self.direct = direct_path(self)
 
     def _body_turned_away(self) -> None:
