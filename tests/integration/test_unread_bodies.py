@@ -149,6 +149,20 @@ def test_a_connection_outlives_an_unread_body(serve: Serve, tmp_path: Path, kind
     assert not lost, "\n".join(lost)
 
 
+def test_a_chunked_body_of_any_length_is_read_to_its_end(serve: Serve) -> None:
+    """Nobody knows how much of it is to come as the answer is made, so no end can be announced."""
+    server = start(serve, "quart")
+    with Connection(server.address, 60) as client:
+        client.send(b"POST /unread HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
+        part = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+        for _ in range(260):
+            client.send(part)
+        client.send(b"0\r\n\r\n" + client.head("GET", "/next"))
+        assert client.read_answer().body == b"unread"
+        assert client.read_answer().status == 200
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("kind", ["quart", "asgi"])
 def test_what_the_server_refuses_itself_loses_nothing(serve: Serve, kind: str) -> None:
     server = start(serve, kind, "--max-body-size", "500kb")

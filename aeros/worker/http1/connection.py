@@ -8,6 +8,7 @@ in a bounded buffer. The app runs in one task per request. What turns out to be 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import socket
 from collections.abc import Callable, Coroutine, Iterable
@@ -488,7 +489,7 @@ class HTTP1Connection(asyncio.Protocol):
         """Tell, as the head of a response is made, whether it must say that the connection ends behind it.
 
         More of its request may be left than will be dropped, and then nobody would find the next one. Of a chunked
-        body nobody knows how much is left: it is taken for little. A client that was not told to send its body may send
+        body nobody knows how much is left: it is read to its end. A client that was not told to send its body may send
         it or not (RFC 9110 section 10.1.1). A 408 says that the rest does not come.
         """
         if self._phase != BODY:
@@ -507,7 +508,8 @@ class HTTP1Connection(asyncio.Protocol):
         self._ends = ends
         if ends and self.transport.can_write_eof():
             self.transport.write_eof()  # the client need not wait until it has sent all
-        self._count_leftover(REST_WINDOW_S)
+        # What ends has been announced. What does not is read to its end: of a counted body that is at most DROP_MAX.
+        self._count_leftover(REST_WINDOW_S, DROP_MAX if ends else math.inf)
         self.resume_reading()
 
     def _read_rest(self, data: bytes) -> None:
@@ -529,10 +531,10 @@ class HTTP1Connection(asyncio.Protocol):
         if rest:
             self._read_head(rest)
 
-    def _count_leftover(self, window_s: float) -> None:
+    def _count_leftover(self, window_s: float, most: float = DROP_MAX) -> None:
         self._stop_dropping()
         lane = self.lane
-        self._leftover = Leftover(lane.loop, lane.limits.min_data_rate, window_s, self.transport.abort)
+        self._leftover = Leftover(lane.loop, lane.limits.min_data_rate, window_s, self.transport.abort, most)
 
     def _drop(self, size: int) -> None:
         if self._leftover is not None:

@@ -31,12 +31,19 @@ RATE = 240
 class Leftover:
     """Counts what is dropped on one connection or stream, and gives up on a client that is too slow or has no end."""
 
-    __slots__ = ("_before", "_count", "_give_up", "_least", "_loop", "_timer", "_window_s")
+    __slots__ = ("_before", "_count", "_give_up", "_least", "_loop", "_most", "_timer", "_window_s")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, rate: int | None, window_s: float, give_up: Callable[[], object]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rate: int | None,
+        window_s: float,
+        give_up: Callable[[], object],
+        most: float = DROP_MAX,
     ) -> None:
+        """most: bytes until it gives up."""
         self._loop = loop
+        self._most = most
         self._least = (rate or RATE) * window_s
         self._window_s = window_s
         self._give_up = give_up
@@ -46,7 +53,7 @@ class Leftover:
     def drop(self, size: int) -> None:
         """So many bytes came."""
         self._count += size
-        if self._count > DROP_MAX:
+        if self._count > self._most:
             self.stop()
             self._give_up()
 
