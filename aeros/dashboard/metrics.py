@@ -98,6 +98,7 @@ def _totals(status: ServerStatus) -> Iterator[Metric]:
     yield _counter("aeros_connections", "Connections accepted.", [((), totals.connections)])
     yield _counter("aeros_websockets", "WebSockets opened.", [((), totals.websockets)])
     yield _counter("aeros_tls_handshakes_failed", "TLS handshakes that failed.", [((), totals.handshakes_failed)])
+    yield _counter("aeros_http3_failures", "Failures inside HTTP/3.", [((), totals.http3_failures)])
     yield _counter("aeros_received_bytes", "Bytes of requests.", [((), totals.bytes_in)])
     yield _counter("aeros_sent_bytes", "Bytes of responses.", [((), totals.bytes_out)])
     yield _counter(

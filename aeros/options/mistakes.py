@@ -43,7 +43,13 @@ def _clients(options: Options) -> list[str]:
         return []
     if not asks:
         return ["--ca-certs has no effect: no client is asked for a certificate without --verify-mode CERT_REQUIRED"]
+    warnings = []
     if options.insecure_binds:
         where = ", ".join(options.insecure_binds)
-        return [f"--insecure-bind {where} serves the same app without TLS, and so asks nobody for a certificate"]
-    return []
+        warnings.append(
+            f"--insecure-bind {where} serves the same app without TLS, and so asks nobody for a certificate"
+        )
+    if options.quic_binds:  # aioquic's servers cannot
+        where = ", ".join(options.quic_binds)
+        warnings.append(f"--quic-bind {where} serves the same app by HTTP/3, which asks nobody for a certificate")
+    return warnings

@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 #: What other servers and hosting services set for the number of workers.
 _WEB_CONCURRENCY = "WEB_CONCURRENCY"
-_QUIC_OF_MANY = (
-    "--quic-bind with more than one worker: they share the UDP socket, so most datagrams of HTTP/3 meet a worker that "
-    "does not know their connection; it is slow until --workers is 1"
-)
 
 
 def resolve(
@@ -210,20 +206,15 @@ def _check(given: Layer) -> list[str]:
     _refuse_twice(given, ("bind", "insecure_bind"))
     _refuse_twice(given, ("quic_bind",))
 
-    many = value("quic_bind") and (value("workers") or 1) > 1
-    return (
-        ([_QUIC_OF_MANY] if many else [])
-        + [
-            f"{given[name].spelled} has no effect without --certfile and --keyfile"
-            for name in ("ca_certs", "verify_mode", "verify_flags", "keyfile_password", "ciphers", "sni")
-            if value(name) is not None and not tls
-        ]
-        + [
-            f"{given[name].spelled} has no effect without --admin"
-            for name in ("admin_mode", "admin_token", "admin_write", "ready_min", "app_metrics")
-            if value(name) and value("admin") is None
-        ]
-    )
+    return [
+        f"{given[name].spelled} has no effect without --certfile and --keyfile"
+        for name in ("ca_certs", "verify_mode", "verify_flags", "keyfile_password", "ciphers", "sni")
+        if value(name) is not None and not tls
+    ] + [
+        f"{given[name].spelled} has no effect without --admin"
+        for name in ("admin_mode", "admin_token", "admin_write", "ready_min", "app_metrics")
+        if value(name) and value("admin") is None
+    ]
 
 
 def _check_admin(given: Layer) -> None:

@@ -197,6 +197,7 @@ def _totals(summary: dict[str, Any], live: list[CellFigures]) -> Totals:
         connections=ended.get("connections", 0) + sum(figures.connections_total for figures in live),
         websockets=ended.get("websockets", 0) + sum(figures.websockets_total for figures in live),
         handshakes_failed=ended.get("handshakes_failed", 0) + sum(figures.handshakes_failed for figures in live),
+        http3_failures=ended.get("http3_failures", 0) + sum(figures.http3_failures for figures in live),
         bytes_in=ended.get("bytes_in", 0) + sum(figures.bytes_in for figures in live),
         bytes_out=ended.get("bytes_out", 0) + sum(figures.bytes_out for figures in live),
         latency_p50_s=percentile(histogram, 0.50),

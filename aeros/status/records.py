@@ -132,6 +132,7 @@ class Totals:
     """Since the server started, over all workers that ever were, through upgrades too. Never goes down.
 
     handshakes_failed: of TLS, that a client had begun.
+    http3_failures: inside the server; each ended a connection, or held up a socket for a moment.
     """
 
     requests: int
@@ -139,6 +140,7 @@ class Totals:
     connections: int
     websockets: int
     handshakes_failed: int
+    http3_failures: int
     bytes_in: int
     bytes_out: int
     latency_p50_s: float | None

@@ -126,6 +126,7 @@ def found(
     office = Office(policy, listeners, scoreboard, log, command, target, recent)
     if succession is not None:
         office.certificates.inherit_tickets(succession.inheritance.tickets)
+        office.datagrams.others = set(succession.inheritance.seats)
     supervisor = Supervisor(office, first, announce, control, admin, notifier, estate, succession, pilot, load)
     # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
     loop = asyncio.SelectorEventLoop()

@@ -194,6 +194,7 @@ class Supervisor:
                     break  # and with it perhaps a reload: the rest was decided before that
             if not actions:
                 break
+        self.workforce.steer()
         self.generations.advance()
         self.generations.check(now)
         self._upgrade.check(now)

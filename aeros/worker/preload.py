@@ -49,6 +49,6 @@ def _needed(options: Options) -> Iterator[str]:
     if options.tls:
         yield "worker.accept.tls"
     if options.quic_binds:
-        yield "worker.hypercorn.quic"
+        yield "worker.http3.endpoint"
     if options.debug_faults:
         yield "worker.debugging.misbehaviour"

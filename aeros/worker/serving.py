@@ -35,6 +35,7 @@ from ..core.ipc.messages import (
     ReloadOutcome,
     ReopenLogs,
     Retire,
+    Seat,
     WantsRetirement,
     clip,
 )
@@ -56,14 +57,12 @@ if TYPE_CHECKING:
 
     from ..core.net.listener import Listener
     from .accept.proxy_protocol import ProxyHeaders
-    from .hypercorn.quic import QuicServers
+    from .http3.endpoint import Endpoints
 
 #: A handshake under way has ended by then, also on a busy machine. Who begins one meanwhile is refused after a second.
 _HANDSHAKE_S = 0.01
 #: When the drain time is over, what is still open is cancelled and gets this long to take note.
 _CANCEL_GRACE_S = 0.5
-#: Of failures of HTTP/3 one is logged in this time: a client may be their cause, and come again and again.
-_QUIC_WARN_EVERY_S = 60.0
 
 
 class Serving:
@@ -124,8 +123,7 @@ class Serving:
         self._loop = asyncio.get_running_loop()
         self._asked_to_retire = False
         self._acceptor: Acceptor | None = None
-        self._quic: QuicServers | None = None
-        self._quic_quiet_until = 0.0
+        self._quic: Endpoints | None = None
         self._context: ssl.SSLContext | None = None
         self._certified = asyncio.Event()
 
@@ -135,9 +133,10 @@ class Serving:
         self._heartbeat.start()
         wrapped = wrap_app(self._app, self._config.wsgi_max_body_size, "asgi")
         if any(item.kind == "quic" for item in self._listeners):
-            from .hypercorn.quic import QuicServers
+            from .http3.endpoint import Endpoints
+            from .http3.failures import Failures as QuicFailures
 
-            self._quic = QuicServers(self._lane, self._quic_connection_failed, self._quic_ended)
+            self._quic = Endpoints(self._lane, QuicFailures(self._figures.http3_failed, self._log))
         frame = worker_serve(
             self._with_state(wrapped),
             self._frame_config(),
@@ -202,7 +201,7 @@ class Serving:
         acceptor = self._acceptor = self._make_acceptor()
         acceptor.start()
         if self._quic is not None:
-            await self._quic.start([item.sock for item in self._listeners if item.kind == "quic"], self._lane.state)
+            self._quic.start()
         self._send(Accepting())
         await self._end.wait()
         await self._drain(acceptor)
@@ -224,22 +223,6 @@ class Serving:
             has_room=None if limit is None else lambda: figures.connections < limit,
         )
 
-    def _quic_connection_failed(self, error: BaseException) -> None:
-        now = self._loop.time()
-        if now >= self._quic_quiet_until:
-            self._quic_quiet_until = now + _QUIC_WARN_EVERY_S
-            text = "".join(traceback.format_exception(error))
-            self._log.error(f"a connection of HTTP/3 failed: {type(error).__name__}: {error}", traceback=text)
-
-    def _quic_ended(self, error: BaseException) -> None:
-        now = self._loop.time()
-        if now >= self._quic_quiet_until:
-            self._quic_quiet_until = now + _QUIC_WARN_EVERY_S
-            text = "".join(traceback.format_exception(error))
-            self._log.error(
-                f"HTTP/3 is not served: {type(error).__name__}: {error}; next attempt in a moment", traceback=text
-            )
-
     def _pending(self, change: int) -> None:
         self._figures.connection_pending(change)
         if change > 0 and self._lane.overload is not None:
@@ -250,7 +233,8 @@ class Serving:
         from .accept.tls import make_context
 
         try:
-            context = make_context(self._config, load(fd))
+            record = load(fd)
+            context = make_context(self._config, record)
         except Exception:
             if self._certified.is_set():
                 self._log.error("the new certificates cannot be used", traceback=traceback.format_exc())
@@ -260,6 +244,8 @@ class Serving:
             os.close(fd)
         self._context = context
         self._certified.set()
+        if self._quic is not None:
+            self._quic.certify(record)
         if self._acceptor is not None:
             self._acceptor.context = context
 
@@ -285,18 +271,17 @@ class Serving:
         self._send(Draining())
         self._lane.begin_drain("stop" if stopping else "reload")
         deadline = self._loop.time() + bound_s
-        quic = self._loop.create_task(self._quic.drain(deadline)) if self._quic is not None else None
         try:
             async with asyncio.timeout_at(deadline):
                 await acceptor.settled()
-                if quic is not None:
-                    await quic
                 await self._lane.drained()
         except TimeoutError:
             self._cut = self._lane.abort()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_GRACE_S):
                     await self._lane.drained()
+        if self._quic is not None:
+            self._quic.close()
 
     async def _end_handshakes(self) -> None:
         """Have nobody told that he is connected once the last connection is accepted."""
@@ -350,6 +335,10 @@ class Serving:
         match message:
             case Certificates():
                 self._certify(fds[0])
+            case Seat():
+                sockets = [socket.socket(fileno=fd) for fd in fds]
+                if self._quic is not None:
+                    self._quic.sit(message.number, sockets)
             case Go():
                 self._go.set()
             case LastCall():

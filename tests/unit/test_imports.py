@@ -46,7 +46,7 @@ TOP = {"app", "cli", "__init__", "__main__"}
 #: The rooms of a part, lowest first: each may import those before it. "" is the part's own folder.
 ROOMS = {
     "core": ("", "shared", "process", "log", "net", "ipc", "memory"),
-    "worker": ("debugging", "report", "accept", "lane", "http1", "http2", "websocket", "hypercorn", ""),
+    "worker": ("debugging", "report", "accept", "lane", "http1", "http2", "websocket", "hypercorn", "http3", ""),
     "supervisor": ("model", "system", "sockets", "state", "zygotes", "workers", "control", "upgrade", ""),
 }
 #: Rooms that still import one above them, or another of the same height. This list may only get shorter.
@@ -76,6 +76,7 @@ OUTSIDE = {
         "hypercorn",
         "uvloop",
         "httptools",
+        "aioquic",
         "asgiref",
         "quart",
         "h2",

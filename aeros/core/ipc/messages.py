@@ -216,6 +216,15 @@ class Certificates(Message):
 
 
 @record
+class Seat(Message):
+    """For a worker of a server with HTTP/3: its number (core.net.steering). fds: its UDP socket at each address."""
+
+    fds: ClassVar[int] = -1
+    number: int
+    fd_count: int
+
+
+@record
 class Retire(Message):
     """Drain and end. reason: "reload", "recycle", "scale", "upgrade" or "stop"; drain_timeout_s bounds the drain,
     total_timeout_s is when the supervisor kills, both counted from now."""

@@ -6,20 +6,24 @@ import os
 import socket
 from typing import Any, Literal
 
-from ..record import mutable
+from ..record import field, mutable
 
 Kind = Literal["secure", "insecure", "quic"]
 
 
 @mutable
 class Listener:
-    """One bound socket. bind: as the user wrote it. inode: of the Unix socket file we made, else 0."""
+    """One bound socket. bind: as the user wrote it. inode: of the Unix socket file we made, else 0.
+
+    group: of UDP, the sockets at the same address by seat, behind `sock`; see core.net.steering.
+    """
 
     sock: socket.socket
     bind: str
     kind: Kind
     inode: int = 0
     path: str = ""
+    group: list[socket.socket] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -39,6 +43,10 @@ class Listener:
     def bequest(self) -> dict[str, Any]:
         """Return what goes beside the descriptor to a supervisor that is to succeed this one."""
         return {"bind": self.bind, "kind": self.kind, "inode": self.inode, "path": self.path}
+
+    def close(self) -> None:
+        for sock in (self.sock, *self.group):
+            sock.close()
 
     def own(self, bequest: dict[str, Any]) -> None:
         """Take what the old supervisor said of it: the socket file is ours to remove."""

@@ -59,6 +59,8 @@ TABLE_USED = 23
 WEBSOCKETS_USED = 24
 #: TLS handshakes that a client began and that failed.
 HANDSHAKES_FAILED = 25
+#: Failures inside HTTP/3: each ended a connection, or the service of a socket for a moment.
+HTTP3_FAILURES = 26
 HISTOGRAM = 32
 #: The most that a figure can say; 146 years in nanoseconds. A sum of two still fits into what messages can carry.
 MOST = 2**62
@@ -114,6 +116,7 @@ class CellFigures:
     connections_total: int
     websockets_total: int
     handshakes_failed: int
+    http3_failures: int
     requests: int
     responses: tuple[int, ...]
     bytes_in: int
@@ -170,6 +173,7 @@ class Cell:
             connections_total=words[CONNECTIONS_TOTAL],
             websockets_total=words[WEBSOCKETS_TOTAL],
             handshakes_failed=words[HANDSHAKES_FAILED],
+            http3_failures=words[HTTP3_FAILURES],
             requests=words[REQUESTS],
             responses=tuple(words[RESPONSES : RESPONSES + len(RESPONSE_CLASSES)]),
             bytes_in=words[BYTES_IN],

@@ -18,6 +18,7 @@ class Totals:
     connections: int = 0
     websockets: int = 0
     handshakes_failed: int = 0
+    http3_failures: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     seconds_sum: float = 0.0
@@ -34,6 +35,7 @@ class Totals:
             figures.connections_total,
             figures.websockets_total,
             figures.handshakes_failed,
+            figures.http3_failures,
             figures.bytes_in,
             figures.bytes_out,
             figures.seconds_sum,

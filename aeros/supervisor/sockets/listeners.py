@@ -1,6 +1,6 @@
 """Listening sockets: bound once, by the process that starts the server, and held for the server's whole life.
 
-No SO_REUSEPORT: a second server must fail to bind, and a worker that ends must not take a backlog with it.
+No SO_REUSEPORT for TCP: a second server must fail to bind, and a worker that ends must not take a backlog with it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.net.listener import Kind, Listener
+from ...core.net.steering import can_steer
 from ...core.process.files import give_socket
 from ...errors import BindError
 from .activation import NONE, Activated
@@ -217,12 +218,14 @@ def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
         if kind != "quic":
             # Accepted connections inherit it, so no worker pays a system call for it.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6 and sys.platform != "openbsd":
             # "[::]" is IPv6 only, so that "0.0.0.0" beside it can be bound as well, as Hypercorn's users do.
             sock.setsockopt(
                 socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" and not _also_any4(options) else 1
             )
+        if kind == "quic":
+            _claim_datagrams(sock, address)
         sock.bind(address)
         if kind != "quic":
             sock.listen(options.backlog)
@@ -231,6 +234,22 @@ def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
         raise BindError(_why_not(bind, host, port, error)) from None
     sock.setblocking(False)
     return Listener(sock, bind, kind)
+
+
+def _claim_datagrams(sock: socket.socket, address: Any) -> None:
+    """Make sure that nobody else is there, then let the socket have others of ours beside it (core.net.steering).
+
+    Raises OSError. A second server of the same user would become part of the group, so one without SO_REUSEPORT is
+    bound first, and closed again. (SO_REUSEADDR is not set: Linux would let a second server of UDP bind by it.)
+    """
+    if can_steer():
+        if address[1]:
+            with socket.socket(sock.family, socket.SOCK_DGRAM) as probe:
+                if sock.family == socket.AF_INET6:
+                    only = sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+                probe.bind(address)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def _also_any4(options: Options) -> bool:

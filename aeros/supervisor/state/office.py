@@ -20,6 +20,7 @@ from ...core.shared.scoreboard import Scoreboard
 from ..model.fleet import Fleet, Target
 from ..model.policy import Policy
 from ..sockets.certificates import Certificates
+from ..sockets.datagrams import Datagrams
 from ..system.launch import CommandLine
 from .recent_log import RecentLog
 
@@ -37,6 +38,7 @@ class Office:
     recent: RecentLog = field(default_factory=RecentLog)
     fleet: Fleet = field(default_factory=Fleet)
     certificates: Certificates = field(init=False)
+    datagrams: Datagrams = field(init=False)
     #: All workers have been ready once: from now on failures are survived instead of ending the start.
     was_ready: bool = False
     #: Another supervisor is on its way to take over.
@@ -51,6 +53,7 @@ class Office:
 
     def __post_init__(self) -> None:
         self.certificates = Certificates(self.log)
+        self.datagrams = Datagrams(self.listeners)
 
     def open(self) -> None:
         """Called first thing inside the loop."""

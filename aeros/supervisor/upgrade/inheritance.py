@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...core.ipc.facts import whole
 from ...core.net.listener import Listener
+from ...core.net.steering import SEATS_MOST
 from ...core.record import field, mutable
 from ...core.shared.scoreboard import MAX_WORKERS
 
@@ -47,6 +49,8 @@ class Inheritance:
     workers_now: int = 0
     #: What tickets of TLS sessions are made of, as it was told.
     tickets: object = None
+    #: Seats at the UDP sockets that workers of the old one have (core.net.steering).
+    seats: frozenset[int] = frozenset()
     kept: list[int] = field(default_factory=list)
     admin_kept: Listener | None = None
 
@@ -74,6 +78,7 @@ class Inheritance:
                 whole(workers, "asked", most=MAX_WORKERS),
                 whole(workers, "now", most=MAX_WORKERS),
                 facts.get("tickets"),
+                _with_groups(listeners, left, facts.get("datagrams")),
             )
         except (KeyError, TypeError, IndexError, AttributeError, OSError) as error:
             raise ValueError(f"the inheritance is not understood: {type(error).__name__}: {error}") from None
@@ -110,7 +115,7 @@ class Inheritance:
         """Close what was not claimed: it stays the old supervisor's, and goes with it."""
         for index, listener in enumerate(self.listeners):
             if index not in self.kept:
-                listener.sock.close()
+                listener.close()
         if self.admin is not None:
             self.admin.sock.close()
         if self.pid_file_fd != -1:
@@ -122,3 +127,23 @@ class Inheritance:
             self.listeners[index].own(self.bequests[index])
         if self.admin_kept is not None:
             self.admin_kept.own(self.admin_bequest)
+
+
+def _with_groups(listeners: Sequence[Listener], fds: list[int], told: object) -> frozenset[int]:
+    """Give the listeners of UDP the other sockets at their address, and return the seats that are taken.
+
+    fds: what is left, which is closed where the old supervisor does not say what it is.
+    """
+    quic = [listener for listener in listeners if listener.kind == "quic"]
+    sizes, seats = (told.get("sizes"), told.get("seats")) if isinstance(told, dict) else (None, None)
+    if not isinstance(sizes, list) or not isinstance(seats, list) or len(sizes) != len(quic) or sum(sizes) != len(fds):
+        close_all(fds)
+        return frozenset()
+    for listener, size in zip(quic, sizes, strict=True):
+        listener.group = [socket.socket(fileno=fds.pop(0)) for _ in range(size)]
+    return frozenset(seat for seat in seats if isinstance(seat, int) and 0 <= seat < SEATS_MOST)
+
+
+def close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

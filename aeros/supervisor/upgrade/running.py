@@ -313,6 +313,8 @@ class Upgrade:
             fds.append(self._admin.listener.sock.fileno())
         if pid_file is not None:
             fds.append(pid_file.fd)
+        datagrams = self._office.datagrams
+        fds += datagrams.further
         policy, target = self._office.policy, self._office.target
         # How it was scaled by hand lasts for as long as nobody says something else.
         asked = policy.workers if self._others is None else 0
@@ -323,6 +325,7 @@ class Upgrade:
             "pid_file": pid_file.path if pid_file is not None else "",
             "metrics_directory": self._estate.metrics_directory,
             "workers": {"asked": asked, "now": target.workers},
+            "datagrams": {"sizes": datagrams.sizes, "seats": sorted(datagrams.seats)},
             "tickets": self._office.certificates.secret.bequest(monotonic()),
         }
         try:

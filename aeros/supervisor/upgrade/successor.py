@@ -180,6 +180,7 @@ class Succession:
                 )
                 self._settle(Accounts(), None, reload=False)
             case HeirState.SETTLED:
+                self._heir.office.datagrams.others.clear()
                 self._heir.office.log.info(f"the supervisor before this one (pid {self.inheritance.pid}) has ended")
 
     def _tell(self, message: Message) -> None:

@@ -31,6 +31,7 @@ from ...core.ipc.messages import (
     ReloadOutcome,
     ReopenLogs,
     Retire,
+    Seat,
     WantsRetirement,
     clip,
 )
@@ -160,6 +161,7 @@ class Workforce:
             zygote.unanswered[worker.ident] = order.at
         try:
             self._send_certificates(worker)
+            self._send_seat(worker)
             send(worker)
         except OSError as error:
             order.theirs.close()
@@ -211,6 +213,19 @@ class Workforce:
         fd = self._office.certificates.fd_of(worker.generation)
         if fd is not None:
             self._office.tell(self._links[worker.ident].channel, Certificates(), [fd])
+
+    def _send_seat(self, worker: Worker) -> None:
+        seat, fds = self._office.datagrams.take(worker.ident)
+        if fds:
+            self._office.tell(self._links[worker.ident].channel, Seat(seat, len(fds)), fds)
+
+    def steer(self) -> None:
+        """Have new connections of HTTP/3 come to those that accept."""
+        if not self._office.upgrading:  # then it is for the new supervisor to say, which may have done so
+            workers = self._fleet.workers.values()
+            self._office.datagrams.steer([one.ident for one in workers if one.serving and not one.retired])
+        else:
+            self._office.datagrams.forget()
 
     def admit(self, worker: Worker) -> None:
         """Tell it to accept connections."""
@@ -582,6 +597,7 @@ class Workforce:
         requests, failed = self.slot_requests.get(worker.slot, (0, 0))
         self.slot_requests[worker.slot] = (requests + figures.requests, failed + figures.responses[4])
         self._cells.give_back(worker.cell)
+        self._office.datagrams.leave(worker.ident)
         phase = worker.state
         worker.on("exit")
         del self._fleet.workers[worker.ident]

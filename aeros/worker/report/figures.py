@@ -16,6 +16,7 @@ from ...core.shared.scoreboard import (
     HANDSHAKES_FAILED,
     HISTOGRAM,
     HISTOGRAM_BUCKETS,
+    HTTP3_FAILURES,
     IN_FLIGHT,
     PENDING,
     REQUESTS,
@@ -68,6 +69,9 @@ class Figures:
 
     def handshake_failed(self) -> None:
         self._add(HANDSHAKES_FAILED, 1)
+
+    def http3_failed(self) -> None:
+        self._add(HTTP3_FAILURES, 1)
 
     def request_started(self) -> None:
         words = self._words
