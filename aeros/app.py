@@ -16,7 +16,8 @@ from .hooks import Hooks
 from .quart.awaiting import AwaitingJSONProvider, not_awaited
 from .quart.lean import LeanQuart
 from .server import Server
-from .start import startup
+from .start import check, start
+from .start.from_within import server_of_worker
 from .worker import context
 from .worker.context import WorkerContext
 
@@ -70,7 +71,7 @@ class WebServer(LeanQuart, Quart):
         address: dict[str, object] = {"host": host, "port": port} if said else {}
         self.serving_defaults: dict[str, object] = {**address, **options}
         if options or said:
-            startup.check(self.serving_defaults)
+            check(self.serving_defaults)
         self.hooks = Hooks()
         self._handle: Server | None = None
         self._starting_up = False
@@ -119,7 +120,7 @@ class WebServer(LeanQuart, Quart):
         """
         if self._handle is not None and self._handle.running:
             raise StateError(f"this app is being served already, by pid {self._handle.pid}; stop that server first")
-        result = startup.start(self, arguments, options, config=config, constructor=self.serving_defaults, block=block)
+        result = start(self, arguments, options, config=config, constructor=self.serving_defaults, block=block)
         if isinstance(result, Server):
             self._handle = result
         return result
@@ -131,7 +132,7 @@ class WebServer(LeanQuart, Quart):
         In a worker, and in a program that used `start(block=False)`; elsewhere StateError.
         """
         if context.current is not None:
-            return startup.server_of_worker(context.current)
+            return server_of_worker(context.current)
         if self._handle is None:
             raise StateError("no server of this process serves this app: use start(block=False), or aeros.connect(pid)")
         return self._handle

@@ -8,7 +8,6 @@ from ..core.exitcodes import ExitCode
 from ..core.text import json_text, several_lines
 from ..options import arguments_of, secrets
 from ..options.parse import OptionsParser
-from ..start import startup
 from .arguments import Commands, change_directory, chdir_option
 
 
@@ -44,15 +43,11 @@ def _add_doctor(commands: Commands, shared: OptionsParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ..start.find_app import load_app
+    from ..start import serve
 
     change_directory(options)
     secrets.hide()  # the app has no use for them while it loads, either
-    app = load_app(options.app)
-    constructor = getattr(app, "serving_defaults", None)
-    result = startup.start(app, arguments_of(options), {}, constructor=constructor, program=options.app)
-    assert isinstance(result, int)
-    return result
+    return serve(options.app, arguments_of(options))
 
 
 def _doctor(options: argparse.Namespace) -> int:

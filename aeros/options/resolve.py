@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..core.process.origin import INTERNAL_PREFIX
+from ..core.record import record
 from ..errors import OptionsError
 from . import files
 from .cpus import usable_cpus
@@ -47,6 +48,36 @@ def resolve(
     Raises OptionsError, one sentence. Runs the user's code only for a configuration in Python; prints
     nothing.
     """
+    return gather(arguments, keywords, config=config, constructor=constructor, environ=environ).options()
+
+
+@record(eq=False)
+class Gathered:
+    """What was given: each value is checked, and whether they fit together is not."""
+
+    _given: Layer
+    _config_object: Config | None
+    _warnings: list[str]
+
+    def value(self, name: str) -> object:
+        """Return the value of an option as `given`, or its default."""
+        return self._given[name].value if name in self._given else BY_NAME[name].default_value()
+
+    def options(self) -> Options:
+        """Return all options. Raises OptionsError for what does not fit together."""
+        return _options(self._given, self._config_object, [*self._warnings, *_check(self._given)])
+
+
+def gather(
+    arguments: str | Sequence[str] | None = None,
+    keywords: Mapping[str, object] | None = None,
+    *,
+    config: Config | str | None = None,
+    constructor: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    read: Callable[[object], tuple[Layer, Config | None]] = files.load,
+) -> Gathered:
+    """As `resolve`, without putting it together. read: reads what `config` names."""
     warnings: list[str] = []
     told: Layer = {}
     if arguments is not None:
@@ -60,7 +91,7 @@ def resolve(
     built = _mapping(constructor, "constructor", "constructor")
 
     named = next((layer["config"] for layer in (told, environment, built) if "config" in layer), None)
-    filed, config_object = files.load(named.value) if named is not None else ({}, None)
+    filed, config_object = read(named.value) if named is not None else ({}, None)
 
     layers = [told, environment, filed, built]
     for layer in layers:
@@ -70,9 +101,7 @@ def resolve(
         given |= layer
     if address := _bind(layers):
         given["bind"] = address
-
-    warnings += _check(given)
-    return _options(given, config_object, warnings)
+    return Gathered(given, config_object, warnings)
 
 
 def _from_arguments(arguments: str | Sequence[str]) -> tuple[Layer, list[str]]:

@@ -16,6 +16,9 @@ from .table import OPTIONS
 
 VARIABLES = frozenset(ENV_PREFIX + name.upper() for option in OPTIONS if option.secret for name in option.names)
 
+#: What stands for a secret in a program of another user: that there is one is all it needs to know.
+MASK = "known-to-the-supervisor"
+
 #: All that are hidden, and those of them that the program was started with: others it sets itself, each time it runs.
 _hidden: dict[str, str] = {}
 _of_start: dict[str, str] = {}
@@ -34,6 +37,12 @@ def hide() -> dict[str, str]:
 def learn(told: Mapping[str, str]) -> None:
     """Hide what the supervisor told this program, which it has run again without them."""
     _hidden.update({name: value for name, value in told.items() if name in VARIABLES})
+
+
+def mask() -> None:
+    """Forget what they are, and keep that they are."""
+    _hidden.update(dict.fromkeys(_hidden, MASK))
+    _of_start.clear()
 
 
 def environment() -> dict[str, str]:

@@ -68,6 +68,14 @@ def _convert() -> None:
         ) from None
 
 
+def join(directory: str) -> None:
+    """Use the directory that the supervisor has made, in a program that was loaded before there was one."""
+    if directory and os.environ.get(VARIABLE) != directory:
+        os.environ[VARIABLE] = directory
+        if "prometheus_client" in sys.modules:
+            _convert()
+
+
 def made() -> str:
     """Return the directory this process has to remove, "" if there is none."""
     return _made

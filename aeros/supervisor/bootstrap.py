@@ -1,4 +1,8 @@
-"""The founding of a family: the first zygote is forked, then this process becomes the supervisor."""
+"""The start of a family: this process becomes its supervisor.
+
+With `python app.py` the program is loaded here, and the first zygote is forked from this process. With `aeros run` a
+child loads it (see `zygotes.first_load`), and becomes the first zygote itself.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,7 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.exitcodes import ExitCode
@@ -18,11 +21,13 @@ from ..core.memory.collector import paused
 from ..core.memory.sharing import settle_memory
 from ..core.net.listener import Listener
 from ..core.process.privileges import Account
-from ..core.process.signalling import become_subreaper, fork, open_pidfd
+from ..core.process.signalling import become_subreaper, children_of, fork, open_pidfd
+from ..core.record import mutable
 from ..core.shared.scoreboard import Scoreboard
 from ..errors import StartError
 from .model.policy import Policy
 from .state.recent_log import RecentLog
+from .system import handlers
 from .system.launch import CommandLine
 from .zygotes.links import ZYGOTE_BOUNDS, ZygoteLink
 from .zygotes.load import FORK, WORKER, Load, choose, loads_at_once, unsafe_threads, warn_of_threads
@@ -34,139 +39,180 @@ if TYPE_CHECKING:
     from .control.systemd import Notifier
     from .loop import Supervisor
     from .model.rim import Rim
+    from .system.handlers import Handlers
     from .upgrade.inheritance import Estate
     from .upgrade.successor import Succession
 
-_HANDLED = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGQUIT,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGCHLD,
-)
+
+@mutable
+class Setup:
+    """What a supervisor is made of. Everything that can fail has been done."""
+
+    policy: Policy
+    listeners: list[Listener]
+    scoreboard: Scoreboard
+    log: LineLog
+    command: CommandLine
+    #: Called once, when all workers are ready.
+    announce: Callable[[Supervisor], None]
+    #: Where the control socket is to be.
+    control: str
+    #: What an upgrade passes on.
+    estate: Estate
+    admin: AdminChild | None = None
+    notifier: Notifier | None = None
+    rim: Rim | None = None
+    #: The line to the program that started this server beside itself.
+    owner: Channel | None = None
+    #: The line to the supervisor that this one is to succeed.
+    succession: Succession | None = None
+    #: Called in a child that is forked, for what is the supervisor's alone.
+    in_child: Callable[[], None] = lambda: None
+
+    @contextlib.contextmanager
+    def faulty(self) -> Iterator[None]:
+        """Have system calls fail on purpose meanwhile, with --faults."""
+        if self.rim is None:
+            yield
+            return
+        self.log.warning(self.rim.describe())
+        self.rim.arm()
+        try:
+            yield
+        finally:
+            self.rim.disarm()
+
+    def let_go(self) -> None:
+        """In the first zygote, forked from this process: give up what is the supervisor's alone, root too."""
+        if self.rim is not None:
+            self.rim.enter("zygote gen=1")
+        self.scoreboard.give_up_board()
+        if self.admin is not None:
+            self.admin.leave()
+        self.command.secrets.clear()
+        self.in_child()
+        if self.succession is not None:
+            self.succession.channel.close()
+        if self.owner is not None:
+            self.owner.close()
+        if self.command.account is not None:
+            give_up_root(self.command.account, self.log)
 
 
-def found(
-    *,
-    program: Program,
-    policy: Policy,
-    listeners: list[Listener],
-    scoreboard: Scoreboard,
-    log: LineLog,
-    command: CommandLine,
-    announce: Callable[[Supervisor], None],
-    control: str,
-    owner: Channel | None = None,
-    in_child: Callable[[], None] = lambda: None,
-    rim: Rim | None = None,
-    admin: AdminChild | None = None,
-    notifier: Notifier | None = None,
-    estate: Estate | None = None,
-    succession: Succession | None = None,
-    load: Load | None = None,
-) -> ExitCode:
+@mutable
+class First:
+    """Where the first workers come from. zygote: None where they load the program themselves."""
+
+    zygote: ZygoteLink | None
+    #: How they get the app; None: the zygote will say.
+    load: Load | None = None
+    #: The first worker, where the zygote finds it ordered.
+    pilot: Order | None = None
+
+
+def found(setup: Setup, program: Program, load: Load | None = None) -> ExitCode:
     """Fork the first zygote from this process, if there is to be one; supervise until the end; return the exit code.
 
     For the main thread of a process without a running loop. Its signal handlers are as before afterwards.
-    in_child: called in the zygote, to let go of what is the supervisor's alone. estate: what an upgrade passes on.
-    succession: the line to the supervisor that this one is to succeed. load: how the workers get the app; None: found
-    out here. Raises StartError when the system refuses the zygote.
+    load: how the workers get the app; None: found out here. Raises StartError when the system refuses the zygote.
     """
     recent = RecentLog()
-    log.tap = recent.add
-    before = _children()
-    if rim is not None:
-        log.warning(rim.describe())
-        rim.arm()
+    setup.log.tap = recent.add
+    others = children()
+    mask = handlers.block()
+    with head_of_family(mask), setup.faulty():
+        first = _first(setup, program, _prepare(setup, program, load))
+        import_supervisor()  # the zygote and the first worker come up meanwhile, and need none of it
+        # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
+        loop = asyncio.SelectorEventLoop()
+        with contextlib.closing(loop), handlers.handing(loop, mask) as hand:
+            return supervise(setup, first, hand, recent, others)
 
-    def let_go() -> None:
-        if rim is not None:
-            rim.enter("zygote gen=1")
-        scoreboard.give_up_board()
-        if admin is not None:
-            admin.leave()
-        command.secrets.clear()
-        in_child()
-        if succession is not None:
-            succession.channel.close()
-        if owner is not None:
-            owner.close()
-        if command.account is not None:
-            _give_up_root(command.account, log)
 
-    # A signal between the fork and the handlers must wait for the handlers, not meet those of the program.
-    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-    load = _prepare(program, policy, log, command, load)
+@contextlib.contextmanager
+def head_of_family(mask: set[int]) -> Iterator[None]:
+    """Reap what the family leaves behind. Afterwards this process is as before. mask: of its signals."""
     become_subreaper()
     try:
-        first = pilot = None
-        if load.how == FORK:
-            settle_memory(log, immortal=policy.immortal == "auto" and owner is None)
-            first, pilot = _fork_zygote(program, policy, log, load, rim, let_go)
-    except OSError as error:
+        yield
+    finally:
         gc.unfreeze()
         become_subreaper(False)
-        raise _refused(error, previous_mask, rim) from None
-    # The zygote and the first worker come up meanwhile, and need none of it.
-    with paused():
-        from .loop import Supervisor
-        from .model.fleet import Target
-        from .state.office import Office
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
+
+def import_supervisor() -> None:
+    """Import what only the supervisor needs."""
+    with paused():
+        from . import loop  # noqa: F401
+
+
+def supervise(setup: Setup, first: First, hand: Handlers, recent: RecentLog, others: Sequence[int]) -> ExitCode:
+    """Be the supervisor until the end; return the exit code. others: pids of children that are not ours to reap."""
+    from .loop import Supervisor
+    from .model.fleet import Target
+    from .state.office import Office
+
+    policy, succession = setup.policy, setup.succession
     target = Target(policy.workers, committed=1, surge=policy.reload_surge, loads_at_once=loads_at_once())
     if succession is not None:
         target.hold = True
         if succession.inheritance.workers_asked == policy.workers and succession.inheritance.workers_now:
             target.workers = succession.inheritance.workers_now  # scaled by hand, and the program says nothing new
-
-    office = Office(policy, listeners, scoreboard, log, command, target, recent)
+    office = Office(policy, setup.listeners, setup.scoreboard, setup.log, setup.command, target, recent)
     if succession is not None:
         office.certificates.inherit_tickets(succession.inheritance.tickets)
         office.datagrams.others = set(succession.inheritance.seats)
-    supervisor = Supervisor(office, first, announce, control, admin, notifier, estate, succession, pilot, load)
-    # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
-    loop = asyncio.SelectorEventLoop()
-    try:
-        with _signals(loop, supervisor, previous_mask):
-            return loop.run_until_complete(supervisor.run(owner, before))
-    finally:
-        loop.close()
-        gc.unfreeze()
-        become_subreaper(False)
-        if rim is not None:
-            rim.disarm()
+    supervisor = Supervisor(
+        office,
+        first.zygote,
+        setup.announce,
+        setup.control,
+        setup.admin,
+        setup.notifier,
+        setup.estate,
+        succession,
+        first.pilot,
+        first.load,
+    )
+    hand.hand_to(supervisor.on_signal)
+    return hand.loop.run_until_complete(supervisor.run(setup.owner, others))
 
 
-def _prepare(program: Program, policy: Policy, log: LineLog, command: CommandLine, load: Load | None) -> Load:
+def _prepare(setup: Setup, program: Program, load: Load | None) -> Load:
     """Have everything ready that the family will need before the first fork: the pages stay shared by all of it, the
     supervisor included. Return how the workers get the app."""
-    if load is None and policy.load == WORKER:
+    if load is None and setup.policy.load == WORKER:
         load = Load(WORKER)
     threads = unsafe_threads()
     if load is None or load.how == FORK:
         program.preload()
     if load is None:
         program.warm_up()
-        load = choose(policy.load, command.why_not)
+        load = choose(setup.policy.load, setup.command.why_not)
     elif load.how == FORK and not load.threads:  # else a library that it uses might wait for threads that are gone
         program.warm_up()
     warnings = [*load.warnings, *warn_of_threads(threads, load.how, in_supervisor=True)]
     if load.how == WORKER:
         warnings += program.warn_of_hooks()
     for warning in warnings:
-        log.warning(warning)
+        setup.log.warning(warning)
     return load
 
 
-def _fork_zygote(
-    program: Program, policy: Policy, log: LineLog, load: Load, rim: Rim | None, let_go: Callable[[], None]
-) -> tuple[ZygoteLink, Order | None]:
-    """Fork the first zygote; return our line to it, and the first worker, which it finds ordered. let_go: called in the
-    zygote, for what is the supervisor's alone. Raises OSError; then nothing is left of it."""
+def _first(setup: Setup, program: Program, load: Load) -> First:
+    """Fork the first zygote, if there is to be one. Raises StartError; then nothing is left of it."""
+    if load.how != FORK:
+        return First(None, load)
+    settle_memory(setup.log, immortal=setup.policy.immortal == "auto" and setup.owner is None)
+    try:
+        return _fork_zygote(setup, program, load)
+    except OSError as error:
+        raise StartError(f"cannot start the first process: {error.strerror}") from None
+
+
+def _fork_zygote(setup: Setup, program: Program, load: Load) -> First:
+    """Raises OSError; then nothing is left of it."""
     channel, theirs = channel_pair("the zygote", ZYGOTE_BOUNDS)
     pilot = order_pilot(channel)
     try:
@@ -181,23 +227,16 @@ def _fork_zygote(
         channel.close()
         if pilot is not None:
             pilot.close()  # to be received as any other
-        let_go()
-        Zygote(Channel(theirs, "the supervisor"), 1, policy, program, log, load=load, rim=rim).run()
+        setup.let_go()
+        line = Channel(theirs, "the supervisor")
+        Zygote(line, 1, setup.policy, program, setup.log, load=load, rim=setup.rim).run()
     theirs.close()
     if pilot is not None:
         pilot.theirs.close()
-    return ZygoteLink(1, channel, pid, open_pidfd(pid)), pilot
+    return First(ZygoteLink(1, channel, pid, open_pidfd(pid)), load, pilot)
 
 
-def _refused(error: OSError, mask: set[int], rim: Rim | None) -> StartError:
-    """Put everything back, and say why there is no zygote."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if rim is not None:
-        rim.disarm()
-    return StartError(f"cannot start the first process: {error.strerror}")
-
-
-def _give_up_root(account: Account, log: LineLog) -> None:
+def give_up_root(account: Account, log: LineLog) -> None:
     """Become `account`, or end: the app must never run as root because of a mistake."""
     try:
         account.become()
@@ -206,30 +245,10 @@ def _give_up_root(account: Account, log: LineLog) -> None:
         os._exit(1)
 
 
-@contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, supervisor: Supervisor, mask: set[int]) -> Iterator[None]:
-    """Hand signals to the supervisor's loop; put everything back afterwards."""
-    wakeup = signal.set_wakeup_fd(-1)
-    previous = {number: signal.getsignal(number) for number in _HANDLED}
-    for number in _HANDLED:
-        loop.add_signal_handler(number, supervisor.on_signal, number)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [number for number in mask if number not in _HANDLED])
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.set_wakeup_fd(wakeup)
-
-
-def _children() -> list[int]:
+def children() -> list[int]:
     """Return the pids of processes this one had started before: they are the program's to reap, not ours."""
     with contextlib.suppress(OSError):
-        return [
-            int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
-        ]
+        return children_of(os.getpid())
     with contextlib.suppress(Exception):
         import psutil
 

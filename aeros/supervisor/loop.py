@@ -47,7 +47,7 @@ from .verbs import Verbs
 from .workers.workforce import Workforce
 from .zygotes.generations import PILOT_S, Generations
 from .zygotes.links import ZygoteLink
-from .zygotes.load import FORK, Load
+from .zygotes.load import Load
 from .zygotes.order import Order
 
 #: How often heartbeats and limits are looked at when nothing else happens.
@@ -85,7 +85,7 @@ class Supervisor:
         notifier = notifier if notifier is not None else Notifier("", 0.0, {}, office.log)
         self._notifier = notifier
         self.readiness = Readiness(office, lambda: announce(self), self._dashboard_awaited, succession)
-        self.generations = Generations(office, zygote, load or Load(FORK), self._founder_lost)
+        self.generations = Generations(office, zygote, load, self._founder_lost)
         self.workforce = Workforce(
             office,
             self.generations.source_of,

@@ -53,7 +53,7 @@ async def app(scope, receive, send):
 
 if __name__ == "__main__":
     import sys
-    from aeros.start.startup import start
+    from aeros.start import start
     start(app, sys.argv[1:], {})
 """
 PATIENCE_S = 45.0

@@ -160,10 +160,11 @@ def test_from_python_a_failing_start_raises_and_leaves_nothing(serve: Serve, slo
         f"SLOW_S = {slow_s}"
         """
 import time
-from aeros import WebServer, AppLoadError, startup
+from aeros import WebServer, AppLoadError
+from aeros.start import first
 
-ask = startup._wait_until_ready
-startup._wait_until_ready = lambda *about: (time.sleep(SLOW_S), ask(*about))[1]
+ask = first._wait_until_ready
+first._wait_until_ready = lambda *about: (time.sleep(SLOW_S), ask(*about))[1]
 
 app = WebServer(__name__)
 

@@ -41,8 +41,8 @@ if "--lambda" in given:
     app = lambda scope, receive, send: answer(scope, receive, send)
 
 if __name__ == "__main__":
-    import aeros.start.startup
-    sys.exit(aeros.start.startup.start(app, [word for word in sys.argv[1:] if word not in given], {}))
+    import aeros.start
+    sys.exit(aeros.start.start(app, [word for word in sys.argv[1:] if word not in given], {}))
 """
 
 

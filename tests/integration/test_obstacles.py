@@ -40,11 +40,11 @@ PATCH = {
 TRIO = """
 import sys
 from quart_trio import QuartTrio
-from aeros.start import startup
+from aeros.start import start
 
 app = QuartTrio()
 if __name__ == "__main__":
-    startup.start(LAYERS, sys.argv[1:], {})
+    start(LAYERS, sys.argv[1:], {})
 """
 
 

@@ -50,7 +50,7 @@ class Welcome(Message):
     """To a freshly run program that reached start(): what it is to be. fds: board, cells, stderr, listeners…
 
     load: "worker": a worker, whose order follows; "": the first process of a generation, which finds out how its
-    workers are to get the app.
+    workers are to get the app. environment: variables that it is to have beside its own.
     """
 
     fds: ClassVar[int] = -1
@@ -59,6 +59,7 @@ class Welcome(Message):
     fd_count: int
     listeners: list[dict[str, Any]]
     load: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)
 
 
 @record
@@ -117,6 +118,26 @@ class Arrived(Message):
 
     pid: int
     aeros_version: str
+
+
+@record
+class Loading(Message):
+    """The first program of `aeros run` is about to load the app. plan, policy: of one that gives up root, what root has
+    read; {} of one that stays who it is. See `supervisor.model`."""
+
+    boot_timeout_s: float
+    plan: dict[str, Any]
+    policy: dict[str, Any]
+
+
+@record
+class Founding(Message):
+    """The first program of `aeros run` has the app. plan, policy: what the server is to be, the app's own options
+    included; answered by `Welcome`."""
+
+    pid: int
+    plan: dict[str, Any]
+    policy: dict[str, Any]
 
 
 @record

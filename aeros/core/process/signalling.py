@@ -127,6 +127,24 @@ def working_directory(pid: int) -> str:
     return found if found.isprintable() else ascii(found)
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the pids of its children, without what they have started. Raises OSError where the system does not say."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+        with open(f"/proc/{pid}/task/{task}/children", "rb") as file:  # noqa: PTH123
+            found += [int(child) for child in file.read().split()]
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of all that it has started, as far as the system says."""
+    found = [pid]
+    for one in found:  # which grows
+        with contextlib.suppress(OSError):
+            found += children_of(one)
+    return found[1:]
+
+
 def reap(pid: int, *, with_group: bool = False, say: Callable[[str], None] | None = None) -> int | None:
     """Return the wait status of child `pid` if it has ended, else None. Raises ChildProcessError if not a child.
 

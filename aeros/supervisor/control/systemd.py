@@ -25,6 +25,11 @@ _CHANGING = ("starting", "reloading", "stopping")
 _MOST_UNSENT = 32
 
 
+def take_variables(environ: MutableMapping[str, str]) -> dict[str, str]:
+    """Take what systemd has told this process out of `environ`: what the app runs is not to speak for the server."""
+    return {name: value for name in _VARIABLES if (value := environ.pop(name, ""))}
+
+
 @record
 class Facts:
     """How the server is doing. state: as in the status. reload: the number of the reload under way, 0 for none."""
@@ -58,12 +63,8 @@ class Notifier:
         self.muted = False
 
     @classmethod
-    def take(cls, environ: MutableMapping[str, str], log: LineLog, predecessor: int = 0) -> Notifier:
-        """Take the variables out of `environ`: what the app runs is not to speak for the server.
-
-        predecessor: the supervisor this one succeeds, whose watchdog becomes ours.
-        """
-        told = {name: value for name in _VARIABLES if (value := environ.pop(name, ""))}
+    def of(cls, told: dict[str, str], log: LineLog, predecessor: int = 0) -> Notifier:
+        """told: see `take_variables`. predecessor: the supervisor this one succeeds, whose watchdog becomes ours."""
         ours = told.get("WATCHDOG_PID", "") in ("", str(os.getpid()), str(predecessor))
         usec = told.get("WATCHDOG_USEC", "") if ours else ""
         return cls(told.get("NOTIFY_SOCKET", ""), int(usec) / 1e6 if usec.isdecimal() else 0.0, told, log)

@@ -77,15 +77,10 @@ class Policy:
     def from_message(cls, record: dict[str, Any]) -> Policy:
         """Return what another process of the family sent. Raises TypeError for a record that does not fit, ValueError
         for a value that no option can have."""
-        for name, type_ in field_types(cls).items():
-            if name not in record:
-                continue  # it has a default, or the record does not fit
-            value = record[name]
-            kinds = [_KINDS[kind.partition("[")[0]] for kind in type_.split(" | ")]
-            if not any(isinstance(value, kind) for kind in kinds) or (isinstance(value, bool) and bool not in kinds):
-                raise TypeError(f"{name} is a {type(value).__name__}")
-            if not _possible(name, value):
-                raise ValueError(f"{name} cannot be {str(value)[:80]}")
+        check_kinds(cls, record)
+        for name in field_types(cls).keys() & record.keys():
+            if not _possible(name, record[name]):
+                raise ValueError(f"{name} cannot be {str(record[name])[:80]}")
         return cls(**record)
 
     def beyond(self, start: Policy) -> list[str]:
@@ -107,6 +102,20 @@ class Policy:
     def total_timeout_s(self) -> float:
         """From the order to end until the kill: drain, the app's own shutdown, and a second for the rest."""
         return self.drain_timeout_s + self.shutdown_timeout_s + 1.0
+
+
+def check_kinds(cls: type, told: dict[str, Any]) -> None:
+    """Raise TypeError where a value that was `told` for a field of the record `cls` is of another type, ValueError for
+    a list of something else than texts."""
+    for name, type_ in field_types(cls).items():
+        if name not in told:
+            continue  # it has a default, or what was told does not fit
+        value = told[name]
+        kinds = [_KINDS[kind.partition("[")[0]] for kind in type_.split(" | ")]
+        if not any(isinstance(value, kind) for kind in kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(f"{name} is a {type(value).__name__}")
+        if "[str]" in type_ and not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{name} cannot be {str(value)[:80]}")
 
 
 def _possible(name: str, value: Any) -> bool:

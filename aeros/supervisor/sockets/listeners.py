@@ -22,7 +22,7 @@ from ...errors import BindError
 from .activation import NONE, Activated
 
 if TYPE_CHECKING:
-    from ...options import Options
+    from ..model.plan import Plan
 
 #: So often a free port is looked for that is free in both families.
 _PORT_TRIES = 16
@@ -37,28 +37,27 @@ class Inherited(Protocol):
     def claim_admin(self, bind: str, name: object) -> Listener | None: ...
 
 
-def bind_all(options: Options, activated: Activated = NONE, inheritance: Inherited | None = None) -> list[Listener]:
-    """Bind every address of `options`, or none. Raises BindError naming the address and what to do.
+def bind_all(plan: Plan, activated: Activated = NONE, inheritance: Inherited | None = None) -> list[Listener]:
+    """Bind every address of `plan`, or none. Raises BindError naming the address and what to do.
 
     activated: sockets of systemd's, taken where no bind was given, or by name. They are closed when it fails.
     inheritance: what the supervisor before this one has bound; claimed where it is the same address.
     """
-    secure = bool(options.hypercorn.get("certfile")) or _has_tls(options)
-    binds = options.binds
-    if activated.sockets and options.sources.get("bind") == "default":
-        binds = tuple(f"fd://{name}" for name in activated.names)
-    if inheritance is not None and _were_activated(options, inheritance):
-        binds = inheritance.binds
-    plan: list[tuple[str, Kind]] = [(bind, "secure" if secure else "insecure") for bind in binds]
-    if secure:
-        plan += [(bind, "insecure") for bind in options.insecure_binds]
-        plan += [(bind, "quic") for bind in options.quic_binds]
+    binds = list(plan.binds)
+    if activated.sockets and plan.bind_by_default:
+        binds = [f"fd://{name}" for name in activated.names]
+    if inheritance is not None and _were_activated(plan, inheritance):
+        binds = list(inheritance.binds)
+    wanted: list[tuple[str, Kind]] = [(bind, "secure" if plan.tls else "insecure") for bind in binds]
+    if plan.tls:
+        wanted += [(bind, "insecure") for bind in plan.insecure_binds]
+        wanted += [(bind, "quic") for bind in plan.quic_binds]
     listeners: list[Listener] = []
     try:
-        for bind, kind in plan:
+        for bind, kind in wanted:
             # Before systemd is asked, which passes its sockets only to the first supervisor.
             if is_localhost(bind):
-                listeners += _bind_localhost(bind, kind, options, inheritance)
+                listeners += _bind_localhost(bind, kind, plan, inheritance)
             elif inherited := _inherited(bind, kind, inheritance):
                 listeners += inherited
             elif passed := _passed(bind, activated):
@@ -66,7 +65,7 @@ def bind_all(options: Options, activated: Activated = NONE, inheritance: Inherit
                 for fd in passed:
                     listeners.append(_adopt_descriptor(bind, kind, fd))
             else:
-                listeners.append(_bind(bind, kind, options))
+                listeners.append(_bind(bind, kind, plan))
     except BaseException:
         close_all(listeners)
         raise
@@ -76,14 +75,14 @@ def bind_all(options: Options, activated: Activated = NONE, inheritance: Inherit
     return listeners
 
 
-def bind_admin(options: Options, inheritance: Inherited | None = None) -> Listener:
+def bind_admin(plan: Plan, inheritance: Inherited | None = None) -> Listener:
     """Bind the address of the dashboard, or claim it. Raises BindError."""
-    assert options.admin is not None
-    if inheritance is not None and (inherited := inheritance.claim_admin(options.admin, _address_of(options.admin))):
+    assert plan.admin is not None
+    if inheritance is not None and (inherited := inheritance.claim_admin(plan.admin, _address_of(plan.admin))):
         return inherited
-    if options.admin.startswith("unix:"):
-        return _bind_unix(options.admin, "insecure", options, options.admin_mode)
-    return _bind_inet(options.admin, "insecure", options)
+    if plan.admin.startswith("unix:"):
+        return _bind_unix(plan.admin, "insecure", plan, plan.admin_mode)
+    return _bind_inet(plan.admin, "insecure", plan)
 
 
 def _address_of(bind: str) -> object:
@@ -91,10 +90,10 @@ def _address_of(bind: str) -> object:
     return None if bind.startswith("unix:") else _resolved(bind, "insecure")[1][:2]
 
 
-def _were_activated(options: Options, inheritance: Inherited) -> bool:
+def _were_activated(plan: Plan, inheritance: Inherited) -> bool:
     """Whether the sockets were systemd's, and taken for want of a bind, which is still wanting."""
     binds = inheritance.binds
-    return options.sources.get("bind") == "default" and bool(binds) and all(bind.startswith("fd://") for bind in binds)
+    return plan.bind_by_default and bool(binds) and all(bind.startswith("fd://") for bind in binds)
 
 
 def _inherited(bind: str, kind: Kind, inheritance: Inherited | None) -> list[Listener]:
@@ -123,10 +122,6 @@ def _passed(bind: str, activated: Activated) -> list[int]:
     return found
 
 
-def _has_tls(options: Options) -> bool:
-    return options.config_object is not None and options.hypercorn_config().ssl_enabled
-
-
 def close_all(listeners: Sequence[Listener]) -> None:
     """Close the sockets, and remove the Unix socket files that are still the ones we made."""
     for listener in listeners:
@@ -137,14 +132,14 @@ def close_all(listeners: Sequence[Listener]) -> None:
                     Path(listener.path).unlink()
 
 
-def _bind(bind: str, kind: Kind, options: Options) -> Listener:
+def _bind(bind: str, kind: Kind, plan: Plan) -> Listener:
     if bind.startswith("fd://"):
         return _adopt_descriptor(bind, kind, int(bind.removeprefix("fd://")))
     if bind.startswith("unix:@"):
-        return _bind_abstract(bind, kind, options)
+        return _bind_abstract(bind, kind, plan)
     if bind.startswith("unix:"):
-        return _bind_unix(bind, kind, options)
-    return _bind_inet(bind, kind, options)
+        return _bind_unix(bind, kind, plan)
+    return _bind_inet(bind, kind, plan)
 
 
 def _resolved(bind: str, kind: Kind) -> tuple[socket.AddressFamily, Any]:
@@ -168,16 +163,16 @@ def is_localhost(bind: str) -> bool:
     return not bind.startswith(("unix:", "fd://")) and split_host_port(bind)[0].lower() == "localhost"
 
 
-def _bind_localhost(bind: str, kind: Kind, options: Options, inheritance: Inherited | None) -> list[Listener]:
+def _bind_localhost(bind: str, kind: Kind, plan: Plan, inheritance: Inherited | None) -> list[Listener]:
     """Return a listener for each of both families, with one port; of IPv4 alone where the machine has no ::1.
 
     What is inherited is claimed. Raises BindError.
     """
     for left in reversed(range(_PORT_TRIES)):
-        found = _inherited(bind, kind, inheritance) or [_bind_inet(bind, kind, options)]
+        found = _inherited(bind, kind, inheritance) or [_bind_inet(bind, kind, plan)]
         port = found[0].sock.getsockname()[1]
         try:
-            return found + _other_family(bind, kind, options, inheritance, found, port)
+            return found + _other_family(bind, kind, plan, inheritance, found, port)
         except BindError:
             close_all(found)
             if not left or split_host_port(bind)[1] != 0:
@@ -186,14 +181,14 @@ def _bind_localhost(bind: str, kind: Kind, options: Options, inheritance: Inheri
 
 
 def _other_family(
-    bind: str, kind: Kind, options: Options, inheritance: Inherited | None, found: list[Listener], port: int
+    bind: str, kind: Kind, plan: Plan, inheritance: Inherited | None, found: list[Listener], port: int
 ) -> list[Listener]:
     """Return the listener at ::1 that `found` wants; none where it is there, not possible, or asked for by itself."""
     address = f"[::1]:{port}"
-    others = options.quic_binds if kind == "quic" else (*options.binds, *options.insecure_binds)
+    others = plan.quic_binds if kind == "quic" else (*plan.binds, *plan.insecure_binds)
     if any(listener.sock.family == socket.AF_INET6 for listener in found) or address in others or not _has_loopback6():
         return []
-    listeners = _inherited(address, kind, inheritance) or [_bind_inet(address, kind, options)]
+    listeners = _inherited(address, kind, inheritance) or [_bind_inet(address, kind, plan)]
     for listener in listeners:
         listener.bind = bind
     return listeners
@@ -208,7 +203,7 @@ def _has_loopback6() -> bool:
     return True
 
 
-def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
+def _bind_inet(bind: str, kind: Kind, plan: Plan) -> Listener:
     host, port = split_host_port(bind)
     family, address = _resolved(bind, kind)
     kind_of_socket = socket.SOCK_DGRAM if kind == "quic" else socket.SOCK_STREAM
@@ -221,14 +216,12 @@ def _bind_inet(bind: str, kind: Kind, options: Options) -> Listener:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6 and sys.platform != "openbsd":
             # "[::]" is IPv6 only, so that "0.0.0.0" beside it can be bound as well, as Hypercorn's users do.
-            sock.setsockopt(
-                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" and not _also_any4(options) else 1
-            )
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" and not _also_any4(plan) else 1)
         if kind == "quic":
             _claim_datagrams(sock, address)
         sock.bind(address)
         if kind != "quic":
-            sock.listen(options.backlog)
+            sock.listen(plan.backlog)
     except OSError as error:
         sock.close()
         raise BindError(_why_not(bind, host, port, error)) from None
@@ -252,17 +245,17 @@ def _claim_datagrams(sock: socket.socket, address: Any) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
-def _also_any4(options: Options) -> bool:
-    every = (*options.binds, *options.insecure_binds)
+def _also_any4(plan: Plan) -> bool:
+    every = (*plan.binds, *plan.insecure_binds)
     return any(split_host_port(bind)[0] == "0.0.0.0" for bind in every if not bind.startswith(("unix:", "fd://")))
 
 
-def _bind_abstract(bind: str, kind: Kind, options: Options) -> Listener:
+def _bind_abstract(bind: str, kind: Kind, plan: Plan) -> Listener:
     """Bind a name without a file, see unix(7). It has no owner and no mode, and goes with its last socket."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(b"\0" + os.fsencode(bind.removeprefix("unix:@")))
-        sock.listen(options.backlog)
+        sock.listen(plan.backlog)
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
@@ -273,12 +266,12 @@ def _bind_abstract(bind: str, kind: Kind, options: Options) -> Listener:
     return Listener(sock, bind, kind)
 
 
-def _bind_unix(bind: str, kind: Kind, options: Options, mode: int | None = None) -> Listener:
+def _bind_unix(bind: str, kind: Kind, plan: Plan, mode: int | None = None) -> Listener:
     """mode: of the file, from its first moment on; None: as the umask has it."""
     path = bind.removeprefix("unix:")
     _clear_stale(path, bind)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = options.hypercorn.get("umask") if mode is None else 0o777 & ~mode
+    umask = plan.umask if mode is None else 0o777 & ~mode
     previous = os.umask(umask) if umask is not None else None
     try:
         sock.bind(path)
@@ -288,11 +281,11 @@ def _bind_unix(bind: str, kind: Kind, options: Options, mode: int | None = None)
     finally:
         if previous is not None:
             os.umask(previous)
-    user, group = options.hypercorn.get("user"), options.hypercorn.get("group")
+    user, group = plan.user, plan.group
     try:
         if user is not None or group is not None:
             give_socket(path, -1 if user is None else user, -1 if group is None else group)
-        sock.listen(options.backlog)
+        sock.listen(plan.backlog)
         inode = os.lstat(path).st_ino
     except OSError as error:
         sock.close()

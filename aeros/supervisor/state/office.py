@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...core.exitcodes import ExitCode
@@ -92,8 +92,11 @@ class Office:
             if channel.pending:
                 self.loop.add_writer(channel.fileno(), self._flush, channel)
 
-    def welcome(self, channel: Channel, generation: int, load: str = "") -> None:
-        """Tell a program that has arrived what it is, and give it what the family shares. Raises OSError."""
+    def welcome(
+        self, channel: Channel, generation: int, load: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Tell a program that has arrived what it is, and give it what the family shares. environment: variables that
+        it has not been started with. Raises OSError."""
         fds = [
             self.scoreboard.fd,
             self.scoreboard.cells_fd,
@@ -101,7 +104,7 @@ class Office:
             *(listener.sock.fileno() for listener in self.listeners),
         ]
         described = [listener.describe() for listener in self.listeners]
-        self.tell(channel, Welcome(generation, os.getpid(), len(fds), described, load), fds)
+        self.tell(channel, Welcome(generation, os.getpid(), len(fds), described, load, dict(environment or {})), fds)
 
     def _flush(self, channel: Channel) -> None:
         done = True

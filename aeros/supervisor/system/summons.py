@@ -13,7 +13,7 @@ import re
 import socket
 import struct
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 from ...core.ipc.channel import Channel
 from ...core.ipc.descriptors import put_away
@@ -36,6 +36,15 @@ def spell(*, faulthandler: bool) -> str:
     faulthandler: PYTHONFAULTHANDLER was set for this program alone.
     """
     return f":{os.getpid()}:{LINE_FD}" + ("+faulthandler" if faulthandler else "")
+
+
+def is_meant(variable: str, environ: Mapping[str, str]) -> bool:
+    """Whether a supervisor has run this very process, as far as `environ` says. Nothing is taken: as long as the
+    program loads, it is to show where it hangs."""
+    told = _VALUE.fullmatch(environ.get(variable, ""))
+    if told is None:
+        return False
+    return int(told[1]) == os.getpid() if told[1] else int(told[2] or os.getppid()) == os.getppid()
 
 
 def take(variable: str, environ: MutableMapping[str, str]) -> Channel | None:

@@ -44,7 +44,7 @@ from ..model.reload import REVERT_S, Reload, ReloadRecord, Waiter
 from ..state.office import Office
 from ..system.kin import Kin, recognise
 from .links import ZYGOTE_BOUNDS, ZygoteLink
-from .load import WORKER, Load
+from .load import FORK, WORKER, Load
 from .loader import Loader, run_again
 from .nursery import Nursery, other_version
 
@@ -87,10 +87,10 @@ class Workers(Protocol):
 
 class Generations:
     """first: the zygote of the first generation; None where its workers load the program themselves, which `load` says.
-    on_founder_lost: told when that zygote dies before the server was ever ready."""
+    load: None where that zygote is to say it. on_founder_lost: told when it dies before the server was ever ready."""
 
     def __init__(
-        self, office: Office, first: ZygoteLink | None, load: Load, on_founder_lost: Callable[[str], None]
+        self, office: Office, first: ZygoteLink | None, load: Load | None, on_founder_lost: Callable[[str], None]
     ) -> None:
         self._office = office
         self._log = office.log
@@ -98,7 +98,7 @@ class Generations:
         #: Of the generations whose workers load the program themselves.
         self._nurseries = {} if first is not None else {1: Nursery(office, 1)}
         #: How the workers of the generation that serves, and of the next, get the program.
-        self.load = self._candidate_load = load
+        self.load = self._candidate_load = load or Load(FORK)
         #: Where the next generation's program stood when it arrived, "" where nobody knows.
         self._directory = ""
         self._on_founder_lost = on_founder_lost
@@ -123,6 +123,8 @@ class Generations:
         self._workforce = workforce
         for zygote in self._zygotes:
             self._watch(zygote)
+            if zygote.arrived:
+                self._office.welcome(zygote.channel, zygote.generation, environment=zygote.environment)
 
     # --- what others need to know ----------------------------------------------------------------------------
 
@@ -209,6 +211,8 @@ class Generations:
                 self._welcome(zygote, message)
             case Loaded():
                 self._loaded(zygote, message)
+            case LoadFailed() if self._is_first(zygote) and not zygote.loaded:
+                self._on_founder_lost(clip(message.reason, MAX_REASON_CHARS))
             case LoadFailed():
                 if zygote.loaded or zygote.generation != self.reload.generation:
                     raise ProtocolError("it says that it cannot be loaded, and nobody had asked it to load")
@@ -306,6 +310,22 @@ class Generations:
             self._retire(zygote)
         elif self.reload.state is ReloadState.LOADING and zygote.generation == self.reload.generation:
             self._begin_rolling(zygote, message)
+        elif self._is_first(zygote):
+            self._first_loaded(zygote, message)
+
+    def _is_first(self, zygote: ZygoteLink) -> bool:
+        """Whether it is the program of `aeros run`, on its way to be the first zygote."""
+        return zygote.arrived and not self._office.was_ready and zygote.generation == self._office.target.committed
+
+    def _first_loaded(self, zygote: ZygoteLink, message: Loaded) -> None:
+        """The program of `aeros run`, which a child of ours has loaded, says how its workers get it."""
+        office, self.load = self._office, Load.from_message(message.load, message.threads)
+        for note in message.notes[:_MOST_NOTES]:
+            self._log.warning(clip(note, MAX_REASON_CHARS))
+        if self.load.how == WORKER and office.command.why_not:
+            self._on_founder_lost(f"no worker can load the app itself: {office.command.why_not}")
+        elif self.load.how == WORKER:
+            self._nurseries[zygote.generation] = Nursery(office, zygote.generation, zygote, self._zygotes.remove)
 
     def _zygote_gone(self, zygote: ZygoteLink) -> None:
         """End-of-file: the process has ended or closed its channel; either way it forks no more."""

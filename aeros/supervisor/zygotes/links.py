@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Mapping
 
 from ...core.clock import monotonic
 from ...core.ipc.channel import Bounds, Channel
@@ -45,8 +46,10 @@ class ZygoteLink:
     #: 0: a copy of another zygote, which has not said yet who it is.
     pid: int = 0
     pidfd: int | None = None
-    #: The program that is run again has reached start().
+    #: The program has reached start() in a process of its own, and waits, or has waited, for its welcome.
     arrived: bool = False
+    #: Variables that it is told with the welcome, having been started without them.
+    environment: Mapping[str, str] = field(default_factory=dict)
     loaded: bool = False
     #: It says that it is loaded, and the zygote that it is a copy of has not said yet who it is.
     early: Loaded | None = None

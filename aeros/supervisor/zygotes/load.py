@@ -81,9 +81,10 @@ def unsafe_threads() -> list[str]:
     return sorted(thread.name for thread in threading.enumerate() if thread not in mine and not _is_harmless(thread))
 
 
-def warn_of_threads(names: list[str], how: str, *, in_supervisor: bool) -> list[str]:
+def warn_of_threads(names: list[str], how: str, *, in_supervisor: bool, beside: bool = True) -> list[str]:
     """Return a sentence about these Python threads of the program whose workers are to be made, if there are any.
-    in_supervisor: it is the program of the first start, whose process becomes the supervisor."""
+    in_supervisor: it is the program of the first start, whose process becomes the supervisor. beside: whether there is
+    such a process beside this one."""
     if not names:
         return []
     count = f"{len(names)} live thread{'s' if len(names) > 1 else ''} ({', '.join(names)})"
@@ -91,7 +92,9 @@ def warn_of_threads(names: list[str], how: str, *, in_supervisor: bool) -> list[
         twice = f"the program has {count}: they run in each worker, and here in the supervisor as well"
         return [f"{twice}; start them in @app.after_fork instead"] if in_supervisor else []
     here = "here, in the supervisor, they run on, with this code also after a reload"
-    if not in_supervisor:
+    if not in_supervisor and not beside:
+        here = "they run on in this zygote, until the next reload ends it"
+    elif not in_supervisor:
         here = "they run in the new zygote, beside those of the first start in the supervisor, so jobs may run twice"
     return [
         f"forking a program with {count}: they do not exist in the workers, and locks they hold stay locked there; "

@@ -12,6 +12,7 @@ from ...core.ipc.messages import Secrets, clip
 from ...core.net.shared_ports import with_advice
 from ...core.process.signalling import describe_exit, reap
 from ...core.text import continuation
+from ...options.secrets import MASK
 from ..state.office import Office
 from ..system.launch import CommandLine, launch
 from ..system.summons import CHANNEL_VARIABLE
@@ -21,8 +22,6 @@ from .links import ZYGOTE_BOUNDS
 _TAIL_BYTES = 64 * 1024
 #: A line without an end is not waited for beyond this.
 _LONGEST_LINE = 64 * 1024
-#: What stands for a secret where the program need not know it.
-_MASK = "known-to-the-supervisor"
 
 
 class Loader:
@@ -157,6 +156,6 @@ def run_again(
 
 def _tell_secrets(channel: Channel, command: CommandLine) -> None:
     """Give the program what its options need; one that runs as another user only learns that there is something."""
-    known = command.secrets if command.account is None else dict.fromkeys(command.secrets, _MASK)
+    known = command.secrets if command.account is None else dict.fromkeys(command.secrets, MASK)
     with contextlib.suppress(ChannelClosed):  # it has ended already, as whoever waits for it will find
         channel.send(Secrets(dict(known)))

@@ -123,6 +123,8 @@ class Zygote:
     rim: Rim | None = None
     #: Whether this process loaded the app itself. A copy leaves it to the original to tidy what the app made then.
     original: bool = False
+    #: Whether the supervisor has loaded the app as well, with `python app.py`.
+    app_in_supervisor: bool = True
     _children: dict[int, _Child] = field(default_factory=dict)
     _spares: set[int] = field(default_factory=set)
     _retiring: bool = False
@@ -191,7 +193,7 @@ class Zygote:
     def _choose(self, threads: list[str]) -> Load:
         """Find out how workers are to get the app, which this process has loaded and warmed up. threads: see `load`."""
         load = choose(self.policy.load)
-        more = warn_of_threads(threads, load.how, in_supervisor=False)
+        more = warn_of_threads(threads, load.how, in_supervisor=False, beside=self.app_in_supervisor)
         if load.how == WORKER:
             more += self.program.warn_of_hooks()
         return replace(load, warnings=[*load.warnings, *more])
