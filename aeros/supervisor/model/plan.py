@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...core.ipc.messages import clip
 from ...core.log.lines import LEVELS
 from ...core.record import as_dict, field_names, record, replace
 from ...errors import OptionsError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Of the sentences that a program may give.
 _MOST_WARNINGS = 20
+_MOST_CHARS = 2000
 #: What the program of another user may say otherwise than root: texts and figures that open nothing.
 _FREE = frozenset({"name", "worker_class", "backlog", "log_format", "log_level", "ready_min", "warmup", "warnings"})
 #: What the others are called in a sentence, where that is not the field's name with hyphens.
@@ -102,12 +104,15 @@ class Plan:
         """Return what another process of the family sent. Raises TypeError for what does not fit, ValueError for what
         no option can say."""
         check_kinds(cls, told)
+        if any("\0" in value for value in told.values() if isinstance(value, str)):
+            raise ValueError("a text cannot have a zero byte")
         plan = cls(**told)
         if plan.log_level.lower() not in LEVELS or plan.log_format not in ("text", "json"):
             raise ValueError(f"no log can be {plan.log_format[:80]!r} at the level {plan.log_level[:80]!r}")
         if not 1 <= plan.backlog <= 65535:
             raise ValueError(f"backlog cannot be {plan.backlog}")
-        return replace(plan, warnings=plan.warnings[:_MOST_WARNINGS])
+        warnings = [clip(warning, _MOST_CHARS) for warning in plan.warnings[:_MOST_WARNINGS]]
+        return replace(plan, name=clip(plan.name, _MOST_CHARS), warnings=warnings)
 
     def to_message(self) -> dict[str, Any]:
         return as_dict(self)

@@ -110,7 +110,7 @@ class FirstLoad:
             case Founding() if self.loading is not None and message.pid == self.pid:
                 self._founding = message
                 self._over.set()
-            case LoadFailed():
+            case LoadFailed() if self._failure is None:
                 self._failure = message
             case _:
                 raise ProtocolError(f"the program sent a {type(message).__name__} while it loaded the app")
