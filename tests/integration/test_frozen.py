@@ -97,7 +97,7 @@ def test_a_program_that_cannot_be_run_again_says_so(serve: Serve, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.limit_s(600)
+@pytest.mark.limit_s(1200)
 @pytest.mark.parametrize("kind", ["--onedir", "--onefile"])
 def test_with_pyinstaller_itself(serve: Serve, tmp_path: Path, kind: str) -> None:
     """Where it is installed: pip install pyinstaller."""
@@ -106,7 +106,7 @@ def test_with_pyinstaller_itself(serve: Serve, tmp_path: Path, kind: str) -> Non
         pytest.skip("pyinstaller is not installed: pip install pyinstaller")
     (tmp_path / "app.py").write_text(source_of("full"))
     command = [tool, kind, "--noconfirm", "--collect-submodules", "aeros", "--collect-submodules", "hypercorn"]
-    subprocess.run([*command, "--paths", str(REPOSITORY), "app.py"], cwd=tmp_path, check=True, timeout=500)
+    subprocess.run([*command, "--paths", str(REPOSITORY), "app.py"], cwd=tmp_path, check=True, timeout=1000)
     built = tmp_path / "dist" / ("app/app" if kind == "--onedir" else "app")
     refused = serve(argv=[str(built), "--admin", "127.0.0.1:0"])
     refused.expect("aeros: --admin")
