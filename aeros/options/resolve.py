@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What other servers and hosting services set for the number of workers.
 _WEB_CONCURRENCY = "WEB_CONCURRENCY"
+#: What hosting services set for the port that they send requests to.
+_PORT = "PORT"
 
 
 def resolve(
@@ -41,7 +43,7 @@ def resolve(
     2. `environ` (None: the process's): AEROS_<OPTION>; WEB_CONCURRENCY for workers. An empty one is not set
     3. the file, module or Config object named by `config`, --config, AEROS_CONFIG or the constructor
     4. `constructor`: what WebServer(…) was given
-    5. the defaults
+    5. the defaults, and PORT: with nothing else about an address, 0.0.0.0:$PORT
 
     Every value is checked, also one that is then outranked: a mistake that is silent today is an outage
     tomorrow.
@@ -99,7 +101,7 @@ def gather(
     given: Layer = {}
     for layer in reversed(layers):
         given |= layer
-    if address := _bind(layers):
+    if address := _bind(layers) or _hosted(given, os.environ if environ is None else environ):
         given["bind"] = address
     return Gathered(given, config_object, warnings)
 
@@ -201,6 +203,15 @@ def _bind(layers: Sequence[Layer]) -> Given | None:
     return Given(BY_NAME["bind"], (join_host_port(str(host), int(str(port))),), first.spelled, first.source)
 
 
+def _hosted(given: Layer, environ: Mapping[str, str]) -> Given | None:
+    """Return the address that a hosting service means by PORT, where nobody says another; None: nobody means any."""
+    text = environ.get(_PORT, "").strip()
+    if not text or given.keys() & {"bind", "host", "port"}:
+        return None
+    port = _variable(BY_NAME["port"], _PORT, text)
+    return Given(BY_NAME["bind"], (join_host_port("0.0.0.0", int(str(port.value))),), _PORT, port.source)
+
+
 # -- combinations
 
 
@@ -225,7 +236,7 @@ def _check(given: Layer) -> list[str]:
             raise OptionsError(f"{given['quic_bind'].spelled} cannot be a Unix socket: QUIC is UDP", option="quic_bind")
         if find_spec("aioquic") is None:
             raise OptionsError(
-                f"{given['quic_bind'].spelled} needs aioquic, which is not installed: pip install aeros[h3]",
+                f"{given['quic_bind'].spelled} needs aioquic, which is not installed: pip install aioquic",
                 option="quic_bind",
             )
     if value("max_requests_jitter") and value("max_requests") is None:
@@ -269,7 +280,8 @@ def _check_admin(given: Layer) -> None:
         )
     if find_spec("prometheus_client") is None:
         raise OptionsError(
-            f"{admin.spelled} needs prometheus-client, which is not installed: pip install aeros[admin]", option="admin"
+            f"{admin.spelled} needs prometheus-client, which is not installed: pip install prometheus-client",
+            option="admin",
         )
 
 

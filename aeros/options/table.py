@@ -78,7 +78,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "umask", LISTENERS, or_none(values.umask), None,
-        "Permission bits to take from Unix sockets, such as 0o077.",
+        "Permission bits to take from Unix sockets, such as 0o077. Without it every user who can enter the folder can "
+        "connect.",
         "MASK", hypercorn="umask", flags=("-m", "--umask"),
     ),
     Option(
@@ -358,7 +359,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "admin", ADMIN, or_none(values.admin_address), None,
         "Where to serve the dashboard, /metrics, /healthz, /readyz and /status.json: host:port, or unix:path. Needs "
-        "aeros[admin].",
+        "prometheus-client.",
         "ADDRESS", field="admin",
     ),
     Option(

@@ -44,7 +44,8 @@ def environment(runtime_dir: Path, marker: str, extra: Mapping[str, str] | None 
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AEROS", "PYTHON", "TESTAPP")) and name not in ("WEB_CONCURRENCY", "NOTIFY_SOCKET")
+        if not name.startswith(("AEROS", "PYTHON", "TESTAPP"))
+        and name not in ("WEB_CONCURRENCY", "PORT", "NOTIFY_SOCKET")
     }
     kept |= {
         "PYTHONPATH": str(REPOSITORY),

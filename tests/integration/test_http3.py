@@ -16,7 +16,7 @@ from tests.helpers.tls import make_certificate
 from tests.integration.test_systemd import free_port
 from tests.integration.test_upgrade import upgrade
 
-pytest.importorskip("aioquic", reason="needs aioquic: pip install aeros[h3]")
+pytest.importorskip("aioquic", reason="needs aioquic: pip install aioquic")
 
 from tests.helpers.h3client import Line, Tally, ask_many, h3_line
 

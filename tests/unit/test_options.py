@@ -192,6 +192,14 @@ def test_web_concurrency_is_for_workers_alone_and_last() -> None:
     assert refused(environ={"WEB_CONCURRENCY": "junk"}).startswith("WEB_CONCURRENCY must be")
 
 
+def test_a_hosting_service_names_the_port() -> None:
+    assert resolve(environ={"PORT": "9000"}).binds == ("0.0.0.0:9000",)
+    for more in ({"AEROS_PORT": "9001"}, {"AEROS_BIND": "127.0.0.1:9001"}, {"AEROS_HOST": "127.0.0.1"}):
+        assert "9000" not in resolve(environ={"PORT": "9000", **more}).binds[0]
+    assert resolve("-b 127.0.0.1:9001", environ={"PORT": "junk"}).binds == ("127.0.0.1:9001",)
+    assert refused(environ={"PORT": "junk"}).startswith("PORT must be")
+
+
 def test_the_config_may_be_named_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("workers = 3\n")

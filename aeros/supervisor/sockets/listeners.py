@@ -267,20 +267,20 @@ def _bind_abstract(bind: str, kind: Kind, plan: Plan) -> Listener:
 
 
 def _bind_unix(bind: str, kind: Kind, plan: Plan, mode: int | None = None) -> Listener:
-    """mode: of the file, from its first moment on; None: as the umask has it."""
+    """mode: of the file, from its first moment on; None: as --umask has it."""
     path = bind.removeprefix("unix:")
     _clear_stale(path, bind)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = plan.umask if mode is None else 0o777 & ~mode
-    previous = os.umask(umask) if umask is not None else None
+    # As gunicorn and uvicorn do: a proxy runs as another user, and who may enter the folder is the folder's to say.
+    umask = (plan.umask or 0) if mode is None else 0o777 & ~mode
+    previous = os.umask(umask)
     try:
         sock.bind(path)
     except OSError as error:
         sock.close()
         raise BindError(f"cannot bind {bind}: {error.strerror}") from None
     finally:
-        if previous is not None:
-            os.umask(previous)
+        os.umask(previous)
     user, group = plan.user, plan.group
     try:
         if user is not None or group is not None:
