@@ -70,7 +70,7 @@ _RSS_EVERY_S = 1.0
 class Workforce:
     """source_of: the zygote that forks for a generation, or the nursery that launches. on_stuck: told of a zygote that
     does not report, with a sentence about what. on_loss: told of a worker that ended unasked, with a sentence about
-    how. on_change: told of a worker's generation and the source files that it found changed."""
+    how. on_change: told of a worker's generation, its pid and the source files that it found changed."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Workforce:
         source_of: Callable[[int], ZygoteLink | Nursery],
         on_stuck: Callable[[ZygoteLink, str], None],
         on_loss: Callable[[Worker, str], None],
-        on_change: Callable[[int, list[str]], None],
+        on_change: Callable[[int, int, list[str]], None],
     ) -> None:
         self._office = office
         self._fleet = office.fleet
@@ -468,7 +468,7 @@ class Workforce:
             case Logged():
                 self._office.recent.hear(message.text)
             case FilesChanged() if worker.launched:
-                self._on_change(worker.generation, message.paths)
+                self._on_change(worker.generation, worker.pid, message.paths)
             case WantsRetirement():
                 if not worker.recycle:
                     self.recycle(worker, clip(message.reason, MAX_REASON_CHARS))

@@ -43,6 +43,7 @@ from ..model.reconcile import rolled
 from ..model.reload import REVERT_S, Reload, ReloadRecord, Waiter
 from ..state.office import Office
 from ..system.kin import Kin, recognise
+from .changes import Changes
 from .links import ZYGOTE_BOUNDS, ZygoteLink
 from .load import FORK, WORKER, Load
 from .loader import Loader, run_again
@@ -115,6 +116,7 @@ class Generations:
         self._usual_s = 0.0
         self._workforce: Workers
         self.reload = Reload()
+        self._changes = Changes()
         self.last: ReloadRecord | None = None
         self.counts = {"ok": 0, "failed": 0}
 
@@ -231,7 +233,7 @@ class Generations:
             case Logged():
                 self._office.recent.hear(message.text)
             case FilesChanged():
-                self.files_changed(zygote.generation, message.paths)
+                self.files_changed(zygote.generation, zygote.pid, message.paths)
             case ZygoteForked() | ZygoteForkFailed() if not zygote.copies:
                 raise ProtocolError("it speaks of a copy that it was not told to make")
             case ZygoteForked():
@@ -256,15 +258,16 @@ class Generations:
             fds.clear()
         return kin
 
-    def files_changed(self, generation: int, paths: list[str]) -> None:
-        """Source files of that generation's program have changed on the disk. Raises ProtocolError where nobody is to
-        look for that."""
+    def files_changed(self, generation: int, teller: int, paths: list[str]) -> None:
+        """Source files of that generation's program have changed on the disk, as process `teller` has seen. Raises
+        ProtocolError where nobody is to look for that."""
         if generation != self._office.target.committed:
             return
         if not self._office.policy.use_reloader:
             raise ProtocolError("it reports changed files, and is not to look for any")
-        names = ", ".join(os.path.basename(path) for path in paths[:3])  # noqa: PTH119
-        self.request(None, None, f"changed: {clip(names, MAX_REASON_CHARS)}")
+        if new := self._changes.new(teller, paths, monotonic()):
+            names = ", ".join(os.path.basename(path) for path in new[:3])  # noqa: PTH119
+            self.request(None, None, f"changed: {clip(names, MAX_REASON_CHARS)}")
 
     def _welcome(self, zygote: ZygoteLink, message: Arrived) -> None:
         """The program that was run again has reached start()."""
