@@ -46,8 +46,8 @@ async def echo(): return await request.get_data()
 LANE = """
 import asyncio, sys, uvloop
 from hypercorn.config import Config
-from aeros.worker.lane.lane import Lane
-from aeros.worker.http1.connection import http1_protocol_factory
+from aeros.quart.direct import direct_path
+from aeros.worker.assembly import http1_factory, make_service
 from aeros.worker.hypercorn.connection import hypercorn_protocol_factory
 name, port, factory = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 app = __import__(name).app
@@ -56,9 +56,9 @@ if factory == "asgi":
     async def app(scope, receive, send): await inner(scope, receive, send)
 async def main():
     loop = asyncio.get_running_loop()
-    lane = Lane(app, Config(), loop=loop)
-    make = hypercorn_protocol_factory if factory == "hyper" else http1_protocol_factory
-    server = await loop.create_server(make(lane), "127.0.0.1", port, backlog=1000)
+    service = make_service(app, Config(), loop=loop, direct=direct_path)
+    make = hypercorn_protocol_factory if factory == "hyper" else http1_factory
+    server = await loop.create_server(make(service), "127.0.0.1", port, backlog=1000)
     await server.serve_forever()
 uvloop.run(main())
 """

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import cast
 
 from ..worker.http1.connection import HTTP1Connection
-from ..worker.lane.lane import Lane
 from ..worker.lane.limits import Limits
+from ..worker.lane.service import Service
 from .commands import MAX_BODY_BYTES
 
 #: Connections at a time, and those of them that come from one address.
@@ -35,10 +35,10 @@ class DoorConnection(HTTP1Connection):
 
     def _of_this_address(self) -> int:
         assert self.client is not None
-        clients = [getattr(connection, "client", None) for connection in self.lane.connections]
+        clients = [getattr(connection, "client", None) for connection in self.service.connections.open]
         return sum(client is not None and client[0] == self.client[0] for client in clients)
 
 
-def door(lane: Lane) -> tuple[Callable[[], HTTP1Connection], Callable[[], bool]]:
+def door(service: Service) -> tuple[Callable[[], HTTP1Connection], Callable[[], bool]]:
     """Return the factory of the connections, and what tells whether there is room for one more."""
-    return lambda: DoorConnection(lane), lambda: lane.connections_open < MOST
+    return lambda: DoorConnection(service), lambda: len(service.connections.open) < MOST

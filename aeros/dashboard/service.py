@@ -21,10 +21,11 @@ from hypercorn.utils import wrap_app
 from ..core.ipc.channel import Channel
 from ..core.ipc.dashboard import CHANNEL_FD, LISTENER_FD, SETTINGS_FD, AdminSettings
 from ..errors import AerosError
+from ..quart.direct import direct_path
 from ..server import Server
 from ..titles import Title
 from ..worker.accept.acceptor import Acceptor
-from ..worker.lane.lane import Lane
+from ..worker.assembly import make_service
 from .door import LIMITS, door
 from .history import History
 from .site import make_site
@@ -82,8 +83,9 @@ async def _serve(source: Source, settings: AdminSettings, listener: socket.socke
         await source.settled()
         # Not before: what the supervisor before counted is added at that moment, and would look like a burst.
         sampling = loop.create_task(sample())
-        lane = Lane(site, config, loop=loop, limits=LIMITS)
-        factory, has_room = door(lane)
+        service = make_service(site, config, loop=loop, limits=LIMITS, direct=direct_path)
+        connections = service.connections
+        factory, has_room = door(service)
         acceptor = Acceptor(
             loop,
             [(listener, False)],
@@ -99,12 +101,12 @@ async def _serve(source: Source, settings: AdminSettings, listener: socket.socke
         source.retiring = True
         acceptor.stop()
         await acceptor.settled()
-        lane.begin_drain("reload")
+        connections.begin_drain("reload")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(lane.drained(), _FAREWELL_S)
-        lane.begin_drain("stop")
+            await asyncio.wait_for(connections.drained(), _FAREWELL_S)
+        connections.begin_drain("stop")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(lane.drained(), _LAST_S)
+            await asyncio.wait_for(connections.drained(), _LAST_S)
         sampling.cancel()
         os._exit(0)
 

@@ -1,4 +1,4 @@
-"""The direct path from the fast lane into a Quart app: no ASGI messages, no second task.
+"""The direct path from the connections into a Quart app: no ASGI messages, no second task.
 
 What quart.asgi.ASGIHTTPConnection does between an ASGI server and `Quart.handle_request` is done here between the
 connection and `handle_request`; see that class for each step. An app that could notice (its `asgi_app` wrapped, its
@@ -22,7 +22,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..core.shared.requests_table import SENDING, STREAMING
-from ..worker.http1.exchange import HTTP1Exchange, no_push
+from ..worker.http1.exchange import HTTP1Carrier, HTTP1Exchange, no_push
 from ..worker.http2.exchange import HTTP2Exchange
 from ..worker.lane.body_budget import FREE
 from ..worker.lane.exchange import Carrier, Exchange
@@ -31,11 +31,9 @@ from .line import BODY_STATE, CLIENT_GONE, COUNTED, LaneBody, QuartWebSocket, fe
 from .websocket import is_known
 
 if TYPE_CHECKING:
-    from ..worker.http1.connection import HTTP1Connection
     from ..worker.http1.large_body import Room
-    from ..worker.http1.parser import Head
     from ..worker.http2.stream import Stream
-    from ..worker.lane.lane import Lane
+    from ..worker.lane.head import Head
     from ..worker.websocket.connection import WebSocketConnection
 
 _TITLES_MAX = 1024
@@ -53,10 +51,9 @@ def _title(name: bytes) -> str:
 class DirectPath:
     """Serves one Quart app. `usable()` is asked before each request, as an app may be wrapped at any time."""
 
-    __slots__ = ("_attributes", "_websockets", "app", "lane", "plain_files", "plain_requests")
+    __slots__ = ("_attributes", "_websockets", "app", "plain_files", "plain_requests")
 
-    def __init__(self, lane: Lane, app: Quart) -> None:
-        self.lane = lane
+    def __init__(self, app: Quart) -> None:
         self.app = app
         self._attributes = vars(app)
         # Only the class that is known to be what its constructor makes of the arguments is built without it.
@@ -67,8 +64,8 @@ class DirectPath:
     def usable(self) -> bool:
         return "asgi_app" not in self._attributes and "asgi_http_class" not in self._attributes
 
-    def exchange(self, connection: HTTP1Connection, head: Head) -> HTTP1QuartExchange:
-        return HTTP1QuartExchange(connection, head, self)
+    def exchange(self, carrier: HTTP1Carrier, head: Head) -> HTTP1QuartExchange:
+        return HTTP1QuartExchange(carrier, head, self)
 
     def websockets_usable(self) -> bool:
         return self._websockets and "asgi_websocket_class" not in self._attributes and self.usable()
@@ -81,12 +78,11 @@ class DirectPath:
         return HTTP2QuartExchange(stream, head, self)
 
 
-def direct_path(lane: Lane) -> DirectPath | None:
-    """Return the direct path for the lane's app, or None where it must be served by ASGI messages.
+def direct_path(app: Any) -> DirectPath | None:
+    """Return the direct path into the app, or None where it must be served by ASGI messages.
 
     Compared by where the code stands and not by identity: tracing tools replace methods of the class Quart itself.
     """
-    app = lane.app
     if not isinstance(app, Quart):
         return None
     kind = type(app)
@@ -99,7 +95,7 @@ def direct_path(lane: Lane) -> DirectPath | None:
         code = getattr(getattr(ASGIHTTPConnection, name, None), "__code__", None)
         if code is None or code.co_filename != quart.asgi.__file__:
             return None
-    return DirectPath(lane, app)
+    return DirectPath(app)
 
 
 def _normalised_path(path: str, root_path: str) -> str:
@@ -281,7 +277,7 @@ class QuartDelivery(Exchange):
             await self.end()
 
     def _now(self, stage: float) -> None:
-        table = self.carrier.lane.table
+        table = self.carrier.service.table
         if table is not None:
             table.stage(self, stage)
 
@@ -293,7 +289,7 @@ class QuartDelivery(Exchange):
             return
         self.start_response(response.status_code, headers)
         # The head waits for the first of the body, but not beyond this turn of the loop.
-        carrier.lane.loop.call_soon(self.flush)
+        carrier.service.loop.call_soon(self.flush)
         if isinstance(response, WerkzeugResponse):
             for data in response.response:
                 self.send_body(data.encode() if isinstance(data, str) else data, True)
@@ -309,7 +305,7 @@ class QuartDelivery(Exchange):
 
     async def _send_file(self, response: Response, headers: list[tuple[str, str]]) -> None:
         carrier = self.carrier
-        reader = FileReader(cast(FileBody, response.response), carrier.lane.loop)
+        reader = FileReader(cast(FileBody, response.response), carrier.service.loop)
         try:
             data = await reader.read()
             self.start_response(response.status_code, headers)
@@ -342,7 +338,7 @@ def _request_can_be_built(app: Quart) -> bool:
     from ..worker.http1.parser import HeadParser
 
     class Probe:
-        scheme, client, server, lane = "http", ("127.0.0.1", 1), ("127.0.0.1", 2), None
+        scheme, client, server, service = "http", ("127.0.0.1", 1), ("127.0.0.1", 2), None
 
     exchange = HTTP1QuartExchange.__new__(HTTP1QuartExchange)
     exchange.head = HeadParser().parse(b"POST //a%20b?c=d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")

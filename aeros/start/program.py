@@ -46,8 +46,10 @@ class AppProgram:
         with paused():
             for failure in resolve_lazy_imports():
                 self._log.debug(f"a lazy import of the program fails: {failure}")
+            from ..quart import direct
             from ..worker.preload import preload
 
+            direct.preload()
             preload(self._options)
             self._config = self._options.hypercorn_config()
         self._log_listeners = started_listeners()
@@ -61,6 +63,7 @@ class AppProgram:
 
     def run_worker(self, seed: WorkerSeed) -> NoReturn:
         """Be a worker until it is told to end, then end the process."""
+        from ..quart.direct import direct_path, obstacle
         from ..worker.main import run_worker
 
         restart_listeners(self._log_listeners)
@@ -73,6 +76,8 @@ class AppProgram:
             self._listeners,
             self._scoreboard,
             self._log,
+            direct=direct_path,
+            obstacle=obstacle(self._app),
             after_fork=lambda: self._hooks.run("after_fork", about),
             on_ready=lambda: self._hooks.run_async("worker_ready", about),
             on_reload=self.after_reload,

@@ -58,7 +58,8 @@ def warm_up(app: Any, options: Options, scoreboard: Scoreboard, log: LineLog) ->
 
 
 async def _ask(app: Any, options: Options, log: LineLog) -> None:
-    from ..worker.lane.lane import Lane
+    from ..quart.direct import direct_path
+    from ..worker.assembly import make_service
     from ..worker.report.access_log import LeanLogger
 
     config = options.hypercorn_config()
@@ -68,18 +69,18 @@ async def _ask(app: Any, options: Options, log: LineLog) -> None:
     config.statsd_host = None
     # Code of the user's (a handler, a class): for workers to run, as the user that they run as.
     config.logconfig = config.logconfig_dict = None
-    lane = Lane(app, config, loop=asyncio.get_running_loop())
+    service = make_service(app, config, loop=asyncio.get_running_loop(), direct=direct_path)
     for path in options.warmup:
-        await _ask_often(lane, path, log)
+        await _ask_often(service, path, log)
 
 
-async def _ask_often(lane: Any, path: str, log: LineLog) -> None:
+async def _ask_often(service: Any, path: str, log: LineLog) -> None:
     request = _get(path)
     deadline = monotonic() + _REPEAT_FOR_S
     for _ in range(_PASSES):
         try:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-                status = await _answer(lane, request)
+                status = await _answer(service, request)
         except TimeoutError:
             status = 0
         if not 200 <= status < 400:
@@ -90,11 +91,11 @@ async def _ask_often(lane: Any, path: str, log: LineLog) -> None:
             return
 
 
-async def _answer(lane: Any, request: bytes) -> int:
-    """Let the lane answer `request` on a connection that never was; return the status."""
+async def _answer(service: Any, request: bytes) -> int:
+    """Answer `request` on a connection that never was; return the status."""
     from ..worker.http1.connection import HTTP1Connection
 
-    connection = HTTP1Connection(lane)
+    connection = HTTP1Connection(service)
     transport = _Transport()
     connection.connection_made(transport)
     try:

@@ -30,17 +30,15 @@ from ..core.process.signalling import (
     reset_signals,
 )
 from ..core.shared.scoreboard import Scoreboard, heartbeat_every_s
-from ..quart.versions import own_code
 from ..titles import Title
 from . import context
 from .accept.fairness import Turn
+from .assembly import http1_factory, make_service
 from .debugging import copies
 from .debugging.breakpoints import Breakpoints
 from .debugging.keys import Keys
 from .farewell import Farewell
-from .http1.connection import http1_protocol_factory
 from .http1.response import name_server
-from .lane.lane import Lane
 from .lane.limits import Limits
 from .lifeline import guard
 from .lifespan import Lifespan
@@ -59,6 +57,7 @@ if TYPE_CHECKING:
     from ..options import Options
     from .accept.proxy_protocol import ProxyHeaders
     from .lane.forwarded import Forwarded
+    from .lane.service import DirectPath
 
 
 def run_worker(
@@ -70,6 +69,8 @@ def run_worker(
     scoreboard: Scoreboard,
     log: LineLog,
     *,
+    direct: Callable[[Any], DirectPath | None],
+    obstacle: str | None,
     after_fork: Callable[[], None],
     on_ready: Callable[[], Awaitable[None]],
     on_reload: Callable[[ReloadOutcome], None],
@@ -78,7 +79,8 @@ def run_worker(
     """Be worker `seed.slot` until told to end; then end this process. Called in the forked child, or in a process that
     has loaded the program for this one worker.
 
-    config: Hypercorn's, of these options; this process's own to change.
+    config: Hypercorn's, of these options; this process's own to change. direct: returns the way into the app without
+    ASGI messages, if there is one. obstacle: a sentence for the log about why there is none.
     """
     born_at = seed.born_at
     pid = os.getpid()
@@ -109,10 +111,11 @@ def run_worker(
         figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
         table, websocket_table = InFlightTable(cell), InFlightTable(cell, websockets=True)
         name_server(config)
-        lane = Lane(
+        service = make_service(
             app,
             config,
             loop=loop,
+            direct=direct,
             counters=figures,
             table=table,
             websocket_table=websocket_table,
@@ -120,25 +123,26 @@ def run_worker(
             limits=Limits.of(options),
             request_ids=options.request_id,
         )
-        answer_by_signal(loop, lane, seed.file_fd)
-        if seed.ident == 1 and _is_quart(app) and (text := own_code()) is not None:
-            log.info(text)  # once: the first worker of all says it
+        connections = service.connections
+        answer_by_signal(loop, lambda: (*connections.under_way(), *connections.websockets), seed.file_fd)
+        if seed.ident == 1 and obstacle is not None:
+            log.info(obstacle)  # once: the first worker of all says it
         if options.slow_request_s:
             from .report.slow_requests import SlowRequests
 
-            SlowRequests(loop, lane, options.slow_request_s, log).start()
+            SlowRequests(loop, connections.under_way, options.slow_request_s, log).start()
 
         def on_beat() -> None:
-            table.complete(figures.in_flight, lane.under_way())
-            websocket_table.complete(len(lane.websockets), lane.websockets)
+            table.complete(figures.in_flight, connections.under_way())
+            websocket_table.complete(len(connections.websockets), connections.websockets)
             title.show(f"worker slot={seed.slot} gen={seed.generation} {serving.state} {figures.describe()}")
 
         if options.http == "lane":
-            make_protocol: Callable[[], asyncio.Protocol] = http1_protocol_factory(lane)
+            make_protocol: Callable[[], asyncio.Protocol] = http1_factory(service)
         else:
             from .hypercorn.connection import hypercorn_protocol_factory
 
-            make_protocol = hypercorn_protocol_factory(lane)
+            make_protocol = hypercorn_protocol_factory(service)
         every_s = heartbeat_every_s(options.loop_warn_s)
         heartbeat = Heartbeat(loop, cell, seed.file_fd, on_beat, every_s, log.info)
         _install_breakpoints(options, scoreboard, heartbeat, log)
@@ -147,7 +151,7 @@ def run_worker(
             config,
             listeners,
             channel,
-            lane,
+            service,
             make_protocol,
             Turn(scoreboard, seed.cell),
             figures,
@@ -200,11 +204,6 @@ def _forwarded(options: Options) -> Forwarded | None:
     from .lane.forwarded import Forwarded
 
     return Forwarded(options.forwarded_allow, options.forwarded_header)
-
-
-def _is_quart(app: Any) -> bool:
-    """Tell whether it is a Quart app, without importing Quart for one that is not."""
-    return "quart" in sys.modules and isinstance(app, sys.modules["quart"].Quart)
 
 
 def _proxy_headers(loop: asyncio.AbstractEventLoop, options: Options, log: LineLog) -> ProxyHeaders | None:

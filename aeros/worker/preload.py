@@ -6,12 +6,9 @@ another version of this package in its place.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING
-
-from ..quart.versions import knows_quart
 
 if TYPE_CHECKING:
     from ..options import Options
@@ -26,10 +23,7 @@ def preload(options: Options) -> None:
 
 
 def _needed(options: Options) -> Iterator[str]:
-    yield from ("worker.main", "worker.http1.slow_clients", "worker.websocket.connection")
-    yield from ("worker.http2.push", "worker.http2.slow_clients", "worker.http2.websocket")
-    if "quart" in sys.modules and knows_quart():  # a plain ASGI app must not need Quart
-        yield from ("quart.delivery", "quart.forms")
+    yield from ("worker.main", "worker.http2.websocket")
     if options.http != "lane":
         yield from ("worker.hypercorn.connection", "worker.hypercorn.limits")
     if options.forwarded_allow:

@@ -46,7 +46,7 @@ from ..core.net.shared_ports import with_advice
 from .accept.acceptor import Acceptor
 from .accept.fairness import Turn
 from .accept.tls_handshake import Failures
-from .lane.lane import Lane
+from .lane.service import Service
 from .lifespan import Lifespan
 from .report.figures import Figures
 from .report.heartbeat import Heartbeat
@@ -74,7 +74,7 @@ class Serving:
         config: Config,
         listeners: list[Listener],
         channel: Channel,
-        lane: Lane,
+        service: Service,
         make_protocol: Callable[[], asyncio.Protocol],
         turn: Turn,
         figures: Figures,
@@ -97,7 +97,7 @@ class Serving:
         self._config = config
         self._listeners = listeners
         self._channel = channel
-        self._lane = lane
+        self._service = service
         self._make_protocol = make_protocol
         self._turn = turn
         self._figures = figures
@@ -136,7 +136,7 @@ class Serving:
             from .http3.endpoint import Endpoints
             from .http3.failures import Failures as QuicFailures
 
-            self._quic = Endpoints(self._lane, QuicFailures(self._figures.http3_failed, self._log))
+            self._quic = Endpoints(self._service, QuicFailures(self._figures.http3_failed, self._log))
         frame = worker_serve(
             self._with_state(wrapped),
             self._frame_config(),
@@ -207,7 +207,7 @@ class Serving:
         await self._drain(acceptor)
 
     def _make_acceptor(self) -> Acceptor:
-        limit, figures = self._lane.limits.connections, self._figures
+        limit, figures = self._service.limits.connections, self._figures
         return Acceptor(
             self._loop,
             [(item.sock, item.kind == "secure") for item in self._listeners if item.kind != "quic"],
@@ -217,7 +217,7 @@ class Serving:
             handshake_timeout_s=self._config.ssl_handshake_timeout,
             on_pause=self._log.warning,
             context=self._context,
-            make_room=self._lane.close_longest_idle,
+            make_room=self._service.connections.close_longest_idle,
             failures=Failures(figures.handshake_failed, self._log.info),
             proxy_headers=self._proxy_headers,
             has_room=None if limit is None else lambda: figures.connections < limit,
@@ -225,8 +225,8 @@ class Serving:
 
     def _pending(self, change: int) -> None:
         self._figures.connection_pending(change)
-        if change > 0 and self._lane.overload is not None:
-            self._lane.overload.accepted()
+        if change > 0 and self._service.overload is not None:
+            self._service.overload.accepted()
 
     def _certify(self, fd: int) -> None:
         """Serve connections from now on with the certificates in the file of `fd`; open ones keep theirs."""
@@ -254,7 +254,7 @@ class Serving:
         reason = retire.reason if retire else "orphaned"
         bound_s = retire.drain_timeout_s if retire else self._config.graceful_timeout / 2
         stopping = reason in ("stop", "orphaned")
-        last_call = self._lane.farewell
+        last_call = self._service.connections.farewell
         if stopping and last_call:
             await self._end_handshakes()
         acceptor.stop()
@@ -269,17 +269,17 @@ class Serving:
                         item.sock.shutdown(socket.SHUT_RD)
                 item.sock.close()
         self._send(Draining())
-        self._lane.begin_drain("stop" if stopping else "reload")
+        self._service.connections.begin_drain("stop" if stopping else "reload")
         deadline = self._loop.time() + bound_s
         try:
             async with asyncio.timeout_at(deadline):
                 await acceptor.settled()
-                await self._lane.drained()
+                await self._service.connections.drained()
         except TimeoutError:
-            self._cut = self._lane.abort()
+            self._cut = self._service.connections.abort()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_GRACE_S):
-                    await self._lane.drained()
+                    await self._service.connections.drained()
         if self._quic is not None:
             self._quic.close()
 
@@ -290,11 +290,11 @@ class Serving:
             await asyncio.sleep(_HANDSHAKE_S)
 
     def _with_state(self, wrapped: Any) -> Any:
-        """Let the connections have the state dict of the lifespan, which Hypercorn keeps to itself."""
+        """Have the lifespan fill the state dict of the connections, not one that Hypercorn keeps to itself."""
 
         async def app(scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
             # Hypercorn calls it for nothing but the lifespan.
-            self._lane.state = scope["state"]
+            scope["state"] = self._service.state
             await self._lifespan.run(lambda send: wrapped(scope, receive, send, sync_spawn, call_soon), receive, send)
 
         return app
@@ -342,7 +342,7 @@ class Serving:
             case Go():
                 self._go.set()
             case LastCall():
-                self._lane.farewell = True
+                self._service.connections.farewell = True
             case Retire():
                 self._retire = self._retire or message
                 self._finish()

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from lane_server import quiet_config
 from websocket_cases import read_outcome
 
+from aeros.quart.direct import direct_path
+from aeros.worker.assembly import make_service
 from aeros.worker.http1.connection import READ_AHEAD, HTTP1Connection
-from aeros.worker.lane.lane import Lane
 
 SEEDS = [b"".join(sent.parts) for sent in EXCHANGES if 0 < sum(map(len, sent.parts)) < 3000]
 
@@ -93,18 +94,22 @@ class Fuzzer:
         loop = asyncio.get_running_loop()
         self.errors: list[Any] = []
         loop.set_exception_handler(lambda _, context: self.errors.append(context))
-        self.lanes = [Lane(app, quiet_config(), loop=loop) for app in (asgi_app, make_quart(LeanApp))]
+        self.services = [
+            make_service(app, quiet_config(), loop=loop, direct=direct_path) for app in (asgi_app, make_quart(LeanApp))
+        ]
         return self
 
     async def __aexit__(self, *args: object) -> None:
-        for lane in self.lanes:
-            lane.abort()
+        for service in self.services:
+            connections = service.connections
+            connections.abort()
         for _ in range(5):
             await asyncio.sleep(0)
 
     async def feed(self, parts: list[bytes]) -> None:
-        for lane in self.lanes:
-            connection = HTTP1Connection(lane)
+        for service in self.services:
+            connections = service.connections
+            connection = HTTP1Connection(service)
             transport = RecordingTransport(connection)
             connection.connection_made(transport)
             for part in parts:
@@ -122,7 +127,7 @@ class Fuzzer:
             transport.close()
             for _ in range(4):
                 await asyncio.sleep(0)
-            assert not lane.connections
+            assert not connections.open
             assert not self.errors, self.errors
 
     def _judge(self, written: bytes) -> None:

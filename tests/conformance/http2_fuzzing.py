@@ -13,9 +13,11 @@ from h2_frames import PREFACE, SETTINGS, Client, block, frame, number, request, 
 from hypothesis import strategies as st
 from lane_server import eventually, quiet_config
 
+from aeros.quart.direct import direct_path
+from aeros.worker.assembly import make_service
 from aeros.worker.http1.connection import HTTP1Connection
-from aeros.worker.http2.connection import CONNECTION_WINDOW, HTTP2Connection
-from aeros.worker.lane.lane import Lane
+from aeros.worker.http2.connection import HTTP2Connection
+from aeros.worker.http2.streams import CONNECTION_WINDOW
 
 BEGINNING = PREFACE + frame(SETTINGS)
 
@@ -94,13 +96,16 @@ class HTTP2Fuzzer:
         loop = asyncio.get_running_loop()
         self.errors: list[Any] = []
         loop.set_exception_handler(lambda _, context: self.errors.append(context))
-        self.lanes = [Lane(app, quiet_config(), loop=loop) for app in (asgi_app, make_quart(LeanApp))]
+        self.services = [
+            make_service(app, quiet_config(), loop=loop, direct=direct_path) for app in (asgi_app, make_quart(LeanApp))
+        ]
         return self
 
     async def __aexit__(self, *args: object) -> None:
-        for lane in self.lanes:
-            lane.abort()
-            await self._turns(lambda lane=lane: not lane.running)
+        for service in self.services:
+            connections = service.connections
+            connections.abort()
+            await self._turns(lambda connections=connections: not connections.running)
 
     async def _turns(self, done: Callable[[], bool]) -> None:
         for _ in range(60):
@@ -109,8 +114,9 @@ class HTTP2Fuzzer:
             await asyncio.sleep(0)
 
     async def feed(self, parts: list[bytes]) -> None:
-        for lane in self.lanes:
-            first = HTTP1Connection(lane)
+        for service in self.services:
+            connections = service.connections
+            first = HTTP1Connection(service)
             transport = RecordingTransport(first)
             first.connection_made(transport)
             for part in parts:
@@ -120,18 +126,18 @@ class HTTP2Fuzzer:
                 await asyncio.sleep(0)
             connection = transport.protocol
             if isinstance(connection, HTTP2Connection):
-                await self._turns(lambda: not lane.running)  # noqa: B023 - awaited here
+                await self._turns(lambda: not connections.running)  # noqa: B023 - awaited here
                 self._judge(connection, bytes(transport.written))
             transport.close()
-            gone = lambda: not lane.running and not lane.connections  # noqa: B023, E731
+            gone = lambda: not connections.running and not connections.open  # noqa: B023, E731
             await self._turns(gone)
             await eventually(gone, 10.0)
-            assert not lane.connections
-            assert not lane.running, "an app that was not told"
-            assert not lane.websockets
+            assert not connections.open
+            assert not connections.running, "an app that was not told"
+            assert not connections.websockets
             if isinstance(connection, HTTP2Connection):
-                assert not connection.streams
-                assert connection._abandoned == 0
+                assert not connection.streams.open
+                assert connection.streams.abandoned == 0
             assert not self.errors, self.errors
 
     def _judge(self, connection: HTTP2Connection, written: bytes) -> None:
@@ -139,9 +145,9 @@ class HTTP2Fuzzer:
         client.feed(written)
         assert not client._unread, "a frame that is not whole"
         assert len(connection._rest) < (1 << 14) + 9
-        assert len(connection._closed) <= 256
-        assert connection.pushed == 0
-        kept = sum(stream.held for stream in connection.streams.values())
-        if not connection.over:
+        assert len(connection.streams._closed) <= 256
+        assert connection.streams.pushed == 0
+        kept = sum(stream.held for stream in connection.streams.open.values())
+        if not connection.streams.over:
             # No credit is lost: what the client may send, what it will be told and what is kept make the whole.
-            assert connection._receive_window + connection._owed + kept == CONNECTION_WINDOW
+            assert connection.streams._window + connection.streams._owed + kept == CONNECTION_WINDOW

@@ -15,9 +15,11 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.utils import wrap_app
 
-from aeros.worker.http1.connection import http1_protocol_factory
+from aeros.quart.direct import direct_path
+from aeros.worker.assembly import http1_factory, make_service
 from aeros.worker.hypercorn.connection import hypercorn_protocol_factory
-from aeros.worker.lane.lane import Lane
+from aeros.worker.lane.connections import Connections
+from aeros.worker.lane.service import Service
 
 T = TypeVar("T")
 
@@ -43,12 +45,17 @@ def quiet_config(**settings: Any) -> Config:
 
 
 class Served:
-    """A server that runs. port: where. lane: None with the reference."""
+    """A server that runs. port: where. service: None with the reference."""
 
-    def __init__(self, port: int, lane: Lane | None) -> None:
+    def __init__(self, port: int, service: Service | None) -> None:
         self.port = port
-        self.lane = lane
+        self.service = service
         self._writers: list[asyncio.StreamWriter] = []
+
+    @property
+    def connections(self) -> Connections:
+        assert self.service is not None
+        return self.service.connections
 
     async def connect(self, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, **kwargs)
@@ -92,12 +99,12 @@ async def served(
     path: str = "lane",
     config: Config | None = None,
     context: ssl.SSLContext | None = None,
-    **lane_arguments: Any,
+    **service_arguments: Any,
 ) -> AsyncIterator[Served]:
     """Serve `app` by the lane ("lane"), the hand-over class ("hypercorn"), or Hypercorn alone ("reference")."""
     loop = asyncio.get_running_loop()
     config = config or quiet_config()
-    lane: Lane | None = None
+    service: Service | None = None
     if path == "reference":
         wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
         worker = WorkerContext(None)
@@ -108,23 +115,23 @@ async def served(
 
         server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
     else:
-        lane = Lane(app, config, loop=loop, **lane_arguments)
+        service = make_service(app, config, loop=loop, direct=direct_path, **service_arguments)
         factory: Callable[[], asyncio.Protocol] = {
-            "lane": http1_protocol_factory,
+            "lane": http1_factory,
             "hypercorn": hypercorn_protocol_factory,
-        }[path](lane)  # type: ignore[operator]
+        }[path](service)  # type: ignore[operator]
         server = await loop.create_server(factory, "127.0.0.1", 0, ssl=context)
-    running = Served(server.sockets[0].getsockname()[1], lane)
+    running = Served(server.sockets[0].getsockname()[1], service)
     try:
         yield running
     finally:
         server.close()
         await running.close()
-        if lane is not None:
-            lane.begin_drain("stop")
-            lane.abort()
+        if service is not None:
+            service.connections.begin_drain("stop")
+            service.connections.abort()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lane.drained(), 1)
+                await asyncio.wait_for(service.connections.drained(), 1)
 
 
 async def eventually(condition: Callable[[], bool], deadline: float = 3.0) -> None:

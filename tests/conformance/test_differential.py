@@ -39,7 +39,7 @@ async def both(
 ) -> list[tuple[Sent, Answer, Answer]]:
     async with served(lane_app, "lane") as lane, served(reference_app, "reference") as reference:
         ours, theirs = await asyncio.gather(answers(lane, exchanges, quiet), answers(reference, exchanges, quiet))
-        assert lane.lane is not None
+        assert lane.service is not None
         return list(zip(exchanges, ours, theirs, strict=True))
 
 

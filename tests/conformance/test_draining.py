@@ -18,7 +18,8 @@ from apps import LeanApp, asgi_app, make_quart, read_body
 from lane_server import Served, eventually, quiet_config, run, served
 
 from aeros.worker.hypercorn import connection as handover
-from aeros.worker.hypercorn import websocket as websocket_module
+from aeros.worker.websocket import connection as websocket
+from aeros.worker.websocket import handed
 
 PATHS = ["lane", "hypercorn"]
 LOOPS = ["uvloop", "asyncio"]
@@ -54,7 +55,7 @@ async def read_response(reader: asyncio.StreamReader) -> bytes:
 def test_reload_keeps_idle_connections_until_their_next_request(path: str, loop: str) -> None:
     async def check() -> None:
         async with served(slow_app, path, quiet_config(keep_alive_timeout=30)) as server:
-            lane = server.lane
+            lane = server.connections
             assert lane is not None
             idle = await server.connect()
             used = await server.connect()
@@ -63,12 +64,12 @@ def test_reload_keeps_idle_connections_until_their_next_request(path: str, loop:
             busy = await server.connect()
             busy[1].write(get("/slow"))
             await asyncio.sleep(0.1)
-            assert lane.connections_open == 3
+            assert len(lane.open) == 3
             lane.begin_drain("reload")
             assert b"onnection: close" in await read_response(busy[0])
             assert await asyncio.wait_for(busy[0].read(), 1) == b""
             await asyncio.sleep(0.3)
-            assert lane.connections_open == 2
+            assert len(lane.open) == 2
             for reader, writer in (idle, used):
                 writer.write(get())
                 assert b"onnection: close" in await read_response(reader)
@@ -83,12 +84,12 @@ def test_reload_keeps_idle_connections_until_their_next_request(path: str, loop:
 def test_reload_ends_idle_connections_at_their_keep_alive_time(path: str) -> None:
     async def check() -> None:
         async with served(slow_app, path, quiet_config(keep_alive_timeout=0.5)) as server:
-            assert server.lane is not None
+            assert server.service is not None
             await server.connect()
-            await eventually(lambda: server.lane.connections_open == 1)  # type: ignore[union-attr]
-            server.lane.begin_drain("reload")
+            await eventually(lambda: len(server.connections.open) == 1)  # type: ignore[union-attr]
+            server.connections.begin_drain("reload")
             begun = asyncio.get_running_loop().time()
-            await asyncio.wait_for(server.lane.drained(), 3)
+            await asyncio.wait_for(server.connections.drained(), 3)
             assert asyncio.get_running_loop().time() - begun > 0.3
 
     run(check())
@@ -99,7 +100,7 @@ def test_reload_ends_idle_connections_at_their_keep_alive_time(path: str) -> Non
 def test_stop_closes_idle_connections_after_a_moment_and_finishes_the_rest(path: str, loop: str) -> None:
     async def check() -> None:
         async with served(slow_app, path, quiet_config(keep_alive_timeout=30)) as server:
-            lane = server.lane
+            lane = server.connections
             assert lane is not None
             idle, late, busy = [await server.connect() for _ in range(3)]
             busy[1].write(get("/slow"))
@@ -108,7 +109,7 @@ def test_stop_closes_idle_connections_after_a_moment_and_finishes_the_rest(path:
             late[1].write(get())  # within the grace
             assert b"onnection: close" in await read_response(late[0])
             assert await asyncio.wait_for(idle[0].read(), 1) == b""
-            assert lane.connections_open == 1
+            assert len(lane.open) == 1
             assert b"onnection: close" in await read_response(busy[0])
             await asyncio.wait_for(lane.drained(), 1)
 
@@ -119,13 +120,13 @@ def test_stop_closes_idle_connections_after_a_moment_and_finishes_the_rest(path:
 def test_a_reload_can_become_a_stop(path: str) -> None:
     async def check() -> None:
         async with served(slow_app, path, quiet_config(keep_alive_timeout=30)) as server:
-            assert server.lane is not None
+            assert server.service is not None
             await server.connect()
-            await eventually(lambda: server.lane.connections_open == 1)  # type: ignore[union-attr]
-            server.lane.begin_drain("reload")
+            await eventually(lambda: len(server.connections.open) == 1)  # type: ignore[union-attr]
+            server.connections.begin_drain("reload")
             await asyncio.sleep(0.2)
-            server.lane.begin_drain("stop")
-            await asyncio.wait_for(server.lane.drained(), 1)
+            server.connections.begin_drain("stop")
+            await asyncio.wait_for(server.connections.drained(), 1)
 
     run(check())
 
@@ -143,15 +144,15 @@ def test_abort_ends_what_is_left(path: str, loop: str) -> None:
 
     async def check() -> None:
         async with served(stuck, path) as server:
-            assert server.lane is not None
+            assert server.service is not None
             _, writer = await server.connect()
             writer.write(get())
             await asyncio.sleep(0.1)
-            server.lane.begin_drain("stop")
+            server.connections.begin_drain("stop")
             await asyncio.sleep(0.3)
-            assert server.lane.connections_open == 1
-            assert server.lane.abort() == 1
-            await asyncio.wait_for(server.lane.drained(), 1)
+            assert len(server.connections.open) == 1
+            assert server.connections.abort() == 1
+            await asyncio.wait_for(server.connections.drained(), 1)
             await eventually(lambda: ended == [True])
 
     run(check(), loop)
@@ -177,19 +178,19 @@ def test_websockets_are_told_why(kind: str, reason: Any, code: int, path: str, l
 
     async def check() -> None:
         async with served(app, path) as server:
-            assert server.lane is not None
+            assert server.service is not None
             async with websockets.connect(f"ws://127.0.0.1:{server.port}/ws") as client:
                 await client.send("hello")
                 assert await client.recv() == "hello"
-                server.lane.begin_drain(reason)
+                server.connections.begin_drain(reason)
                 with pytest.raises(websockets.ConnectionClosed) as closed:
                     await asyncio.wait_for(client.recv(), 2)
                 assert closed.value.rcvd is not None
                 assert closed.value.rcvd.code == code
-            await asyncio.wait_for(server.lane.drained(), 1)
+            await asyncio.wait_for(server.connections.drained(), 1)
             assert messages[-1]["type"] == "websocket.disconnect"
             assert messages[-1]["code"] == code
-            assert not server.lane.websockets
+            assert not server.connections.websockets
 
     run(check(), loop)
 
@@ -202,18 +203,18 @@ HANDSHAKE = (
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_websocket_client_that_does_not_answer_is_dropped(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_module, "CLOSE_WAIT_S", 0.3)
+    monkeypatch.setattr(websocket if path == "lane" else handed, "CLOSE_WAIT_S", 0.3)
 
     async def check() -> None:
         async with served(asgi_app, path) as server:
-            assert server.lane is not None
+            assert server.service is not None
             reader, writer = await server.connect()
             writer.write(HANDSHAKE)
             await reader.readuntil(b"\r\n\r\n")
             begun = asyncio.get_running_loop().time()
-            server.lane.begin_drain("reload")
+            server.connections.begin_drain("reload")
             assert await reader.readexactly(4) == b"\x88\x02" + (1012).to_bytes(2, "big")
-            await asyncio.wait_for(server.lane.drained(), 2)
+            await asyncio.wait_for(server.connections.drained(), 2)
             assert 0.2 < asyncio.get_running_loop().time() - begun < 1
             writer.close()
 
@@ -232,18 +233,18 @@ def test_a_websocket_not_accepted_yet_is_answered_with_503(draining: bool, path:
 
     async def check() -> None:
         async with served(never, path) as server:
-            assert server.lane is not None
+            assert server.service is not None
             reader, writer = await server.connect()
-            await eventually(lambda: server.lane.connections_open == 1)  # type: ignore[union-attr]
+            await eventually(lambda: len(server.connections.open) == 1)  # type: ignore[union-attr]
             if draining:
-                server.lane.begin_drain("reload")
+                server.connections.begin_drain("reload")
             writer.write(HANDSHAKE)
             await asyncio.sleep(0.1)
             if not draining:
-                server.lane.begin_drain("reload")
+                server.connections.begin_drain("reload")
             data = await asyncio.wait_for(reader.read(-1), 2)
             assert data.startswith(b"HTTP/1.1 503")
-            await asyncio.wait_for(server.lane.drained(), 1)
+            await asyncio.wait_for(server.connections.drained(), 1)
             if not draining:
                 assert seen[-1]["type"] == "websocket.disconnect"
             writer.close()
@@ -254,13 +255,13 @@ def test_a_websocket_not_accepted_yet_is_answered_with_503(draining: bool, path:
 def test_many_websockets_are_spread() -> None:
     async def check() -> None:
         async with served(asgi_app) as server:
-            assert server.lane is not None
+            assert server.service is not None
             clients = [await websockets.connect(f"ws://127.0.0.1:{server.port}/ws") for _ in range(100)]
-            await eventually(lambda: len(server.lane.websockets) == 100)  # type: ignore[union-attr]
-            server.lane.begin_drain("reload")
+            await eventually(lambda: len(server.connections.websockets) == 100)  # type: ignore[union-attr]
+            server.connections.begin_drain("reload")
             await asyncio.sleep(0.02)
-            assert 50 < len(server.lane.websockets) <= 100
-            await asyncio.wait_for(server.lane.drained(), 3)
+            assert 50 < len(server.connections.websockets) <= 100
+            await asyncio.wait_for(server.connections.drained(), 3)
             for client in clients:
                 await client.wait_closed()
                 assert client.close_code == 1012
@@ -358,10 +359,10 @@ def test_http2_by_prior_knowledge(path: str, loop: str) -> None:
             streams = [client.request("/text") for _ in range(3)]
             await eventually(lambda: all(client.ended(stream) for stream in streams))
             assert all(client.body(stream) == b"text" for stream in streams)
-            assert server.lane is not None
-            assert server.lane.connections_open == 1
+            assert server.service is not None
+            assert len(server.connections.open) == 1
             client.writer.close()
-            await eventually(lambda: server.lane.connections_open == 0)  # type: ignore[union-attr]
+            await eventually(lambda: len(server.connections.open) == 0)  # type: ignore[union-attr]
 
     run(check(), loop)
 
@@ -374,9 +375,9 @@ def test_idle_http2_gets_goaway_and_closes(reason: Any, path: str) -> None:
             client = await h2_client(server)
             stream = client.request("/text")
             await eventually(lambda: client.ended(stream))
-            assert server.lane is not None
-            server.lane.begin_drain(reason)
-            await asyncio.wait_for(server.lane.drained(), 1.5)
+            assert server.service is not None
+            server.connections.begin_drain(reason)
+            await asyncio.wait_for(server.connections.drained(), 1.5)
             await eventually(lambda: client.closed)
             assert client.goaways()[:2] == [2**31 - 1, stream]
 
@@ -391,13 +392,13 @@ def test_busy_http2_finishes_what_it_began(reason: Any, path: str) -> None:
             client = await h2_client(server)
             slow = client.request("/slow")
             await asyncio.sleep(0.1)
-            assert server.lane is not None
-            server.lane.begin_drain(reason)
+            assert server.service is not None
+            server.connections.begin_drain(reason)
             crossing = client.request("/text")  # on its way when the first GOAWAY was sent
             await eventually(lambda: client.ended(slow))
             assert client.body(slow) == b"text"
             assert client.body(crossing) == b"text"
-            await asyncio.wait_for(server.lane.drained(), 1.5)
+            await asyncio.wait_for(server.connections.drained(), 1.5)
             assert client.goaways()[:2] == [2**31 - 1, crossing]
 
     run(check())
@@ -415,14 +416,14 @@ def test_http2_that_never_idles_gets_its_goaway_too() -> None:
             client = await h2_client(server)
             stream = client.request("/text")
             await asyncio.sleep(0.1)
-            assert server.lane is not None
-            server.lane.begin_drain("reload")
+            assert server.service is not None
+            server.connections.begin_drain("reload")
             await eventually(lambda: client.goaways() == [2**31 - 1, stream], handover.GOAWAY_IDLE_WAIT_S + 3)
-            assert server.lane.connections_open == 1
+            assert len(server.connections.open) == 1
             gate.set()
             await eventually(lambda: client.ended(stream))
             assert client.body(stream) == b"text"
-            await asyncio.wait_for(server.lane.drained(), 1)
+            await asyncio.wait_for(server.connections.drained(), 1)
 
     run(check())
 
@@ -432,10 +433,10 @@ def test_httpx_does_not_notice_a_drain() -> None:
         async with served(slow_app) as server, httpx.AsyncClient(http1=False, http2=True) as client:
             slow = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/slow"))
             await asyncio.sleep(0.1)
-            assert server.lane is not None
-            server.lane.begin_drain("reload")
+            assert server.service is not None
+            server.connections.begin_drain("reload")
             assert (await slow).text == "text"
-            await asyncio.wait_for(server.lane.drained(), 2)
+            await asyncio.wait_for(server.connections.drained(), 2)
 
     run(check())
 
@@ -486,12 +487,12 @@ def test_tls_and_alpn(path: str, loop: str, certificate: tuple[Path, Path]) -> N
             for _ in range(2):
                 writer.write(get("/scheme"))
                 assert b'"scheme": "https"' in await read_response(reader)
-            assert server.lane is not None
-            server.lane.begin_drain("reload")
+            assert server.service is not None
+            server.connections.begin_drain("reload")
             writer.write(get())
             assert b"onnection: close" in await read_response(reader)
             assert await asyncio.wait_for(reader.read(), 1) == b""
-            await asyncio.wait_for(server.lane.drained(), 2)
+            await asyncio.wait_for(server.connections.drained(), 2)
             writer.close()
 
     run(check(), loop)
@@ -508,10 +509,10 @@ def test_drained_waits_for_the_app_as_well(path: str) -> None:
 
     async def check() -> None:
         async with served(app, path) as server:
-            assert server.lane is not None
+            assert server.service is not None
             await server.exchange(get("/text").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-            server.lane.begin_drain("stop")
-            await asyncio.wait_for(server.lane.drained(), 2)
+            server.connections.begin_drain("stop")
+            await asyncio.wait_for(server.connections.drained(), 2)
             assert ended
 
     run(check())
@@ -522,19 +523,22 @@ def test_a_client_gone_before_the_app_began_is_counted_too(kind: str) -> None:
     from fuzzing import RecordingTransport
     from test_lane import Counting
 
+    from aeros.quart.direct import direct_path
+    from aeros.worker.assembly import make_service
     from aeros.worker.http1.connection import HTTP1Connection
-    from aeros.worker.lane.lane import Lane
 
     async def check() -> None:
         counters = Counting()
         app: Any = asgi_app if kind == "asgi" else make_quart(LeanApp)
-        lane = Lane(app, quiet_config(), loop=asyncio.get_running_loop(), counters=counters)
-        connection = HTTP1Connection(lane)
+        loop = asyncio.get_running_loop()
+        service = make_service(app, quiet_config(), loop=loop, direct=direct_path, counters=counters)
+        connections = service.connections
+        connection = HTTP1Connection(service)
         connection.connection_made(RecordingTransport(connection))
         connection.data_received(get("/text"))
         connection.connection_lost(None)
-        lane.begin_drain("stop")
-        await asyncio.wait_for(lane.drained(), 1)
+        connections.begin_drain("stop")
+        await asyncio.wait_for(connections.drained(), 1)
         assert (counters.started, len(counters.finished), counters.open) == (1, 1, 0)
 
     run(check())
@@ -544,17 +548,17 @@ def test_a_client_gone_before_the_app_began_is_counted_too(kind: str) -> None:
 def test_a_connection_out_of_the_backlog_is_served_while_stopping(path: str) -> None:
     async def check() -> None:
         async with served(slow_app, path, quiet_config(keep_alive_timeout=30)) as server:
-            assert server.lane is not None
+            assert server.service is not None
             _, first = await server.connect()
             first.write(get("/slow"))
             await asyncio.sleep(0.05)
-            server.lane.begin_drain("stop")
+            server.connections.begin_drain("stop")
             await asyncio.sleep(0.08)
             reader, writer = await server.connect()
             await asyncio.sleep(0.06)  # the grace of the others is over
             writer.write(get())
             assert b"onnection: close" in await read_response(reader)
             await server.connect()  # and one that never says anything
-            await asyncio.wait_for(server.lane.drained(), 1)
+            await asyncio.wait_for(server.connections.drained(), 1)
 
     run(check())

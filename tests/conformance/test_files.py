@@ -149,14 +149,14 @@ def test_a_slow_client_holds_reading_back_and_one_that_leaves_ends_it(loop: str,
             writer.write(get("/static/huge.bin"))
             await reader.readuntil(b"\r\n\r\n")
             await asyncio.sleep(0.3)
-            assert server.lane is not None
-            (connection,) = server.lane.connections
+            assert server.service is not None
+            (connection,) = server.connections.open
             assert connection.transport.get_write_buffer_size() <= 1 << 18  # type: ignore[attr-defined]
             (position,) = opened()
             assert int(position) < 32 << 20  # the rest is in the kernel's buffers
             writer.transport.abort()
-            lane = server.lane
-            await eventually(lambda: not lane.connections and not lane.running)
+            lane = server.connections
+            await eventually(lambda: not lane.open and not lane.running)
             await eventually(lambda: not opened())
 
     run(check(), loop)

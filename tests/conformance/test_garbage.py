@@ -63,7 +63,7 @@ async def websocket_cut(server: Served, offer: str) -> None:
 
 
 async def request_cut(server: Served, offer: str) -> None:
-    lane = server.lane
+    lane = server.connections
     assert lane is not None
     _, writer = await asked(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await eventually(lambda: lane.running == 1)
@@ -86,7 +86,7 @@ async def request_cut(server: Served, offer: str) -> None:
 def test_a_connection_leaves_no_cycles_with_exceptions(visit: Any, offer: str, loop: str) -> None:
     async def check() -> list[Any]:
         async with served(quart_app()) as server:
-            lane = server.lane
+            lane = server.connections
             assert lane is not None
 
             async def visits(times: int) -> None:

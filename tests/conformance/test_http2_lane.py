@@ -43,7 +43,7 @@ from aeros.worker.http1 import leftover
 from aeros.worker.http2 import departure as http2_departure
 from aeros.worker.http2 import slow_clients as http2_slow
 from aeros.worker.http2 import stream as http2_stream
-from aeros.worker.http2.connection import CONNECTION_WINDOW
+from aeros.worker.http2.streams import CONNECTION_WINDOW
 from aeros.worker.lane.limits import Limits
 
 PATHS = ["lane", "hypercorn"]
@@ -272,8 +272,8 @@ def test_what_is_left_of_an_upload_is_dropped(path: str, status: int) -> None:
             assert (await client.answer(3)).body == b"text"
             assert (answer.status, answer.ended, answer.reset) == (status, True, None)
             assert not client.goaways
-            (connection,) = server.lane.connections  # type: ignore[union-attr]
-            assert not connection.streams  # type: ignore[attr-defined]
+            (connection,) = server.connections.open  # type: ignore[union-attr]
+            assert not connection.streams.open  # type: ignore[attr-defined]
 
     run(check())
 
@@ -469,7 +469,7 @@ def test_requests_that_take_too_long_and_too_many() -> None:
             client.send(get(1, "/slow"), get(3))
             assert (await client.answer(3)).status == 200
             assert (await client.answer(1)).status == 504
-            await eventually(lambda: server.lane.running == 0)  # type: ignore[union-attr]
+            await eventually(lambda: server.connections.running == 0)  # type: ignore[union-attr]
         async with served(slow_app, limits=Limits(concurrency=1, queue=0)) as server:
             client = await Client.connect(server)
             client.send(get(1, "/slow"), get(3))
@@ -600,7 +600,7 @@ def test_an_end_over_tls_raises_nothing(loop: str, tmp_path: Path) -> None:
             assert (await client.answer()).body == b"text"
             client.send(frame(GOAWAY, 0, 0, bytes(8)))  # as h2load leaves
             client._writer.close()
-            await eventually(lambda: server.lane.connections_open == 0)  # type: ignore[union-attr]
+            await eventually(lambda: len(server.connections.open) == 0)  # type: ignore[union-attr]
 
     run(check(), loop)
     assert not errors, errors
@@ -659,8 +659,8 @@ def test_a_client_that_is_gone() -> None:
             assert await client.outcome() == "open"
             client.abort()
             await eventually(lambda: ended == ["told", "told"])
-            await eventually(lambda: server.lane.connections_open == 0)  # type: ignore[union-attr]
-            await eventually(lambda: server.lane.running == 0)  # type: ignore[union-attr]
+            await eventually(lambda: len(server.connections.open) == 0)  # type: ignore[union-attr]
+            await eventually(lambda: server.connections.running == 0)  # type: ignore[union-attr]
 
     run(check())
 
@@ -729,8 +729,8 @@ def test_a_websocket(kind: str, path: str) -> None:
             client.send(frame(DATA, 0, 1, masked((1000).to_bytes(2, "big"), 8)))
             await client.until(lambda: answer.body.endswith(b"\x88\x02\x03\xe8"))
             client.send(frame(DATA, END_STREAM, 1))
-            assert server.lane is not None
-            await eventually(lambda: not server.lane.websockets)  # type: ignore[union-attr]
+            assert server.service is not None
+            await eventually(lambda: not server.connections.websockets)  # type: ignore[union-attr]
 
     run(check())
 
@@ -756,7 +756,7 @@ def test_a_websocket_whose_client_leaves(end: str) -> None:
             else:
                 client.abort()
             await eventually(lambda: codes == [1006])
-            await eventually(lambda: server.lane.running == 0)  # type: ignore[union-attr]
+            await eventually(lambda: server.connections.running == 0)  # type: ignore[union-attr]
 
     run(check())
 
@@ -768,11 +768,11 @@ def test_a_websocket_is_told_of_a_drain(reason: Any, code: int) -> None:
             client = await Client.connect(server)
             client.send(connect(1))
             await client.until(lambda: client.answers[1].status == 200)
-            assert server.lane is not None
-            server.lane.begin_drain(reason)
+            assert server.service is not None
+            server.connections.begin_drain(reason)
             await client.until(lambda: client.answers[1].body == b"\x88\x02" + code.to_bytes(2, "big"))
             client.send(frame(DATA, 0, 1, masked(code.to_bytes(2, "big"), 8)), frame(DATA, END_STREAM, 1))
-            await asyncio.wait_for(server.lane.drained(), 3)
+            await asyncio.wait_for(server.connections.drained(), 3)
 
     run(check())
 

@@ -290,8 +290,8 @@ def test_rule_byte_by_byte(name: str) -> None:
     """The same, read in pieces of one byte, by the connection itself."""
     from fuzzing import RecordingTransport
 
+    from aeros.worker.assembly import make_service
     from aeros.worker.http1.connection import HTTP1Connection
-    from aeros.worker.lane.lane import Lane
 
     frames, expected = CASES[name]
     frames = PREFACE + frame(SETTINGS) + frames
@@ -299,8 +299,9 @@ def test_rule_byte_by_byte(name: str) -> None:
         return
 
     async def check() -> None:
-        lane = Lane(asgi_app, quiet_config(), loop=asyncio.get_running_loop())
-        connection = HTTP1Connection(lane)
+        service = make_service(asgi_app, quiet_config(), loop=asyncio.get_running_loop())
+        connections = service.connections
+        connection = HTTP1Connection(service)
         transport = RecordingTransport(connection)
         connection.connection_made(transport)
         for index in range(len(frames)):
@@ -321,9 +322,9 @@ def test_rule_byte_by_byte(name: str) -> None:
         # Here the app may have answered between two frames.
         if not name.startswith(("half closed", "smaller", "bad block")):
             assert (codes or ["open"])[0] == expected
-        lane.begin_drain("stop")
-        lane.abort()
-        await asyncio.wait_for(lane.drained(), 2)
+        connections.begin_drain("stop")
+        connections.abort()
+        await asyncio.wait_for(connections.drained(), 2)
 
     run(check())
 
@@ -429,7 +430,7 @@ def test_a_reset_is_a_disconnect(kind: str) -> None:
             assert await client.outcome() == "open"
             client.send(frame(RST_STREAM, 0, 1, number(8)))
             await eventually(lambda: gone == [kind])
-            assert server.lane is not None
-            await eventually(lambda: server.lane.running == 0)  # type: ignore[union-attr]
+            assert server.service is not None
+            await eventually(lambda: server.connections.running == 0)  # type: ignore[union-attr]
 
     run(check())

@@ -217,8 +217,8 @@ def test_an_asgi_app_that_does_not_read_holds_the_client_back(loop: str) -> None
 
             sending = asyncio.create_task(send())
             await asyncio.sleep(0.3)
-            assert server.lane is not None
-            (connection,) = server.lane.connections
+            assert server.service is not None
+            (connection,) = server.connections.open
             assert connection._exchange.buffered() < (1 << 16) + (1 << 18)  # type: ignore[attr-defined]
             assert not sending.done()
             go.set()
@@ -302,13 +302,13 @@ def test_a_large_body_is_read_to_where_it_stays(loop: str) -> None:
     async def upload() -> bytes:
         waiting = asyncio.ensure_future(request.body)
         await asyncio.sleep(0.02)
-        (connection,) = lane().connections
+        (connection,) = lane().open
         changes.append(connection._landing)  # type: ignore[attr-defined]
         return await waiting
 
     def lane() -> Any:
-        assert running.lane is not None
-        return running.lane
+        assert running.service is not None
+        return running.connections
 
     async def check() -> None:
         nonlocal running
@@ -354,13 +354,13 @@ def test_a_landing_body_may_end_early(end: str, loop: str) -> None:
         limits = Limits(request_timeout_s=0.3) if end == "refused" else None
         async with served(app, limits=limits) as server:
             reader, writer = await server.connect()
-            assert server.lane is not None
-            lane = server.lane
+            assert server.service is not None
+            lane = server.connections
             writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + bytes(1_500_000))
-            await eventually(lambda: any(connection._landing for connection in lane.connections))  # type: ignore[attr-defined]
+            await eventually(lambda: any(connection._landing for connection in lane.open))  # type: ignore[attr-defined]
             if end == "leaves":
                 writer.transport.abort()
-                await eventually(lambda: not lane.connections)
+                await eventually(lambda: not lane.open)
             elif end == "stop":
                 lane.begin_drain("stop")
                 lane.abort()
@@ -371,7 +371,7 @@ def test_a_landing_body_may_end_early(end: str, loop: str) -> None:
                 status = {"timeout": b"408", "half-closes": b"400", "refused": b"504"}[end]
                 assert answer.startswith(b"HTTP/1.1 " + status)
                 writer.close()
-            await eventually(lambda: not lane.connections and not lane.running)
+            await eventually(lambda: not lane.open and not lane.running)
         assert outcome == ["RequestTimeout" if end == "timeout" else "CancelledError"]
 
     run(check(), loop)
@@ -452,8 +452,8 @@ def test_read_ahead_is_bounded() -> None:
             _, writer = await server.connect()
             writer.write(GET * 100000)
             await asyncio.sleep(0.3)
-            assert server.lane is not None
-            (connection,) = server.lane.connections
+            assert server.service is not None
+            (connection,) = server.connections.open
             assert len(connection._ahead) < (1 << 16) + (1 << 18)  # type: ignore[attr-defined]
             writer.close()
 
@@ -527,8 +527,8 @@ def test_a_quart_handler_is_cancelled_when_the_client_goes(when: str, loop: str)
             await eventually(lambda: "cancelled" in seen)
             if when == "handler":
                 await eventually(lambda: seen[-1] == "teardown CancelledError")
-            assert server.lane is not None
-            await eventually(lambda: server.lane.connections_open == 0)  # type: ignore[union-attr]
+            assert server.service is not None
+            await eventually(lambda: len(server.connections.open) == 0)  # type: ignore[union-attr]
 
     run(check(), loop)
 
@@ -587,8 +587,8 @@ def test_head_and_body_go_out_in_one_write(app: Any) -> None:
         async with served(app) as server:
             writes = []
             reader, writer = await server.connect()
-            await eventually(lambda: server.lane.connections_open == 1)  # type: ignore[union-attr]
-            (connection,) = server.lane.connections  # type: ignore[union-attr]
+            await eventually(lambda: len(server.connections.open) == 1)  # type: ignore[union-attr]
+            (connection,) = server.connections.open  # type: ignore[union-attr]
             transport = connection.transport  # type: ignore[attr-defined]
 
             class Watched:
@@ -631,7 +631,7 @@ def test_more_of_a_body_than_will_be_dropped_is_the_last_of_its_connection(
 
     async def check() -> None:
         async with served(asgi_app) as server:
-            assert server.lane is not None
+            assert server.service is not None
             for announced, last in ((150_000, False), (300_000, True)):
                 reader, writer = await server.connect()
                 writer.write(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % announced)
@@ -641,12 +641,12 @@ def test_more_of_a_body_than_will_be_dropped_is_the_last_of_its_connection(
                 writer.write(bytes(announced))
                 if last:  # it is told at once, and let go when it does not stop
                     assert await asyncio.wait_for(reader.read(), 2) == b""
-                    await eventually(lambda: not server.lane.connections)  # type: ignore[union-attr]
+                    await eventually(lambda: not server.connections.open)  # type: ignore[union-attr]
                 else:
                     writer.write(get("/text"))
                     await asyncio.wait_for(reader.readuntil(b"text"), 2)
                     writer.close()
-                    await eventually(lambda: not server.lane.connections)  # type: ignore[union-attr]
+                    await eventually(lambda: not server.connections.open)  # type: ignore[union-attr]
 
     run(check(), loop)
 
@@ -671,7 +671,7 @@ def test_the_rest_of_a_body_is_dropped_within_bounds(monkeypatch: pytest.MonkeyP
             assert reader.at_eof() == (end == "malformed")
             if end == "endless":
                 writer.write((b"10000\r\n" + bytes(0x10000) + b"\r\n") * 20)
-            await eventually(lambda: not server.lane.connections)  # type: ignore[union-attr]
+            await eventually(lambda: not server.connections.open)  # type: ignore[union-attr]
 
     run(check(), loop)
 
@@ -781,9 +781,9 @@ def test_who_sends_to_a_client_that_left_gets_an_oserror(listens: bool, caplog: 
             for _ in range(3):
                 _, writer = await server.connect()
                 writer.write(GET)
-                await eventually(lambda: server.lane.running == 1)  # type: ignore[union-attr]
+                await eventually(lambda: server.connections.running == 1)  # type: ignore[union-attr]
                 writer.transport.abort()
-                await eventually(lambda: server.lane.running == 0)  # type: ignore[union-attr]
+                await eventually(lambda: server.connections.running == 0)  # type: ignore[union-attr]
         assert len(ended) == 3
 
     run(check())
@@ -927,8 +927,8 @@ def test_wrapping_asgi_app_takes_effect_at_once() -> None:
 
     async def check() -> None:
         async with served(app) as server:
-            assert server.lane is not None
-            assert server.lane.direct is not None
+            assert server.service is not None
+            assert server.service.direct is not None
             await server.exchange(get("/text"))
             inner = app.asgi_app
 
@@ -951,16 +951,15 @@ def test_a_class_with_its_own_call_is_served_by_messages() -> None:
 
     async def check() -> None:
         async with served(make_quart(Own)) as server:
-            assert server.lane is not None
-            assert server.lane.direct is None
+            assert server.service is not None
+            assert server.service.direct is None
             assert (await server.exchange(get("/text")))[0].endswith(b"text")
 
     run(check())
 
 
 def test_unix_sockets_have_no_addresses(tmp_path: Any) -> None:
-    from aeros.worker.http1.connection import http1_protocol_factory
-    from aeros.worker.lane.lane import Lane
+    from aeros.worker.assembly import http1_factory, make_service
 
     seen: list[Any] = []
 
@@ -970,9 +969,9 @@ def test_unix_sockets_have_no_addresses(tmp_path: Any) -> None:
 
     async def check() -> None:
         loop = asyncio.get_running_loop()
-        lane = Lane(app, quiet_config(), loop=loop)
+        service = make_service(app, quiet_config(), loop=loop)
         path = str(tmp_path / "s")
-        server = await loop.create_unix_server(http1_protocol_factory(lane), path)
+        server = await loop.create_unix_server(http1_factory(service), path)
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(get("/", "Connection: close\r\n"))
         assert (await reader.read(-1)).endswith(b"text")

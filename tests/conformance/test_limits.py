@@ -140,10 +140,10 @@ def test_client_that_reads_nothing_is_cut(loop: str) -> None:
             sock = socket.create_connection(("127.0.0.1", server.port))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.sendall(GET.replace(b"/ ", b"/big ", 1))
-            assert server.lane is not None
-            lane = server.lane
+            assert server.service is not None
+            lane = server.connections
             await eventually(lambda: lane.running == 1)
-            await eventually(lambda: not lane.connections and not lane.running, 5)
+            await eventually(lambda: not lane.open and not lane.running, 5)
             sock.close()
             # One that reads slowly, but reads, gets all of it.
             reader, writer = await server.connect(limit=1 << 16)
@@ -197,8 +197,8 @@ def test_requests_beyond_concurrency_and_queue_get_503(path: str) -> None:
             assert app.most == 3  # type: ignore[attr-defined]
             refused = next(data for data, _ in answers if b" 503 " in data)
             assert b"retry-after: 1" in refused.lower()
-            assert server.lane is not None and server.lane.overload is not None
-            overload = server.lane.overload
+            assert server.service is not None and server.service.overload is not None
+            overload = server.service.overload
             await eventually(lambda: overload.active == 0 and overload.waiting == 0)
             assert await status(server, GET) == 200
 
@@ -210,8 +210,8 @@ def test_pipelined_requests_that_are_turned_away_do_not_nest() -> None:
         async with served(make_app(), limits=Limits(concurrency=1, queue=0)) as server:
             _, holder = await server.connect()
             holder.write(GET.replace(b"/ ", b"/slow?s=30 ", 1))
-            assert server.lane is not None
-            lane = server.lane
+            assert server.service is not None
+            lane = server.connections
             await eventually(lambda: lane.running == 1)
             data, _ = await server.exchange(GET * 900, quiet=1)
             assert statuses(data) == [503] * 900
@@ -223,8 +223,8 @@ def test_who_leaves_the_queue_is_not_served() -> None:
     async def main() -> None:
         app = make_app()
         async with served(app, limits=Limits(concurrency=1, queue=1)) as server:
-            assert server.lane is not None and server.lane.overload is not None
-            lane, overload = server.lane, server.lane.overload
+            assert server.service is not None and server.service.overload is not None
+            lane, overload = server.connections, server.service.overload
             _, first = await server.connect()
             first.write(GET.replace(b"/ ", b"/slow?s=0.5 ", 1))
             await eventually(lambda: overload.active == 1)
@@ -232,7 +232,7 @@ def test_who_leaves_the_queue_is_not_served() -> None:
             second.write(GET.replace(b"/ ", b"/slow ", 1))
             await eventually(lambda: overload.waiting == 1)
             second.transport.abort()
-            await eventually(lambda: len(lane.connections) == 1)
+            await eventually(lambda: len(lane.open) == 1)
             # Its place is another's now.
             assert await status(server, GET) == 200
             await eventually(lambda: lane.running == 0)
@@ -260,9 +260,9 @@ def test_request_that_takes_too_long(path: str) -> None:
             data, closed = await server.exchange(GET.replace(b"/ ", b"/stream ", 1), quiet=2)
             assert closed and time.monotonic() - begun < 1.5
             assert statuses(data) == [200] and not data.endswith(b"0\r\n\r\n")
-            assert server.lane is not None
-            lane = server.lane
-            await eventually(lambda: lane.running == 0 and not lane.connections)
+            assert server.service is not None
+            lane = server.connections
+            await eventually(lambda: lane.running == 0 and not lane.open)
 
     run(main(path))
 
@@ -296,8 +296,8 @@ def test_with_a_queue_timeout_the_newest_goes_first(path: str) -> None:
     async def main() -> None:
         app = shedding_app()
         async with served(app, path, limits=Limits(concurrency=1, queue=None, queue_timeout_s=30)) as server:
-            assert server.lane is not None and server.lane.overload is not None
-            overload = server.lane.overload
+            assert server.service is not None and server.service.overload is not None
+            overload = server.service.overload
             _, holder = await server.connect()
             holder.write(GET.replace(b"/ ", b"/slow?s=0.3 ", 1))
             await eventually(lambda: overload.active == 1)
@@ -320,8 +320,8 @@ def test_who_waited_for_the_queue_timeout_gets_503(path: str) -> None:
     async def main() -> None:
         app = shedding_app()
         async with served(app, path, limits=Limits(concurrency=1, queue=None, queue_timeout_s=0.2)) as server:
-            assert server.lane is not None and server.lane.overload is not None
-            overload = server.lane.overload
+            assert server.service is not None and server.service.overload is not None
+            overload = server.service.overload
             _, holder = await server.connect()
             holder.write(GET.replace(b"/ ", b"/slow?s=30 ", 1))
             await eventually(lambda: overload.active == 1)
@@ -359,8 +359,8 @@ def test_with_a_queue_timeout_what_computes_takes_turns_and_what_waits_does_not(
 def test_a_full_queue_turns_the_oldest_away() -> None:
     async def main() -> None:
         async with served(make_app(), limits=Limits(concurrency=1, queue=1, queue_timeout_s=30)) as server:
-            assert server.lane is not None and server.lane.overload is not None
-            overload = server.lane.overload
+            assert server.service is not None and server.service.overload is not None
+            overload = server.service.overload
             _, holder = await server.connect()
             holder.write(GET.replace(b"/ ", b"/slow?s=30 ", 1))
             await eventually(lambda: overload.active == 1)

@@ -147,13 +147,13 @@ def test_who_reads_on_is_told_that_the_client_is_gone(wrapped: bool) -> None:
 
         wrap(app, wrapped)
         async with served(app) as server:
-            assert server.lane is not None
+            assert server.service is not None
             _, writer = await server.connect()
             writer.write(CHUNKED % b"" + chunk(b"one"))
             await eventually(lambda: b"one" in seen)
             writer.transport.abort()
             await eventually(lambda: seen[-1] == "answered")
-            await eventually(lambda: not server.lane.running)  # type: ignore[union-attr]
+            await eventually(lambda: not server.connections.running)  # type: ignore[union-attr]
         assert seen == [b"one", "gone", "answered"]
 
     run(check())
@@ -195,7 +195,7 @@ def test_awaiting_a_body_whose_client_is_gone_ends() -> None:
             await eventually(lambda: bool(seen))
             writer.transport.abort()
             await eventually(lambda: seen[-1] == "gone")
-            await eventually(lambda: not server.lane.running)  # type: ignore[union-attr]
+            await eventually(lambda: not server.connections.running)  # type: ignore[union-attr]
 
     run(check())
 
@@ -252,7 +252,7 @@ def test_a_body_class_that_takes_its_time(end: str) -> None:
                     assert sum(puts) == size
                 else:
                     assert b" 500 " in head
-            await eventually(lambda: not server.lane.running)  # type: ignore[union-attr]
+            await eventually(lambda: not server.connections.running)  # type: ignore[union-attr]
 
     run(check())
 
@@ -291,7 +291,7 @@ def test_who_waits_for_a_message_is_told_that_the_client_is_gone(wrapped: bool) 
             async with opened(server, "/") as (_, writer, _):
                 writer.write(frame(TEXT, b"one") + close(1000))
                 await eventually(lambda: seen[-1:] == ["not sent"])
-            await eventually(lambda: not server.lane.running)  # type: ignore[union-attr]
+            await eventually(lambda: not server.connections.running)  # type: ignore[union-attr]
         assert seen == ["one", "gone", "not sent"]
 
     run(check())
@@ -330,6 +330,6 @@ def test_a_buffer_class_of_the_apps_own_is_fed() -> None:
                 assert (await asyncio.wait_for(reader.readexactly(5), 3))[2:] == b"one"
                 writer.write(close(1000))
                 await eventually(lambda: puts == ["one", "gone"])
-            await eventually(lambda: not server.lane.running)  # type: ignore[union-attr]
+            await eventually(lambda: not server.connections.running)  # type: ignore[union-attr]
 
     run(check())

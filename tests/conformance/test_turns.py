@@ -37,10 +37,10 @@ def test_a_flood_of_chunks_is_read_in_several_turns(chunk: bytes, loop: str) -> 
     async def check() -> None:
         async with served(echo_length) as server:
             reader, writer = await server.connect()
-            lane = server.lane
+            lane = server.connections
             assert lane is not None
-            await eventually(lambda: bool(lane.connections))
-            (connection,) = lane.connections
+            await eventually(lambda: bool(lane.open))
+            (connection,) = lane.open
             # As much at once as no socket would give.
             connection.data_received(POST + chunk * count + b"0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")  # type: ignore[attr-defined]
             exchange = connection._exchange  # type: ignore[attr-defined]
@@ -78,13 +78,13 @@ def test_a_connection_that_goes_while_its_chunks_wait_leaves_nothing(loop: str) 
     async def check() -> None:
         async with served(echo_length) as server:
             _, writer = await server.connect()
-            lane = server.lane
+            lane = server.connections
             assert lane is not None
-            await eventually(lambda: bool(lane.connections))
-            (connection,) = lane.connections
+            await eventually(lambda: bool(lane.open))
+            (connection,) = lane.open
             connection.data_received(POST + b"1\r\nx\r\n" * 300_000)  # type: ignore[attr-defined]
             writer.transport.abort()
-            await eventually(lambda: not lane.connections and not lane.running, 10)
+            await eventually(lambda: not lane.open and not lane.running, 10)
 
     run(check(), loop)
 
@@ -101,10 +101,10 @@ def test_a_flood_of_frames_is_read_in_several_turns(loop: str, monkeypatch: pyte
         nonlocal turns
         async with served(echo_length) as server:
             client = await Client.connect(server)
-            lane = server.lane
+            lane = server.connections
             assert lane is not None
-            await eventually(lambda: any(isinstance(one, http2.HTTP2Connection) for one in lane.connections))
-            (connection,) = lane.connections
+            await eventually(lambda: any(isinstance(one, http2.HTTP2Connection) for one in lane.open))
+            (connection,) = lane.open
             assert isinstance(connection, http2.HTTP2Connection)
             await eventually(lambda: connection.settled)
             connection.data_received(b"".join(frames))

@@ -223,8 +223,8 @@ def test_who_sends_to_a_client_that_left_gets_an_oserror(
             for _ in range(3):
                 async with opened(server) as (_, writer, _):
                     writer.transport.abort()
-            assert server.lane is not None
-            lane = server.lane
+            assert server.service is not None
+            lane = server.connections
             await eventually(lambda: len(ended) == 3 and not lane.running)
         assert all(isinstance(error, OSError) for error in ended)
 
@@ -278,11 +278,11 @@ def test_an_app_that_takes_nothing_makes_the_client_wait() -> None:
 
     async def check() -> None:
         async with served(late) as server:
-            assert server.lane is not None
+            assert server.service is not None
             async with opened(server) as (reader, writer, _):
                 writer.transport.set_write_buffer_limits(1 << 24)
                 writer.write(frame(BINARY, bytes(1000)) * 30_000 + close(1000))
-                (session,) = server.lane.websockets
+                (session,) = server.connections.websockets
                 await eventually(lambda: session._held)
                 size = writer.transport.get_write_buffer_size()
                 await asyncio.sleep(0.05)
@@ -306,12 +306,12 @@ def test_a_client_that_reads_nothing_makes_the_app_wait() -> None:
 
     async def check() -> None:
         async with served(Recorder(pours)) as server:
-            assert server.lane is not None
+            assert server.service is not None
             reader, writer = await server.connect()
             writer.transport.pause_reading()
             writer.write(handshake())
             await eventually(lambda: len(sent) > 1)
-            (session,) = server.lane.websockets
+            (session,) = server.connections.websockets
             await eventually(lambda: bool(session._writers))
             assert session.transport.get_write_buffer_size() < 300_000
             writer.write(frame(PING, b"x") * 1000)
@@ -470,8 +470,8 @@ def test_a_quart_handler_is_cancelled_at_the_end(wrapped: bool, how: str) -> Non
 
             app.asgi_app = wrapper  # type: ignore[method-assign, assignment]
         async with served(app) as server:
-            assert server.lane is not None
-            direct = server.lane.direct is not None and server.lane.direct.websockets_usable()
+            assert server.service is not None
+            direct = server.service.direct is not None and server.service.direct.websockets_usable()
             assert direct == (knows_quart() and not wrapped)
             async with opened(server, "/waits") as (_, writer, _):
                 if how == "close":
@@ -480,7 +480,7 @@ def test_a_quart_handler_is_cancelled_at_the_end(wrapped: bool, how: str) -> Non
                     writer.transport.abort()
                 await eventually(lambda: len(told) == 2)
             assert told == ["cancelled", asyncio.CancelledError]
-            await eventually(lambda: not server.lane.running)  # type: ignore[union-attr]
+            await eventually(lambda: not server.connections.running)  # type: ignore[union-attr]
 
     run(check())
 

@@ -20,13 +20,13 @@ ALLOWED = {
     "hooks": {"core", "errors"},
     "options": {"core", "errors", "version"},
     "status": {"core", "errors", "version"},
-    "worker": {"core", "errors", "options", "quart", "titles", "version"},
+    "worker": {"core", "errors", "options", "titles", "version"},
     "quart": {"core", "worker"},
     "misc": {"core", "errors"},
     "logs": {"core", "worker"},
     "supervisor": {"core", "errors", "options", "status", "titles", "version"},
     "server": {"core", "errors", "status", "supervisor", "version"},
-    "dashboard": {"core", "errors", "server", "status", "titles", "version", "worker"},
+    "dashboard": {"core", "errors", "quart", "server", "status", "titles", "version", "worker"},
     "start": {
         "core",
         "errors",
@@ -46,7 +46,7 @@ TOP = {"app", "cli", "__init__", "__main__"}
 #: The rooms of a part, lowest first: each may import those before it. "" is the part's own folder.
 ROOMS = {
     "core": ("", "shared", "process", "log", "net", "ipc", "memory"),
-    "worker": ("debugging", "report", "accept", "lane", "http1", "http2", "websocket", "hypercorn", "http3", ""),
+    "worker": ("debugging", "report", "accept", "lane", "http1", "websocket", "http2", "hypercorn", "http3", ""),
     "supervisor": ("model", "system", "sockets", "state", "zygotes", "workers", "control", "upgrade", ""),
 }
 #: Rooms that still import one above them, or another of the same height. This list may only get shorter.
@@ -54,14 +54,6 @@ UPWARD: set[tuple[str, str]] = {
     ("supervisor/model", "supervisor/control"),
     ("supervisor/model", "supervisor/system"),
     ("supervisor/model", "supervisor/zygotes"),
-    ("worker/http1", "worker/http2"),
-    ("worker/http1", "worker/websocket"),
-    ("worker/http2", "worker/hypercorn"),
-    ("worker/lane", "worker/http1"),
-    ("worker/lane", "worker/http2"),
-    ("worker/lane", "worker/hypercorn"),
-    ("worker/report", "worker/lane"),
-    ("worker/websocket", "worker/hypercorn"),
 }
 #: Packages from outside which a part may use beside the standard library.
 OUTSIDE = {

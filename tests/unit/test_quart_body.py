@@ -17,14 +17,14 @@ if quart_line() is None:
 from aeros.quart.line import LaneBody
 
 
-class Lane:
+class Service:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
 
 class Carrier:
-    lane = Lane()
+    service = Service()
 
     def __init__(self) -> None:
         self.resumed = 0

@@ -158,7 +158,7 @@ class QuartWebSocket(ASGIWebsocketConnection):
     async def run(self) -> None:
         session = self._session
         session.cancel_at_end = True
-        session.keep_ahead(session.lane.config.websocket_max_message_size)
+        session.keep_ahead(session.service.config.websocket_max_message_size)
         app = WatchedApp(self.app)
         send = app.closing(session.send)
         websocket = self._create_websocket_from_scope(send)

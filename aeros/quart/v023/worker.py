@@ -125,7 +125,7 @@ class LaneBody(PartedBody):
             self._size = 0
 
     def _news(self) -> Coroutine[Any, Any, None]:
-        return wait_among(self._readers, self._carrier.lane.loop)
+        return wait_among(self._readers, self._carrier.service.loop)
 
     def _wake(self) -> None:
         wake(self._readers)
@@ -161,7 +161,7 @@ class _Feeder:
 
     def _go_on(self) -> None:
         if self._task is None:
-            self._task = self._exchange.carrier.lane.loop.create_task(self._feed())
+            self._task = self._exchange.carrier.service.loop.create_task(self._feed())
 
     async def _feed(self) -> None:
         exchange = self._exchange
@@ -175,7 +175,7 @@ class _Feeder:
                 self._body.set_complete()
         except Exception:
             # In Quart's task group it would end the request too.
-            await exchange.carrier.lane.config.log.exception("Error in ASGI Framework")
+            await exchange.carrier.service.config.log.exception("Error in ASGI Framework")
             exchange.cancel()
         finally:
             self._task = None
@@ -219,7 +219,7 @@ class QuartWebSocket(ASGIWebsocketConnection):
             await self(cast(Any, session.receive), send)
             return
         session.cancel_at_end = True
-        session.keep_ahead(session.lane.config.websocket_max_message_size)
+        session.keep_ahead(session.service.config.websocket_max_message_size)
         app = WatchedApp(self.app)
         send = app.closing(session.send)
         websocket = self._create_websocket_from_scope(send)

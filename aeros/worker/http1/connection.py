@@ -2,7 +2,7 @@
 
 A connection is in one phase at a time and serves one request at a time; what a client sends ahead of its turn waits
 in a bounded buffer. The app runs in one task per request. What turns out to be HTTP/2 or a WebSocket goes on as that
-(see http2, websocket_connection), with the bytes read so far.
+(service.Protocols), with the bytes read so far.
 """
 
 from __future__ import annotations
@@ -11,28 +11,29 @@ import asyncio
 import math
 import re
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from ...core.shared.requests_table import HANDLING, READING
-from ..http2.connection import HTTP2Connection
 from ..lane.exchange import REQUEST, Exchange
 from ..lane.mount import mounted
+from ..lane.service import Peer
 from ..lane.waiters import Waiters, wait_among, wake
 from ..report.requests_table import client_label
 from .chunks import ChunkedReader
 from .exchange import HTTP1ASGIExchange, HTTP1Exchange
 from .large_body import LANDING_MIN, BodyReader
 from .leftover import DROP_MAX, LINGER_S, REST_WINDOW_S, Leftover
-from .parser import PREFACE, Head, HeadParser, RequestRefused, refuses_early
+from .parser import PREFACE, HeadParser, RequestRefused, refuses_early
 from .response import continue_response, error_response
+from .slow_clients import SlowClient
 
 if TYPE_CHECKING:
     from ..accept.proxy_protocol import Announced
     from ..lane.body_budget import BodyBudget
-    from ..lane.lane import Lane
+    from ..lane.head import Head
+    from ..lane.service import Service
     from ..report.requests_table import Request
-    from .slow_clients import SlowClient
 
 READ_AHEAD = 1 << 16
 """Bytes of later requests, or of a body its app does not read, that are kept before reading pauses.
@@ -86,11 +87,11 @@ class HTTP1Connection(asyncio.Protocol):
         "announced",
         "client",
         "label",
-        "lane",
         "requests",
         "root_path",
         "scheme",
         "server",
+        "service",
         "tls",
         "transport",
         "write_paused",
@@ -98,14 +99,14 @@ class HTTP1Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
+    def __init__(self, service: Service) -> None:
+        self.service = service
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
         self.label = b""  # the client as the in-flight table shows it
         self.scheme = "http"
         self.tls: dict[str, Any] | None = None
-        self.root_path = lane.root_path
+        self.root_path = service.root_path
         self.announced: Announced | None = None  # by a PROXY header
         self.requests = 0
         self.write_paused = False
@@ -113,9 +114,9 @@ class HTTP1Connection(asyncio.Protocol):
         self._phase = HEAD
         # An incomplete head (HEAD), what of a body is for the next turn (BODY), or later requests (BUSY).
         self._ahead = bytearray()
-        limits = lane.limits
+        limits = service.limits
         self._parser = HeadParser(
-            lane.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields, lane.first_heads
+            service.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields, service.first_heads
         )
         self._exchange: HTTP1Exchange | None = None
         self._expects = False  # the client waits for a 100 before it sends its body
@@ -137,8 +138,8 @@ class HTTP1Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        lane = self.lane
-        lane.opened(self)
+        service = self.service
+        service.connections.opened(self)
         client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if isinstance(client, tuple) and isinstance(server, tuple):
             self.client, self.server = client[:2], server[:2]
@@ -158,15 +159,15 @@ class HTTP1Connection(asyncio.Protocol):
             if ssl_object.selected_alpn_protocol() == "h2":
                 self._become_http2(b"")
                 return
-        loop = lane.loop
+        loop = service.loop
         self._idle_since = self._last_read = loop.time()
-        self._timer = loop.call_later(lane.keep_alive_timeout, self._idle_check)
-        if lane.read_timeout is not None:
-            self._read_timer = loop.call_later(lane.read_timeout, self._read_check)
+        self._timer = loop.call_later(service.keep_alive_timeout, self._idle_check)
+        if service.read_timeout is not None:
+            self._read_timer = loop.call_later(service.read_timeout, self._read_check)
 
     def data_received(self, data: bytes) -> None:
         if self._read_timer is not None:
-            self._last_read = self.lane.loop.time()
+            self._last_read = self.service.loop.time()
         phase = self._phase
         if phase == HEAD:
             self._read_head(data)
@@ -218,7 +219,7 @@ class HTTP1Connection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.disconnect()
         self.resume_writing()
-        self.lane.closed(self)
+        self.service.connections.closed(self)
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -233,9 +234,9 @@ class HTTP1Connection(asyncio.Protocol):
     async def writable(self) -> None:
         """Return when what was written has gone far enough, or the client is gone."""
         while self.write_paused and self._phase != GONE:
-            await wait_among(self._writers, self.lane.loop)
+            await wait_among(self._writers, self.service.loop)
 
-    # Draining (lane.Connection)
+    # Draining (connections.Connection)
 
     def drain(self) -> None:
         """Nothing to say yet: the next response carries `Connection: close`."""
@@ -283,11 +284,14 @@ class HTTP1Connection(asyncio.Protocol):
             end = data.find(b"\r\n\r\n")
             if end < 0:
                 ahead += data
-        lane = self.lane
+        service = self.service
         if end < 0:
-            if len(ahead) > lane.limits.request_line_bytes and b"\n" not in ahead[: lane.limits.request_line_bytes + 2]:
+            if (
+                len(ahead) > service.limits.request_line_bytes
+                and b"\n" not in ahead[: service.limits.request_line_bytes + 2]
+            ):
                 self._refuse(414)
-            elif len(ahead) > lane.incomplete_size:
+            elif len(ahead) > service.incomplete_size:
                 self._refuse(431)
             elif refuses_early(ahead, start):
                 self._refuse(400)
@@ -295,13 +299,13 @@ class HTTP1Connection(asyncio.Protocol):
                 self._watched().head_begun()
             return
         end += 4
-        if end > lane.incomplete_size:
+        if end > service.incomplete_size:
             self._refuse(431)
             return
         size = len(data)
         raw = data if size == end else data[:end]
         # Over TLS it is ALPN that says which protocol it is, from the first byte (RFC 7301 section 3.2).
-        if raw == PREFACE and not self.requests and lane.http2 and self.tls is None:
+        if raw == PREFACE and not self.requests and service.http2 and self.tls is None:
             self._become_http2(data)
             return
         try:
@@ -315,43 +319,43 @@ class HTTP1Connection(asyncio.Protocol):
         self._begin(head, data[end:] if size != end else b"")
 
     def _begin(self, head: Head, rest: bytes) -> None:
-        lane = self.lane
+        service = self.service
         self.requests += 1
-        if lane.request_ids:
+        if service.request_ids:
             from ..lane.request_ids import identified
 
             head = identified(head)
         if self.root_path:
             head = mounted(head, self.root_path)
-        lane.counters.request_started()
+        service.counters.request_started()
         self._expects = head.expect_continue and head.has_body
-        direct = lane.direct
+        direct = service.direct
         usable = direct is not None and direct.usable()
         exchange: HTTP1Exchange = direct.exchange(self, head) if usable else HTTP1ASGIExchange(self, head)  # type: ignore[union-attr]
         self._exchange = exchange
-        if lane.table is not None:
+        if service.table is not None:
             stage = READING if head.has_body else HANDLING
-            lane.table.begin(exchange, stage, head.raw_method, head.raw_path, self.label)
+            service.table.begin(exchange, stage, head.raw_method, head.raw_path, self.label)
         if not head.has_body:
             self._phase = BUSY
             exchange.end_of_body()
         else:
             self._phase = BODY
             self._remaining = head.content_length
-            self._chunked = ChunkedReader(lane.incomplete_size) if head.chunked else None
-        limit = lane.limits.body_bytes
-        if lane.server_names and head.host.decode("latin1") not in lane.server_names:
+            self._chunked = ChunkedReader(service.incomplete_size) if head.chunked else None
+        limit = service.limits.body_bytes
+        if service.server_names and head.host.decode("latin1") not in service.server_names:
             exchange.refuse(404)
         elif limit is not None and head.content_length > limit:
             exchange.refuse(413)
-        elif lane.overload is None:
-            lane.running += 1  # run() takes it back
-            exchange.task = lane.loop.create_task(exchange.run())
+        elif service.overload is None:
+            service.connections.running += 1  # run() takes it back
+            exchange.task = service.loop.create_task(exchange.run())
         else:
-            lane.overload.begin(exchange)
+            service.overload.begin(exchange)
         if rest:
             self.data_received(rest)
-        if self._phase == BODY and lane.limits.min_data_rate is not None:
+        if self._phase == BODY and service.limits.min_data_rate is not None:
             self._watched().body_begun(exchange)
 
     def _of_body(self, data: bytes) -> tuple[bytes, bytes, bool]:
@@ -382,7 +386,7 @@ class HTTP1Connection(asyncio.Protocol):
         if data:
             self._expects = False
             exchange.feed(data)
-            limit = self.lane.limits.body_bytes
+            limit = self.service.limits.body_bytes
             # A counted body was measured by its header; bytes_in has the head in it as well.
             if limit is not None and exchange.bytes_in - exchange.head.size > limit:
                 self._refuse(413)
@@ -400,7 +404,7 @@ class HTTP1Connection(asyncio.Protocol):
     def _read_on_later(self) -> None:
         """Go on reading in the next turn of the loop: this one has done enough for one connection."""
         if self._turn is None:
-            self._turn = self.lane.loop.call_soon(self._read_on)
+            self._turn = self.service.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         self._turn = None
@@ -423,12 +427,12 @@ class HTTP1Connection(asyncio.Protocol):
         self._phase = BUSY
         if self._slow is not None:
             self._slow.body_done()
-        if self.lane.table is not None:
-            self.lane.table.stage(exchange, HANDLING)
+        if self.service.table is not None:
+            self.service.table.stage(exchange, HANDLING)
         exchange.end_of_body()
 
     def _land(self, exchange: HTTP1Exchange) -> None:
-        """Have the rest of a counted body read to where it stays, if the app wants all of it. See landing."""
+        """Have the rest of a counted body read to where it stays, if the app wants all of it. See large_body."""
         if self.tls is None and (room := exchange.room(self._remaining)) is not None:
             self._landing = True
             self._change_protocol(BodyReader(self, room))
@@ -446,7 +450,7 @@ class HTTP1Connection(asyncio.Protocol):
     def body_landed(self, count: int) -> None:
         """The body's reader has read so many bytes, as many as are left at most."""
         if self._read_timer is not None:
-            self._last_read = self.lane.loop.time()
+            self._last_read = self.service.loop.time()
         exchange = cast(HTTP1Exchange, self._exchange)
         exchange.landed(count)
         self._remaining -= count
@@ -472,7 +476,7 @@ class HTTP1Connection(asyncio.Protocol):
         """Go on reading if it was paused; the app took what it had been given, and may want more."""
         if self._expects and self._phase == BODY:
             self._expects = False
-            self.transport.write(continue_response(self.lane.common.block()))
+            self.transport.write(continue_response(self.service.common.block()))
         if self._read_paused and not self.transport.is_closing():
             if self._ahead and self._phase in (BODY, REST):
                 self._read_on_later()
@@ -481,7 +485,7 @@ class HTTP1Connection(asyncio.Protocol):
                 self._land(cast(HTTP1Exchange, self._exchange))
             self._read_paused = False
             self.transport.resume_reading()
-            self._last_read = self.lane.loop.time()
+            self._last_read = self.service.loop.time()
 
     # What is left of a body
 
@@ -522,19 +526,19 @@ class HTTP1Connection(asyncio.Protocol):
             return
         if not complete or self._phase != REST:
             return
-        if self._ends or self.lane.closing:
+        if self._ends or self.service.connections.closing:
             self._close(linger=True)
             return
         self._stop_dropping()
         self._phase = HEAD
-        self._idle_since = self.lane.loop.time()
+        self._idle_since = self.service.loop.time()
         if rest:
             self._read_head(rest)
 
     def _count_leftover(self, window_s: float, most: float = DROP_MAX) -> None:
         self._stop_dropping()
-        lane = self.lane
-        self._leftover = Leftover(lane.loop, lane.limits.min_data_rate, window_s, self.transport.abort, most)
+        service = self.service
+        self._leftover = Leftover(service.loop, service.limits.min_data_rate, window_s, self.transport.abort, most)
 
     def _drop(self, size: int) -> None:
         if self._leftover is not None:
@@ -554,7 +558,7 @@ class HTTP1Connection(asyncio.Protocol):
         self._exchange = None
         if self._phase in (LINGER, GONE):
             return
-        ends = not exchange.keep_alive or self.lane.closing
+        ends = not exchange.keep_alive or self.service.connections.closing
         if self._phase == BODY:
             self._drop_rest(ends)
             return
@@ -562,7 +566,7 @@ class HTTP1Connection(asyncio.Protocol):
             self._close(linger=self._pipelines)
             return
         self._phase = HEAD
-        self._idle_since = self.lane.loop.time()
+        self._idle_since = self.service.loop.time()
         if self._ahead:
             data = bytes(self._ahead)
             self._ahead.clear()
@@ -583,18 +587,18 @@ class HTTP1Connection(asyncio.Protocol):
         if self._exchange is None or self._phase == BODY:
             self._close()
         elif not self._ahead:
-            self.lane.loop.call_later(EOF_GRACE_S, self._give_up_on, self._exchange)
+            self.service.loop.call_later(EOF_GRACE_S, self._give_up_on, self._exchange)
 
     def _refuse(self, status: int) -> None:
         """Answer what cannot be read as a request, as far as an answer is still possible, and close."""
         exchange = self._exchange
         if exchange is None:
-            self.transport.write(error_response(status, self.lane.common.block()))
+            self.transport.write(error_response(status, self.service.common.block()))
         else:
             if exchange.state is REQUEST:
                 exchange.status = status
                 keep_alive = exchange.head.keep_alive
-                self.transport.write(error_response(status, self.lane.common.block(), keep_alive))
+                self.transport.write(error_response(status, self.service.common.block(), keep_alive))
             exchange.disconnect()
         self._close(linger=True)
 
@@ -619,7 +623,7 @@ class HTTP1Connection(asyncio.Protocol):
         self.transport.close()
         # A peer that reads nothing would keep what is left to write, and the connection, for ever.
         if self.write_paused:
-            self.lane.loop.call_later(LINGER_S, self.transport.abort)
+            self.service.loop.call_later(LINGER_S, self.transport.abort)
         elif self.transport.get_write_buffer_size():
             self._watched().write_begun()
 
@@ -627,14 +631,12 @@ class HTTP1Connection(asyncio.Protocol):
 
     def _watched(self) -> SlowClient:
         if self._slow is None:
-            from .slow_clients import SlowClient
-
             self._slow = SlowClient(self)
         return self._slow
 
     @property
     def bodies(self) -> BodyBudget | None:
-        return self.lane.bodies
+        return self.service.bodies
 
     @property
     def reading_paused(self) -> bool:
@@ -667,17 +669,15 @@ class HTTP1Connection(asyncio.Protocol):
 
     def _upgrade(self, head: Head, rest: bytes) -> None:
         """Go on as a WebSocket, if the client may have one."""
-        from ..websocket.connection import upgrade
-
-        self._leave()
-        upgrade(self, head, rest)
+        service = self.service
+        service.protocols.websocket(service, self._leave(), self, head, rest)
 
     def _become_http2(self, data: bytes) -> None:
-        self._leave()
-        HTTP2Connection(self).take_over(data)
+        service = self.service
+        service.protocols.http2(service, self._leave(), self, data)
 
-    def _leave(self) -> None:
-        """Another protocol takes the connection over."""
+    def _leave(self) -> Peer:
+        """Leave the connection to another protocol; return what that needs to know."""
         self._phase = GONE
         if self._slow is not None:
             self._slow.stop()
@@ -685,52 +685,48 @@ class HTTP1Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self.resume_reading()
+        return Peer(
+            self.transport,
+            self.client,
+            self.server,
+            self.scheme,
+            self.tls,
+            self.label,
+            self.root_path,
+            self.write_paused,
+        )
 
     def _idle_check(self) -> None:
         """Close a connection that has waited too long for a request, complete head included, as Hypercorn does.
 
         The timer is not moved for every request: it fires at most once per timeout and looks how long is left.
         """
-        lane = self.lane
-        left = lane.keep_alive_timeout
+        service = self.service
+        left = service.keep_alive_timeout
         if self._phase == HEAD:
-            left += self._idle_since - lane.loop.time()
+            left += self._idle_since - service.loop.time()
             if left <= 0:
                 self._close()
                 return
-        self._timer = lane.loop.call_later(left, self._idle_check)
+        self._timer = service.loop.call_later(left, self._idle_check)
 
     def _read_check(self) -> None:
         """Close a connection whose next bytes are due and do not come (read_timeout)."""
-        lane = self.lane
-        left = timeout = cast(float, lane.read_timeout)
+        service = self.service
+        left = timeout = cast(float, service.read_timeout)
         if self._phase in (HEAD, BODY, REST) and not self._read_paused:
-            left += max(self._last_read, self._idle_since) - lane.loop.time()
+            left += max(self._last_read, self._idle_since) - service.loop.time()
             if left <= 0:
                 if self._exchange is not None:
                     self._exchange.disconnect()
                 self._close()
                 return
-        self._read_timer = lane.loop.call_later(min(left, timeout), self._read_check)
+        self._read_timer = service.loop.call_later(min(left, timeout), self._read_check)
 
     def log_later(self, access: Coroutine[Any, Any, None]) -> None:
         """Run an access log call that nobody can wait for."""
         if self._logging is None:
             self._logging = set()
-        task = self.lane.loop.create_task(access)
+        task = self.service.loop.create_task(access)
         self._logging.add(task)
         task.add_done_callback(self._logging.discard)
-
-
-def http1_protocol_factory(lane: Lane) -> Callable[[], HTTP1Connection]:
-    """Return the factory for `loop.connect_accepted_socket` or `loop.create_server`."""
-    forwarded = lane.forwarded
-    if forwarded is not None:
-        from .forwarded import ForwardedConnection
-
-        return lambda: ForwardedConnection(lane, forwarded)
-
-    def make() -> HTTP1Connection:
-        return HTTP1Connection(lane)
-
-    return make

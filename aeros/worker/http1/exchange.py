@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..lane.exchange import REQUEST, RESPONSE, ASGIDelivery, Carrier, Exchange
-from .response import CHUNKED, Pair, ResponseError, error_response, has_no_body, response_head
+from ..lane.asgi import ASGIDelivery
+from ..lane.exchange import REQUEST, RESPONSE, Carrier, Exchange
+from .response import CHUNKED, ResponseError, error_response, has_no_body, response_head
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Iterable
 
     from werkzeug.datastructures import Headers
 
-    from .connection import HTTP1Connection
-    from .parser import Head
+    from ..lane.head import Head, Pair
+    from .large_body import Room
 
 JOIN_MAX = 1 << 16
 """Bytes of body that are copied behind the head for the sake of one write; more is left to the transport to join."""
@@ -23,12 +25,25 @@ async def no_push(path: str, headers: Headers) -> None:
     """HTTP/1 has no server push; Quart's own does nothing either without the extension."""
 
 
+class HTTP1Carrier(Carrier, Protocol):
+    """A connection of HTTP/1 as its exchanges see it. requests: how many it has carried, this one included."""
+
+    transport: asyncio.Transport
+    requests: int
+
+    def is_last(self, status: int) -> bool:
+        """Tell, as the head of a response is made, whether it must say that the connection ends behind it."""
+
+    def break_off(self) -> None:
+        """End the connection within a response, unless it is ending already."""
+
+
 class HTTP1Exchange(Exchange):
     """One request and its response on an HTTP/1.x connection; knows the framing of the body, not who makes it."""
 
     __slots__ = ("held", "keep_alive", "remaining")
 
-    carrier: HTTP1Connection
+    carrier: HTTP1Carrier
 
     def __init__(self, carrier: Carrier, head: Head) -> None:
         super().__init__(carrier, head)
@@ -39,6 +54,14 @@ class HTTP1Exchange(Exchange):
     def has_body(self) -> bool:
         return self.head.has_body
 
+    def room(self, left: int) -> Room | None:
+        """Return where the rest of the body, `left` bytes, is best read to, if not to `feed`; then tell `landed`."""
+        return None
+
+    def landed(self, count: int) -> None:
+        """So many bytes were read into the room."""
+        raise NotImplementedError
+
     def extensions(self, tls: dict[str, Any] | None) -> dict[str, Any]:
         return {} if tls is None else {"tls": tls}
 
@@ -48,7 +71,7 @@ class HTTP1Exchange(Exchange):
     def answer_empty(self, status: int) -> None:
         self.keep_alive = False
         carrier = self.carrier
-        data = error_response(status, carrier.lane.common.block(), self.head.keep_alive)
+        data = error_response(status, carrier.service.common.block(), self.head.keep_alive)
         self.bytes_out += len(data)
         carrier.transport.write(data)
 
@@ -59,17 +82,21 @@ class HTTP1Exchange(Exchange):
     def start_response(self, status: int, headers: Iterable[Pair]) -> None:
         """Make the head. It is written together with the first of the body, or by `flush`. Raises ResponseError."""
         carrier = self.carrier
-        lane = carrier.lane
+        service = carrier.service
         head = self.head
-        if lane.request_ids:
+        if service.request_ids:
             from ..lane.request_ids import with_echo
 
             headers = with_echo(self.scope, headers)
-        last = lane.farewell or carrier.requests >= lane.keep_alive_max_requests or carrier.is_last(status)
+        last = (
+            service.connections.farewell
+            or carrier.requests >= service.keep_alive_max_requests
+            or carrier.is_last(status)
+        )
         self.held, self.remaining, self.keep_alive = response_head(
             status,
             headers,
-            lane.common.block(),
+            service.common.block(),
             method=head.method,
             version=head.version,
             keep_alive=head.keep_alive,
@@ -117,7 +144,7 @@ class HTTP1Exchange(Exchange):
                 data = held + data
             elif not self.disconnected:
                 self.bytes_out += len(held) + len(data)
-                if self.carrier.lane.gathers:
+                if self.carrier.service.gathers:
                     self.carrier.transport.writelines((held, data))
                 else:
                     self.carrier.transport.write(held)

@@ -1,4 +1,4 @@
-"""The fast lane behind trusted proxies: each request is served as the client made it (see forwarded)."""
+"""Connections from trusted proxies: each request is served as the client made it (see lane/forwarded)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import copy
 from typing import TYPE_CHECKING, TypeVar
 
 from ..lane.forwarded import Forwarded, with_host
+from ..lane.head import Head
 from ..report.requests_table import client_label
 from .connection import HTTP1Connection
-from .parser import Head
 
 if TYPE_CHECKING:
     from ..lane.exchange import Carrier
     from ..lane.forwarded import Headers
-    from ..lane.lane import Lane
+    from ..lane.service import Service
 
 
 H = TypeVar("H", bound=Head)
@@ -25,8 +25,8 @@ class ForwardedConnection(HTTP1Connection):
 
     __slots__ = ("_forwarded", "_peer")
 
-    def __init__(self, lane: Lane, forwarded: Forwarded) -> None:
-        super().__init__(lane)
+    def __init__(self, service: Service, forwarded: Forwarded) -> None:
+        super().__init__(service)
         self._forwarded = forwarded
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -35,14 +35,14 @@ class ForwardedConnection(HTTP1Connection):
 
     def _begin(self, head: Head, rest: bytes) -> None:
         self.client, self.scheme, self.label = self._peer
-        self.root_path = self.lane.root_path
+        self.root_path = self.service.root_path
         head, self.label = as_client_made_it(self._forwarded, self, head, self.label)
         super()._begin(head, rest)
 
     def _upgrade(self, head: Head, rest: bytes) -> None:
         # What an earlier request of the connection was told to be is not this one's; its scope is made anew.
         self.client, self.scheme, self.label = self._peer
-        self.root_path = self.lane.root_path
+        self.root_path = self.service.root_path
         super()._upgrade(head, rest)
 
 

@@ -11,10 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from io import BytesIO
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .connection import HTTP1Connection
+from typing import Protocol
 
 LANDING_MIN = 1 << 16
 """Bytes still to come from which on the change of the transport's protocol, some microseconds, pays."""
@@ -55,7 +52,7 @@ class Room:
             self._made += min(self._left, max(self._made * (AHEAD - 1), LANDING_MIN), GROWTH_MAX)
             self._room.seek(self._made - 1)
             self._room.write(b"\0")
-        # A view that were kept would have the collector complain, should it find both in a cycle.
+        # Do not keep the view: a BytesIO cannot be resized or collected while one exists (BufferError).
         return self._room.getbuffer()[self._filled :]
 
     def fill(self, count: int) -> None:
@@ -71,12 +68,24 @@ class Room:
         return data
 
 
+class Reading(Protocol):
+    """A connection whose body is read. Most of these are the methods of an asyncio.Protocol."""
+
+    def body_landed(self, count: int) -> None:
+        """The body's reader has read so many bytes, as many as are left at most."""
+
+    def eof_received(self) -> bool: ...
+    def connection_lost(self, exc: Exception | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
 class BodyReader(asyncio.BufferedProtocol):
     """Stands in for a connection with its transport while a body is read."""
 
     __slots__ = ("_connection", "_room")
 
-    def __init__(self, connection: HTTP1Connection, room: Room) -> None:
+    def __init__(self, connection: Reading, room: Room) -> None:
         self._connection = connection
         self._room = room
 

@@ -14,11 +14,12 @@ from http import HTTPStatus
 from time import time
 from typing import TYPE_CHECKING
 
+from ..lane.head import Pair
+
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-Pair = tuple[bytes, bytes] | tuple[str, str]
 
 # Header lines as they were last written. Most headers of an app's responses are the same few again and again; once
 # they are not, the memory starts anew.

@@ -7,7 +7,7 @@ GOAWAY for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .frames import (
     ACK,
@@ -36,29 +36,40 @@ from .frames import (
 from .output import FRAME_MAX
 
 if TYPE_CHECKING:
-    from .connection import HTTP2Connection
+    from .departure import Departure
+    from .flood_guard import Allowance
+    from .streams import Streams
 
 
-def on_priority(connection: HTTP2Connection, flags: int, stream_id: int, payload: bytes) -> None:
-    connection.spend(PRIORITY)
+class Steered(Protocol):
+    """A connection as these frames see it. settled: the client's SETTINGS have come."""
+
+    settled: bool
+    allowance: Allowance
+    streams: Streams
+    departure: Departure
+
+
+def on_priority(connection: Steered, flags: int, stream_id: int, payload: bytes) -> None:
+    connection.allowance.take(PRIORITY)
     if not stream_id:
         raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY on stream 0")
     if len(payload) != 5:
-        connection.stream_fault(stream_id, FRAME_SIZE_ERROR)
+        connection.streams.fault(stream_id, FRAME_SIZE_ERROR)
     elif int.from_bytes(payload[:4], "big") & 0x7FFFFFFF == stream_id:
-        connection.stream_fault(stream_id, PROTOCOL_ERROR)
+        connection.streams.fault(stream_id, PROTOCOL_ERROR)
 
 
-def on_rst_stream(connection: HTTP2Connection, flags: int, stream_id: int, payload: bytes) -> None:
-    connection.spend(RST_STREAM)
+def on_rst_stream(connection: Steered, flags: int, stream_id: int, payload: bytes) -> None:
+    connection.allowance.take(RST_STREAM)
     if len(payload) != 4:
         raise ConnectionFault(FRAME_SIZE_ERROR, "RST_STREAM of a wrong length")
-    stream = connection.stream_of(stream_id)
+    stream = connection.streams.find(stream_id)
     if stream is not None:
-        connection.reset_by_client(stream)
+        connection.streams.reset_by_client(stream)
 
 
-def on_settings(connection: HTTP2Connection, flags: int, stream_id: int, payload: bytes) -> None:
+def on_settings(connection: Steered, flags: int, stream_id: int, payload: bytes) -> None:
     if stream_id:
         raise ConnectionFault(PROTOCOL_ERROR, "SETTINGS on a stream")
     if flags & ACK:
@@ -66,18 +77,18 @@ def on_settings(connection: HTTP2Connection, flags: int, stream_id: int, payload
             raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
         if not connection.settled:
             raise ConnectionFault(PROTOCOL_ERROR, "no SETTINGS at the beginning")
-        connection.spend(SETTINGS)
+        connection.allowance.take(SETTINGS)
         return
-    connection.spend(SETTINGS)
+    connection.allowance.take(SETTINGS)
     connection.settled = True
-    output = connection.output
+    output = connection.streams.output
     for number, value in read_settings(payload):
         if number == INITIAL_WINDOW_SIZE:
             if value > WINDOW_MAX:
                 raise ConnectionFault(FLOW_CONTROL_ERROR, "an initial window too large")
             change = value - output.initial_window
             output.initial_window = value
-            for stream in list(connection.streams.values()):
+            for stream in list(connection.streams.open.values()):
                 try:
                     output.open_stream_window(stream, change)
                 except StreamFault as fault:
@@ -89,61 +100,61 @@ def on_settings(connection: HTTP2Connection, flags: int, stream_id: int, payload
         elif number == ENABLE_PUSH:
             if value > 1:
                 raise ConnectionFault(PROTOCOL_ERROR, "ENABLE_PUSH neither 0 nor 1")
-            connection.accepts_push = bool(value)
+            connection.streams.accepts_push = bool(value)
         elif number == MAX_CONCURRENT_STREAMS:
-            connection.push_limit = value
+            connection.streams.push_limit = value
         elif number == ENABLE_CONNECT_PROTOCOL and value > 1:
             raise ConnectionFault(PROTOCOL_ERROR, "ENABLE_CONNECT_PROTOCOL neither 0 nor 1")
     output.write(SETTINGS_ACK)
 
 
-def on_push_promise(connection: HTTP2Connection, flags: int, stream_id: int, payload: bytes) -> None:
+def on_push_promise(connection: Steered, flags: int, stream_id: int, payload: bytes) -> None:
     raise ConnectionFault(PROTOCOL_ERROR, "PUSH_PROMISE from a client")
 
 
-def on_ping(connection: HTTP2Connection, flags: int, stream_id: int, payload: bytes) -> None:
-    connection.spend(PING)
+def on_ping(connection: Steered, flags: int, stream_id: int, payload: bytes) -> None:
+    connection.allowance.take(PING)
     if stream_id:
         raise ConnectionFault(PROTOCOL_ERROR, "PING on a stream")
     if len(payload) != 8:
         raise ConnectionFault(FRAME_SIZE_ERROR, "PING of a wrong length")
     if not flags & ACK:
-        connection.output.write(frame(PING, ACK, 0, payload))
+        connection.streams.output.write(frame(PING, ACK, 0, payload))
 
 
-def on_goaway(connection: HTTP2Connection, flags: int, stream_id: int, payload: bytes) -> None:
+def on_goaway(connection: Steered, flags: int, stream_id: int, payload: bytes) -> None:
     if stream_id:
         raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
     if len(payload) < 8:
         raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY too short")
-    connection.spend(PING)
-    connection.accepts_push = False
+    connection.allowance.take(PING)
+    connection.streams.accepts_push = False
     connection.departure.client_leaves()
 
 
-def on_window_update(connection: HTTP2Connection, flags: int, stream_id: int, payload: bytes) -> None:
-    connection.spend(WINDOW_UPDATE)
+def on_window_update(connection: Steered, flags: int, stream_id: int, payload: bytes) -> None:
+    connection.allowance.take(WINDOW_UPDATE)
     if len(payload) != 4:
         raise ConnectionFault(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length")
     increment = int.from_bytes(payload, "big") & 0x7FFFFFFF
     if not stream_id:
         if not increment:
             raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-        connection.output.open_window(increment)
+        connection.streams.output.open_window(increment)
         return
-    stream = connection.stream_of(stream_id)
+    stream = connection.streams.find(stream_id)
     if stream is None:
         return
     if not increment:
-        connection.stream_fault(stream_id, PROTOCOL_ERROR)
+        connection.streams.fault(stream_id, PROTOCOL_ERROR)
         return
     try:
-        connection.output.open_stream_window(stream, increment)
+        connection.streams.output.open_stream_window(stream, increment)
     except StreamFault as fault:
-        connection.stream_fault(stream_id, fault.code)
+        connection.streams.fault(stream_id, fault.code)
 
 
-HANDLERS: dict[int, Callable[[HTTP2Connection, int, int, bytes], None]] = {
+HANDLERS: dict[int, Callable[[Steered, int, int, bytes], None]] = {
     PRIORITY: on_priority,
     RST_STREAM: on_rst_stream,
     SETTINGS: on_settings,

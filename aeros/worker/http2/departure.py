@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from .frames import LAST_STREAM_ID, NO_ERROR, goaway
 from .goaway import GOAWAY_GRACE_S, GOAWAY_IDLE_WAIT_S
 
 if TYPE_CHECKING:
-    from .connection import HTTP2Connection
+    from .streams import Streams
 
 
 class Stage(Enum):
@@ -21,19 +22,20 @@ class Stage(Enum):
 
 
 class Departure:
-    """The end of one connection, as far as it is ours to choose."""
+    """The end of one connection, as far as it is ours to choose. close: closes it, unless it is closed."""
 
-    __slots__ = ("_connection", "_stage", "_timer", "last_stream")
+    __slots__ = ("_close", "_stage", "_streams", "_timer", "last_stream")
 
-    def __init__(self, connection: HTTP2Connection) -> None:
-        self._connection = connection
+    def __init__(self, streams: Streams, close: Callable[[], None]) -> None:
+        self._streams = streams
+        self._close = close
         self._stage = Stage.STAYING
         self._timer: asyncio.TimerHandle | None = None
         self.last_stream: int | None = None  # once no more are taken
 
     def begin(self, *, wait_for_idle: bool) -> None:
         """Tell the client to open no more streams here; wait_for_idle: not in the middle of others, if possible."""
-        if self._stage is Stage.STAYING and wait_for_idle and self._connection.streams:
+        if self._stage is Stage.STAYING and wait_for_idle and self._streams.open:
             self._stage = Stage.WAITING
             self._after(GOAWAY_IDLE_WAIT_S, self._announce)
         elif self._stage is Stage.STAYING or (self._stage is Stage.WAITING and not wait_for_idle):
@@ -57,23 +59,22 @@ class Departure:
             self._timer.cancel()
             self._timer = None
 
-    def _after(self, delay: float, what: object) -> None:
+    def _after(self, delay: float, what: Callable[[], None]) -> None:
         self.stop()
-        self._timer = self._connection.lane.loop.call_later(delay, what)  # type: ignore[arg-type]
+        self._timer = self._streams.service.loop.call_later(delay, what)
 
     def _announce(self) -> None:
         self._stage = Stage.ANNOUNCED
-        self._connection.output.write(goaway(LAST_STREAM_ID, NO_ERROR))
+        self._streams.output.write(goaway(LAST_STREAM_ID, NO_ERROR))
         self._after(GOAWAY_GRACE_S, self._leave)
 
     def _leave(self) -> None:
         self._stage = Stage.LEAVING
-        connection = self._connection
-        self.last_stream = connection.highest
-        connection.output.write(goaway(connection.highest, NO_ERROR))
+        streams = self._streams
+        self.last_stream = streams.highest
+        streams.output.write(goaway(streams.highest, NO_ERROR))
         self._after(0, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        connection = self._connection
-        if not connection.streams and not connection.over:
-            connection.close()
+        if not self._streams.open:
+            self._close()

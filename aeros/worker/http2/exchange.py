@@ -8,7 +8,8 @@ from hypercorn.utils import UnexpectedMessageError
 
 from ...core.net.client_gone import tell_gone
 from ..http1.response import ResponseError, has_no_body
-from ..lane.exchange import REQUEST, RESPONSE, ASGIDelivery, Carrier, Exchange
+from ..lane.asgi import ASGIDelivery
+from ..lane.exchange import REQUEST, RESPONSE, Carrier, Exchange
 from ..lane.waiters import wake
 from .frames import INTERNAL_ERROR
 from .hpack_encoder import UNSIZED, informational_block, response_block, trailers_block
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
     from werkzeug.datastructures import Headers
 
-    from ..http1.parser import Head
-    from ..http1.response import Pair
+    from ..lane.head import Head, Pair
     from .stream import Stream
 
 
@@ -55,11 +55,11 @@ class HTTP2Exchange(Exchange):
 
     def start_response(self, status: int, headers: Iterable[Pair]) -> None:
         carrier = self.carrier
-        if carrier.lane.request_ids:
+        if carrier.service.request_ids:
             from ..lane.request_ids import with_echo
 
             headers = with_echo(self.scope, headers)
-        self.held, length = response_block(status, headers, carrier.connection.common)
+        self.held, length = response_block(status, headers, carrier.streams.common)
         self.suppressed = has_no_body(self.head.method, status)
         self.remaining = UNSIZED if self.suppressed else length
         self.status = status
@@ -114,7 +114,7 @@ class HTTP2Exchange(Exchange):
             self.state = REQUEST
 
     def answer_empty(self, status: int) -> None:
-        block, _ = response_block(status, [(b"content-length", b"0")], self.carrier.connection.common)
+        block, _ = response_block(status, [(b"content-length", b"0")], self.carrier.streams.common)
         self.bytes_out += len(block)
         self.carrier.send_headers(block, True)
 
@@ -145,13 +145,11 @@ class HTTP2ASGIExchange(ASGIDelivery, HTTP2Exchange):
         elif kind == "http.response.push":
             if not isinstance(message["path"], str):
                 raise TypeError(f"{message['path']} should be a str")
-            from .push import promise
-
-            promise(self.carrier, message["path"], message["headers"])
+            self.carrier.promise(message["path"], message["headers"])
             return
         elif kind == "http.response.early_hint" and self.state is REQUEST:
             links = [(b"link", bytes(link).strip()) for link in message["links"]]
-            self.carrier.send_headers(informational_block(103, links, self.carrier.connection.common.block()), False)
+            self.carrier.send_headers(informational_block(103, links, self.carrier.streams.common.block()), False)
             return
         await super().send(message)
 

@@ -25,6 +25,7 @@ from .frames import (
     SETTINGS,
     UNKNOWN,
     WINDOW_UPDATE,
+    ConnectionFault,
 )
 
 #: kind → (how many at once, how many per second after that). A browser that leaves a page resets all of its streams,
@@ -68,6 +69,11 @@ class Allowance:
             self._then[kind] = self._clock()
         self._left[kind] = left - count
         return True
+
+    def take(self, kind: int, count: int = 1) -> None:
+        """The same, and raise ConnectionFault if it is not."""
+        if not self.spend(kind, count):
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames of a kind")
 
 
 class FrameGuard:

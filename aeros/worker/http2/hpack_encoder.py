@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
-from ..http1.response import Pair, ResponseError, response_headers
+from ..http1.response import ResponseError, response_headers
+from ..lane.head import Pair
 from .hpack_decoder import STATIC
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ for _index, (_name, _value) in enumerate(STATIC):
 
 _huffman = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 
-# Fields as they were last written; see http1_response.
+# Fields as they were last written; see http1.response.
 _fields: dict[Pair, tuple[bytes, int]] = {}
 _FIELDS_MAX = 1024
 _FIELD_LENGTH_MAX = 256
@@ -79,7 +80,7 @@ class CommonFields:
 
 
 def response_block(status: int, headers: Iterable[Pair], common: CommonFields) -> tuple[bytes, int]:
-    """Return (block, content length or UNSIZED). headers: the app's; see http1_response.response_head.
+    """Return (block, content length or UNSIZED). headers: the app's; see http1.response.response_head.
 
     Raises ResponseError.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .frames import (
     DATA,
@@ -26,9 +26,6 @@ from .frames import (
 )
 from .hpack_encoder import NO_TABLE
 
-if TYPE_CHECKING:
-    from .stream import Stream
-
 GATHER_MAX = 1 << 16
 """Bytes that are gathered for one write."""
 
@@ -37,6 +34,22 @@ FRAME_MAX = 1 << 16
 
 UNREAD_MAX = 1 << 20
 """Bytes beside bodies that may wait for a client that does not read: answers to its PINGs, to its bad requests."""
+
+
+class Sending(Protocol):
+    """A stream as it is sent. pending: what waits for a window or the transport. sent: bytes of it that have gone."""
+
+    id: int
+    pending: deque[memoryview] | None
+    pending_end: bool
+    send_window: int
+    sent: int
+
+    def close_local(self) -> None:
+        """The last of the response was written."""
+
+    def wake(self) -> None:
+        """What was pending has gone."""
 
 
 class Output:
@@ -64,7 +77,7 @@ class Output:
         self._size = 0
         self._scheduled = False
         self._fresh = True  # no header block was sent yet
-        self._ready: dict[int, Stream] = {}  # those with something to send and a window for it, in turn
+        self._ready: dict[int, Sending] = {}  # those with something to send and a window for it, in turn
         self.window = DEFAULT_WINDOW  # of the connection
         self.initial_window = DEFAULT_WINDOW  # of new streams
         self.frame_size = DEFAULT_FRAME_SIZE
@@ -107,12 +120,12 @@ class Output:
         else:
             self.write(headers(stream_id, block, end, self.frame_size))
 
-    def send_headers(self, stream: Stream, block: bytes, end: bool) -> None:
+    def send_headers(self, stream: Sending, block: bytes, end: bool) -> None:
         self.write_block(stream.id, block, end)
         if end:
             stream.close_local()
 
-    def send_data(self, stream: Stream, data: bytes, end: bool) -> None:
+    def send_data(self, stream: Sending, data: bytes, end: bool) -> None:
         size = len(data)
         if (
             stream.pending is None
@@ -157,7 +170,7 @@ class Output:
             if stream.pending is not None:
                 ready[stream_id] = stream
 
-    def _send_piece(self, stream: Stream, pending: deque[memoryview], size: int) -> None:
+    def _send_piece(self, stream: Sending, pending: deque[memoryview], size: int) -> None:
         if size:
             piece = pending[0]
             if size == len(piece):
@@ -201,7 +214,7 @@ class Output:
         if self._ready:
             self.pump()
 
-    def open_stream_window(self, stream: Stream, increment: int) -> None:
+    def open_stream_window(self, stream: Sending, increment: int) -> None:
         """The client lets a stream send more. Raises StreamFault."""
         stream.send_window += increment
         if stream.send_window > WINDOW_MAX:
@@ -210,5 +223,5 @@ class Output:
             self._ready[stream.id] = stream
             self.pump()
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: Sending) -> None:
         self._ready.pop(stream.id, None)

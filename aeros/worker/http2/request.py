@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..http1.parser import Head, RequestRefused, is_host, split_target
+from ..http1.parser import RequestRefused, is_host, split_target
+from ..lane.head import Head
 from .frames import PROTOCOL_ERROR, StreamFault
 from .hpack_decoder import Field
 

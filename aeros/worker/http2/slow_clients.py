@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..http1.slow_clients import BODY_WINDOW_S
 from ..lane.exchange import Exchange
 from .frames import CANCEL, NO_ERROR
 
 if TYPE_CHECKING:
-    from .connection import HTTP2Connection
+    from ..lane.service import Service
+    from .output import Output
     from .stream import Stream
 
 EARLY_S = 0.01
@@ -64,19 +65,34 @@ class Watch:
             self._timer = self._loop.call_later(max(0.0, first + self._period_s - now), self._look)
 
 
+class Watched(Protocol):
+    """A connection of HTTP/2 whose client is watched."""
+
+    service: Service
+    transport: asyncio.Transport
+    output: Output
+
+    @property
+    def waits_for_head(self) -> bool:
+        """Whether a frame or a header block has begun and not ended."""
+
+    def fail(self, code: int) -> None: ...
+    def abort(self) -> None: ...
+
+
 class SlowStreams:
     """The clocks that run against one client: for a head, for bodies, for what is to be sent on streams, and at all."""
 
     __slots__ = ("_bodies", "_connection", "_head", "_stall", "_writes")
 
-    def __init__(self, connection: HTTP2Connection) -> None:
-        lane = connection.lane
+    def __init__(self, connection: Watched) -> None:
+        service = connection.service
         self._connection = connection
         self._head: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
-        self._bodies = Watch(lane.loop, BODY_WINDOW_S, self._judge_body)
-        bound_s = lane.limits.write_timeout_s
-        self._writes = None if bound_s is None else Watch(lane.loop, bound_s, self._judge_write)
+        self._bodies = Watch(service.loop, BODY_WINDOW_S, self._judge_body)
+        bound_s = service.limits.write_timeout_s
+        self._writes = None if bound_s is None else Watch(service.loop, bound_s, self._judge_write)
 
     def stop(self) -> None:
         """The connection is gone."""
@@ -96,9 +112,9 @@ class SlowStreams:
     # A frame or header block that has begun
 
     def head_begun(self) -> None:
-        lane = self._connection.lane
-        if self._head is None and (bound_s := lane.limits.header_timeout_s) is not None:
-            self._head = lane.loop.call_later(bound_s, self._head_late)
+        service = self._connection.service
+        if self._head is None and (bound_s := service.limits.header_timeout_s) is not None:
+            self._head = service.loop.call_later(bound_s, self._head_late)
 
     def head_done(self) -> None:
         if self._head is not None:
@@ -118,7 +134,7 @@ class SlowStreams:
     def _judge_body(self, stream: Stream, before: int) -> int | None:
         if stream.remote_closed or stream.consumer is None:  # read to its end, or nobody wants it any more
             return None
-        least = (self._connection.lane.limits.min_data_rate or 0) * BODY_WINDOW_S
+        least = (self._connection.service.limits.min_data_rate or 0) * BODY_WINDOW_S
         # One that the app does not read has an excuse.
         if stream.received - before < least and not stream.held:
             consumer = stream.consumer
@@ -145,15 +161,15 @@ class SlowStreams:
         return stream.sent
 
     def _least(self) -> float:
-        limits = self._connection.lane.limits
+        limits = self._connection.service.limits
         return max(1.0, (limits.min_data_rate or 0) * (limits.write_timeout_s or 0))
 
     def write_paused(self) -> None:
         """The transport has more to send than the client has taken."""
         connection = self._connection
-        if self._stall is None and (bound_s := connection.lane.limits.write_timeout_s) is not None:
+        if self._stall is None and (bound_s := connection.service.limits.write_timeout_s) is not None:
             left = connection.transport.get_write_buffer_size()
-            self._stall = connection.lane.loop.call_later(bound_s, self._stalled, left)
+            self._stall = connection.service.loop.call_later(bound_s, self._stalled, left)
 
     def write_resumed(self) -> None:
         """It has sent enough to go on."""

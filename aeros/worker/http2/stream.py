@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...core.shared.requests_table import HANDLING
 from ..http1.leftover import REST_WINDOW_S, Leftover
-from ..lane.exchange import REQUEST
+from ..lane.exchange import REQUEST, Exchange
 from ..lane.waiters import Waiters, wait_among, wake
-from .frames import INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, StreamFault, window_update
+from .frames import FLOW_CONTROL_ERROR, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, StreamFault, window_update
 from .hpack_encoder import informational_block
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     from werkzeug.datastructures import Headers
 
     from ..lane.body_budget import BodyBudget
-    from ..lane.exchange import Exchange
-    from .connection import HTTP2Connection
+    from ..lane.service import Peer, Service
+    from .hpack_decoder import Field
+    from .hpack_encoder import CommonFields
+    from .output import Output
 
 WINDOW = 256 << 10
 """Bytes a client may send on one stream before the app has taken some of them."""
@@ -42,6 +45,32 @@ class Consumer(Protocol):
     weight: int  # see body_budget.Holder
 
 
+class Owner(Protocol):
+    """All streams of the connection, as one of them sees them."""
+
+    service: Service
+    peer: Peer
+    common: CommonFields
+    output: Output
+
+    @property
+    def bodies(self) -> BodyBudget | None: ...
+
+    def release(self, size: int) -> None:
+        """Let the client send as much again on the connection."""
+
+    def reset(self, stream: Stream, code: int) -> None: ...
+    def answered(self, stream: Stream) -> None: ...
+
+    def write_begun(self, stream: Stream) -> None:
+        """More is to be sent on it than its window, or the transport, has room for."""
+
+    def promise(self, stream: Stream, path: str, headers: Iterable[Field]) -> None:
+        """Promise the response to a GET of the path."""
+
+    def log_later(self, access: Coroutine[Any, Any, None]) -> None: ...
+
+
 class Stream:
     """One stream. The connection reads its frames, and calls; the exchange on it writes."""
 
@@ -50,14 +79,13 @@ class Stream:
         "_leftover",
         "_waiters",
         "client",
-        "connection",
         "consumer",
+        "expected",
         "expects",
         "gone",
         "held",
         "host",
         "id",
-        "lane",
         "lent",
         "local_closed",
         "output",
@@ -72,27 +100,31 @@ class Stream:
         "send_window",
         "sent",
         "server",
+        "service",
+        "streams",
         "tls",
     )
 
     host: bytes
 
-    def __init__(self, connection: HTTP2Connection, stream_id: int, remote_closed: bool) -> None:
-        self.connection = connection
-        self.output = connection.output
+    def __init__(self, streams: Owner, stream_id: int, remote_closed: bool) -> None:
+        self.streams = streams
+        self.output = streams.output
         self.id = stream_id
-        self.lane = connection.lane
-        self.client = connection.client
-        self.server = connection.server
-        self.scheme = connection.scheme
-        self.root_path = connection.root_path
-        self.tls = connection.tls
+        self.service = streams.service
+        peer = streams.peer
+        self.client = peer.client
+        self.server = peer.server
+        self.scheme = peer.scheme
+        self.root_path = peer.root_path
+        self.tls = peer.tls
         self.consumer: Consumer | None = None
+        self.expected: int | None = None  # bytes of the body, if the client said how many
         self.expects = False  # the client waits for a 100 before it sends its body
         self.remote_closed = remote_closed
         self.local_closed = False
         self.gone = False  # reset by either side, or with its connection
-        self.send_window = connection.output.initial_window
+        self.send_window = streams.output.initial_window
         self.sent = 0  # of a body that did not go at once
         self.receive_window = WINDOW
         self.received = 0
@@ -109,16 +141,33 @@ class Stream:
 
     @property
     def bodies(self) -> BodyBudget | None:
-        return self.connection.bodies
+        return self.streams.bodies
 
-    def take(self, data: bytes, size: int, expected: int | None) -> None:
-        """Take the payload of a DATA frame. size: what of the window it used up. Raises StreamFault."""
+    def take(self, data: bytes, size: int) -> bool:
+        """Take the payload of a DATA frame; tell whether the request goes on. Raises StreamFault.
+
+        size: what of the window it used up.
+        """
+        self.receive_window -= size
+        if self.receive_window < 0:
+            raise StreamFault(FLOW_CONTROL_ERROR, "more than the stream's window")
+        consumer = self.consumer
+        self._give(consumer, data, size)
+        if self.gone:
+            return False
+        limit = self.service.limits.body_bytes
+        if limit is not None and self.received > limit and isinstance(consumer, Exchange):
+            self.give_up(consumer, 413)
+            consumer.stop()
+            return False
+        return True
+
+    def _give(self, consumer: Consumer | None, data: bytes, size: int) -> None:
         self.expects = False
         self.received += len(data)
         self.held += size
-        if expected is not None and self.received > expected:
+        if self.expected is not None and consumer is not None and self.received > self.expected:
             raise StreamFault(PROTOCOL_ERROR, "more of a body than its content-length")
-        consumer = self.consumer
         if consumer is None:
             self.release()
             if self._leftover is not None:
@@ -131,7 +180,7 @@ class Stream:
         elif consumer.weight:
             # Held by the budget, which may let another stream of this connection go on. It needs the connection's
             # window; what it lets the client send besides, the streams' own windows bound.
-            self.connection.release(self.held - self.lent)
+            self.streams.release(self.held - self.lent)
             self.lent = self.held
 
     def release(self) -> None:
@@ -140,14 +189,27 @@ class Stream:
         if not held:
             return
         lent, self.lent, self.held = self.lent, 0, 0
-        connection = self.connection
         if not self.remote_closed and not self.gone:
             self.owed += held
             if self.owed >= WINDOW // 2:
                 self.receive_window += self.owed
                 self.output.write(window_update(self.id, self.owed))
                 self.owed = 0
-        connection.release(held - lent)
+        self.streams.release(held - lent)
+
+    def end_of_body(self) -> None:
+        """The client has sent all of it. Raises StreamFault."""
+        consumer = self.consumer
+        if self.expected is not None and consumer is not None and self.received != self.expected:
+            raise StreamFault(PROTOCOL_ERROR, "less of a body than its content-length")
+        if isinstance(consumer, Exchange) and self.service.table is not None:
+            self.service.table.stage(consumer, HANDLING)
+        self.remote_closed = True
+        if consumer is not None:
+            consumer.end_of_body()
+        elif self.local_closed:
+            self.streams.answered(self)
+        self.send_last()
 
     def resume_reading(self) -> None:
         """The app took what it had been given, and may want more."""
@@ -162,11 +224,11 @@ class Stream:
         A reset may be sent instead (RFC 9113 section 8.1). But curl 7.88, and others, take one that comes with the
         response for a failure, so it is kept for clients that send on and on.
         """
-        rate = self.lane.limits.min_data_rate
+        rate = self.service.limits.min_data_rate
         if self._last is not None:
-            self._leftover = Leftover(self.lane.loop, rate, PAUSE_S, self.send_last)
+            self._leftover = Leftover(self.service.loop, rate, PAUSE_S, self.send_last)
         else:
-            self._leftover = Leftover(self.lane.loop, rate, REST_WINDOW_S, lambda: self.reset(NO_ERROR))
+            self._leftover = Leftover(self.service.loop, rate, REST_WINDOW_S, lambda: self.reset(NO_ERROR))
         self.release()
 
     def send_last(self) -> None:
@@ -188,7 +250,7 @@ class Stream:
         while self.write_paused:
             if self._waiters is None:
                 self._waiters = []
-            await wait_among(self._waiters, self.lane.loop)
+            await wait_among(self._waiters, self.service.loop)
 
     def wake(self) -> None:
         if self._waiters is not None:
@@ -203,7 +265,7 @@ class Stream:
         if not self.gone and not self.local_closed:
             self.output.send_data(self, data, end)
             if self.pending is not None:
-                self.connection.watched().write_begun(self)
+                self.streams.write_begun(self)
 
     def send_end(self, data: bytes) -> None:
         """Send the last of a good response's body, once the client has sent the last of its request's.
@@ -225,17 +287,19 @@ class Stream:
         """The last of the response was written."""
         self.local_closed = True
         if self.consumer is None:
-            self.connection.answered(self)
+            self.streams.answered(self)
 
     def reset(self, code: int) -> None:
         if not self.gone:
-            self.connection.reset(self, code)
+            self.streams.reset(self, code)
 
     async def push(self, path: str, headers: Headers) -> None:
         """What Quart's make_push_promise calls."""
-        from .push import promise
+        self.promise(path, [(name.lower().encode(), value.encode()) for name, value in headers])
 
-        promise(self, path, [(name.lower().encode(), value.encode()) for name, value in headers])
+    def promise(self, path: str, headers: Iterable[Field]) -> None:
+        """Promise the response to a GET of the path. Nothing, where the client wants none."""
+        self.streams.promise(self, path, headers)
 
     def end(self) -> None:
         """The stream is over, whoever ended it."""
@@ -251,7 +315,7 @@ class Stream:
 
     def response_done(self, exchange: Exchange) -> None:
         self.consumer = None
-        self.connection.answered(self)
+        self.streams.answered(self)
 
     def expire(self, exchange: Exchange, status: int = 504) -> None:
         if self.consumer is exchange:
@@ -268,4 +332,4 @@ class Stream:
         exchange.disconnect()
 
     def log_later(self, access: Coroutine[Any, Any, None]) -> None:
-        self.connection.log_later(access)
+        self.streams.log_later(access)

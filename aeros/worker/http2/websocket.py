@@ -14,8 +14,8 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState
 
 from ...core.request_id import enter_request
-from ..hypercorn.websocket import serve_websocket
 from ..lane.mount import mount
+from ..websocket.handed import serve_websocket
 from .frames import NO_ERROR
 from .hpack_encoder import response_block
 
@@ -31,7 +31,7 @@ def serve_stream(stream: Stream, head: HTTP2Head) -> None:
     """Serve the WebSocket that an extended CONNECT asks for."""
     if head.protocol != b"websocket":
         # Of a protocol nobody knows here (RFC 8441 leaves the answer to us; RFC 9220 asks for this one).
-        stream.send_headers(response_block(501, [(b"content-length", b"0")], stream.connection.common)[0], True)
+        stream.send_headers(response_block(501, [(b"content-length", b"0")], stream.streams.common)[0], True)
         return
     stream.consumer = WebSocketStream(stream, head)
 
@@ -42,10 +42,10 @@ class WebSocketStream(TaskGroup):
     weight = 0  # what waits here is not a body that somebody awaits
 
     def __init__(self, stream: Stream, head: HTTP2Head) -> None:
-        lane = stream.lane
-        super().__init__(lane.loop)
+        service = stream.service
+        super().__init__(service.loop)
         self._stream = stream
-        self._lane = lane
+        self._service = service
         self._incoming: deque[bytes] = deque()
         self._waiting = 0
         self._ended = False
@@ -53,7 +53,7 @@ class WebSocketStream(TaskGroup):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._websocket = WSStream(
             cast(Any, self._app),
-            lane.config,
+            service.config,
             WorkerContext(None),
             self,
             stream.scheme == "https",
@@ -69,7 +69,7 @@ class WebSocketStream(TaskGroup):
             http_version="2",
             method=head.method,
             raw_path=target,
-            state=cast(Any, ConnectionState(cast(Any, lane.state))),
+            state=cast(Any, ConnectionState(cast(Any, service.state))),
         )
         self.spawn(self._read, request)
 
@@ -99,36 +99,34 @@ class WebSocketStream(TaskGroup):
     # hypercorn.typing.TaskGroup
 
     def spawn(self, func: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        task = self._lane.loop.create_task(func(*args))
+        task = self._service.loop.create_task(func(*args))
         self._tasks.add(task)
-        self._lane.running += 1
+        self._service.connections.running += 1
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        lane = self._lane
-        lane.running -= 1
-        if lane.draining:
-            lane.look_if_drained()
+        service = self._service
+        service.connections.app_ended()
         if not task.cancelled() and (error := task.exception()) is not None:
-            lane.loop.call_exception_handler({"message": "Error in a WebSocket", "exception": error, "task": task})
+            service.loop.call_exception_handler({"message": "Error in a WebSocket", "exception": error, "task": task})
         if not self._tasks and self._stream.consumer is self:
             self._stream.consumer = None
-            self._stream.connection.answered(self._stream)
+            self._stream.streams.answered(self._stream)
 
     async def _app(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
-        lane = self._lane
+        service = self._service
         if self._stream.tls is not None:
             scope["extensions"]["tls"] = self._stream.tls
-        if lane.forwarded is not None:
-            lane.forwarded.rewrite(scope)
+        if service.forwarded is not None:
+            service.forwarded.rewrite(scope)
         mount(scope)
-        if lane.request_ids:
+        if service.request_ids:
             from ..lane.request_ids import with_request_id
 
             scope["headers"] = with_request_id(scope["headers"])
             enter_request(scope["headers"][-1][1].decode())
-        await serve_websocket(lane, scope, receive, send)
+        await serve_websocket(service, scope, receive, send)
 
     async def _read(self, request: Request) -> None:
         """Hand what comes to the WebSocket, one piece after the other."""
@@ -149,7 +147,7 @@ class WebSocketStream(TaskGroup):
     async def _send(self, event: Event) -> None:
         stream = self._stream
         if isinstance(event, Response):
-            common = stream.connection.common
+            common = stream.streams.common
             stream.send_headers(response_block(event.status_code, event.headers, common)[0], False)
         elif isinstance(event, Body | Data):
             stream.send_data(event.data, False)
@@ -158,7 +156,7 @@ class WebSocketStream(TaskGroup):
             stream.send_data(b"", True)
             await stream.writable()
             if not isinstance(event, EndData) and not stream.remote_closed and not stream.gone:
-                self._lane.loop.call_later(CLOSE_WAIT_S, self._end)
+                self._service.loop.call_later(CLOSE_WAIT_S, self._end)
 
     def _end(self) -> None:
         """The WebSocket is over: do not wait longer for the client to say so."""

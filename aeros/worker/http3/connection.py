@@ -1,4 +1,4 @@
-"""One connection of HTTP/3: QUIC by aioquic, its timers, its end; for the lane a connection like any other."""
+"""One connection of HTTP/3: QUIC by aioquic, its timers, its end; for the worker a connection like any other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .streams import GuardedGroup, Streams
 if TYPE_CHECKING:
     from hypercorn.asyncio.worker_context import WorkerContext
 
-    from ..lane.lane import Lane
+    from ..lane.service import Service
     from ..report.requests_table import Request
 
 QUIET_S = 0.2
@@ -39,7 +39,7 @@ _LAST_STREAM = (1 << 62) - 4  # of those that a client can begin: "no more, plea
 class Owner(Protocol):
     """The socket, as its connections need it. address: its own. on_failure: told what ended a connection."""
 
-    lane: Lane
+    service: Service
     context: WorkerContext
     address: tuple[str, int] | None
     on_failure: Callable[[BaseException], None]
@@ -79,8 +79,8 @@ class Connection:
         self.cids = {first_cid, quic.host_cid}
         self.requests: set[Any] = set()
         self._owner = owner
-        self._lane = owner.lane
-        self._loop = owner.lane.loop
+        self._service = owner.service
+        self._loop = owner.service.loop
         self._streams: Streams | None = None
         self._datagrams: deque[tuple[bytes, Any]] = deque()
         self._client: Any = None
@@ -90,8 +90,8 @@ class Connection:
         self._over = False
         self._heard_at = self._loop.time()
         self._leaving: asyncio.TimerHandle | None = None
-        self._lane.opened(cast(Any, self))
-        self._lane.running += 1
+        self._service.connections.opened(cast(Any, self))
+        self._service.connections.running += 1
         self._task = self._loop.create_task(self._run())
 
     def feed(self, data: bytes, address: Any) -> None:
@@ -151,10 +151,10 @@ class Connection:
                 await self._streams.handle(event)
 
     def _make_streams(self, group: GuardedGroup) -> Streams:
-        lane = self._lane
-        app = HandedApp(lane, cast(Any, self))
+        service = self._service
+        app = HandedApp(service, cast(Any, self))
         return Streams(
-            app, lane.config, self._owner.context, group, lane.state.copy(), self._client, self._owner.address,
+            app, service.config, self._owner.context, group, service.state.copy(), self._client, self._owner.address,
             self.quic, self._flush_later, on_taken=self._woken.set,
         )  # fmt: skip
 
@@ -184,10 +184,8 @@ class Connection:
             if handle is not None:
                 handle.cancel()
         self._owner.forget(self)
-        self._lane.running -= 1
-        self._lane.closed(cast(Any, self))
-        if self._lane.draining:
-            self._lane.look_if_drained()
+        self._service.connections.closed(cast(Any, self))
+        self._service.connections.app_ended()
 
     def close(self, code: int = _NO_ERROR) -> None:
         self.quic.close(error_code=code)
@@ -199,7 +197,7 @@ class Connection:
             self.quic.reset_stream(stream_id, _INTERNAL_ERROR)
             self.flush()
 
-    # lane.Connection
+    # connections.Connection
 
     def drain(self) -> None:
         """Ask the client to connect anew, and end when it has done so, or is quiet.
@@ -213,7 +211,7 @@ class Connection:
         self._leaving = self._loop.call_later(QUIET_S, self._leave)
 
     def _leave(self) -> None:
-        wanted_s = QUIET_S if self._lane.reason == "stop" else self._lane.keep_alive_timeout
+        wanted_s = QUIET_S if self._service.connections.reason == "stop" else self._service.keep_alive_timeout
         left_s = self._heard_at + wanted_s - self._loop.time()
         if self._busy or left_s > 0:
             self._leaving = self._loop.call_later(max(0.02, left_s), self._leave)

@@ -21,7 +21,7 @@ from .connection import Connection, SeatedQuic
 from .failures import Failures
 
 if TYPE_CHECKING:
-    from ..lane.lane import Lane
+    from ..lane.service import Service
 
 _INITIAL_LEAST = 1200
 """Bytes of a datagram that may begin a connection (RFC 9000 section 14.1)."""
@@ -34,13 +34,13 @@ class Endpoint(asyncio.DatagramProtocol):
 
     def __init__(
         self,
-        lane: Lane,
+        service: Service,
         seat: int,
         sock: socket.socket,
         configuration: Callable[[], QuicConfiguration],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self.lane = lane
+        self.service = service
         self.on_failure = on_failure
         self.context = WorkerContext(None)  # max_requests is the worker's business
         self.address = parse_socket_addr(sock.family, sock.getsockname())
@@ -79,15 +79,15 @@ class Endpoint(asyncio.DatagramProtocol):
                 ids = {"source_cid": header.destination_cid, "destination_cid": header.source_cid}
                 self.send(encode_quic_version_negotiation(**ids, supported_versions=supported), address)
                 return
-            if header.packet_type != QuicPacketType.INITIAL or self.lane.draining or not self._has_room:
+            if header.packet_type != QuicPacketType.INITIAL or self.service.connections.draining or not self._has_room:
                 return
             connection = self._begin(header.destination_cid)
         connection.feed(data, address)
 
     @property
     def _has_room(self) -> bool:
-        most = self.lane.limits.connections
-        return most is None or self.lane.connections_open < most
+        most = self.service.limits.connections
+        return most is None or len(self.service.connections.open) < most
 
     def _begin(self, cid: bytes) -> Connection:
         quic = SeatedQuic(self._seat, configuration=self._configuration(), original_destination_connection_id=cid)
@@ -114,8 +114,8 @@ class Endpoint(asyncio.DatagramProtocol):
 class Endpoints:
     """All of a worker's sockets. One that fails is served again."""
 
-    def __init__(self, lane: Lane, failures: Failures) -> None:
-        self._lane = lane
+    def __init__(self, service: Service, failures: Failures) -> None:
+        self._service = service
         self._failures = failures
         self._made: QuicConfiguration | None = None
         self._record = b""
@@ -144,19 +144,19 @@ class Endpoints:
     def start(self) -> None:
         """Serve them."""
         for sock in self._sockets:
-            endpoint = Endpoint(self._lane, self._seat, sock, self._configuration, self._failures.of_connection)
+            endpoint = Endpoint(self._service, self._seat, sock, self._configuration, self._failures.of_connection)
             endpoint.on_lost = functools.partial(self._lost, endpoint, sock)
             self._begin(endpoint, sock)
 
     def _begin(self, endpoint: Endpoint, sock: socket.socket) -> None:
-        task = self._lane.loop.create_task(self._serve(endpoint, sock))
+        task = self._service.loop.create_task(self._serve(endpoint, sock))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, endpoint: Endpoint, sock: socket.socket) -> None:
         try:
             # A duplicate, since a transport that fails closes what it has.
-            transport, _ = await self._lane.loop.create_datagram_endpoint(lambda: endpoint, sock=sock.dup())
+            transport, _ = await self._service.loop.create_datagram_endpoint(lambda: endpoint, sock=sock.dup())
         except OSError as error:
             self._lost(endpoint, sock, error)
             return
@@ -165,7 +165,7 @@ class Endpoints:
     def _lost(self, endpoint: Endpoint, sock: socket.socket, error: Exception) -> None:
         """Its connections know nothing of it: to them datagrams were lost."""
         self._failures.of_socket(error)
-        self._lane.loop.call_later(_AGAIN_AFTER_S, self._again, endpoint, sock)
+        self._service.loop.call_later(_AGAIN_AFTER_S, self._again, endpoint, sock)
 
     def _again(self, endpoint: Endpoint, sock: socket.socket) -> None:
         if sock.fileno() != -1:

@@ -35,11 +35,11 @@ from ..http2.frames import LAST_STREAM_ID, PREFACE
 from ..http2.goaway import GOAWAY_GRACE_S, GOAWAY_IDLE_WAIT_S
 from ..lane.mount import mount
 from ..report.requests_table import described
-from .websocket import serve_websocket
+from ..websocket.handed import serve_websocket
 
 if TYPE_CHECKING:
     from ..accept.proxy_protocol import Announced
-    from ..lane.lane import Lane
+    from ..lane.service import Service
     from ..report.requests_table import Request
 
 READ_LIMIT = 1 << 16
@@ -52,18 +52,18 @@ FRAMES_AT_ONCE = 100
 class HandedConnection(TCPServer):
     """One connection in Hypercorn's hands, and our handle on it."""
 
-    def __init__(self, lane: Lane, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, service: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         context = WorkerContext(None)  # max_requests is the worker's business, not a connection's
         super().__init__(
-            cast(Any, HandedApp(lane, self)),
-            lane.loop,
-            lane.config,
+            cast(Any, HandedApp(service, self)),
+            service.loop,
+            service.config,
             context,
-            cast(Any, lane.state),
+            cast(Any, service.state),
             reader,
             writer,
         )
-        self.lane = lane
+        self.service = service
         self.requests: set[_HandedRequest] = set()
         self.announced: Announced | None = None
         self._going_away: asyncio.Task[None] | None = None
@@ -98,10 +98,10 @@ class HandedConnection(TCPServer):
         protocol = getattr(wrapper, "protocol", None)
         return protocol if isinstance(protocol, H2Protocol) else None
 
-    # lane.Connection
+    # connections.Connection
 
     def drain(self) -> None:
-        # HTTP/1.1 hears of it in its next response (HandedApp), a WebSocket by its close frame (websocket).
+        # HTTP/1.1 hears of it in its next response (HandedApp), a WebSocket by its close frame.
         if self._going_away is None:
             self._going_away = self.loop.create_task(self._go_away())
 
@@ -182,7 +182,7 @@ class GuardedProtocol:
         self._connection = connection
         self._inner = inner
         self._guard: FrameGuard | None = None
-        if isinstance(inner.protocol, H11Protocol) and (connection.tls is not None or not connection.lane.http2):
+        if isinstance(inner.protocol, H11Protocol) and (connection.tls is not None or not connection.service.http2):
             # It would change to HTTP/2 for a preface or an upgrade.
             cast(Any, inner.protocol)._check_protocol = self._refuse_http2
 
@@ -217,7 +217,7 @@ class GuardedProtocol:
             raise ConnectionAbortedError(str(error)) from error
 
     def _begins_http2(self, data: bytes) -> bool:
-        return data[:4] == PREFACE[:4] and self._connection.tls is None and self._connection.lane.http2
+        return data[:4] == PREFACE[:4] and self._connection.tls is None and self._connection.service.http2
 
     async def _in_pieces(self, data: bytes, frames: int) -> None:
         """Let others have their turn in between: what was read at once may be thousands of small frames."""
@@ -228,10 +228,10 @@ class GuardedProtocol:
 
 
 class HandedApp:
-    """The lane's app as Hypercorn's AppWrapper for one connection: counts, closes while draining, ends WebSockets."""
+    """The app as Hypercorn's AppWrapper for one connection: counts, closes while draining, ends WebSockets."""
 
-    def __init__(self, lane: Lane, connection: HandedConnection) -> None:
-        self.lane = lane
+    def __init__(self, service: Service, connection: HandedConnection) -> None:
+        self.service = service
         self.connection = connection
 
     async def __call__(
@@ -253,19 +253,19 @@ class HandedApp:
         announced = self.connection.announced
         if announced is not None:
             scope["client"], scope["server"] = announced
-        if self.lane.forwarded is not None:
-            self.lane.forwarded.rewrite(scope)
+        if self.service.forwarded is not None:
+            self.service.forwarded.rewrite(scope)
         mount(scope)
-        if self.lane.request_ids:
+        if self.service.request_ids:
             from ..lane.request_ids import with_request_id
 
             scope["headers"] = with_request_id(scope["headers"])
             enter_request(scope["headers"][-1][1].decode())
         if scope["type"] == "websocket":
             drop = self._drop if scope["http_version"] in ("1.0", "1.1") else None
-            await serve_websocket(self.lane, scope, receive, send, drop)
+            await serve_websocket(self.service, scope, receive, send, drop)
         else:
-            request = _HandedRequest(self.lane, scope, receive, send, self.connection)
+            request = _HandedRequest(self.service, scope, receive, send, self.connection)
             self.connection.requests.add(request)
             try:
                 await request.run()
@@ -296,9 +296,9 @@ class _HandedRequest:
         "_bytes_in",
         "_bytes_out",
         "_connection",
-        "_lane",
         "_receive",
         "_send",
+        "_service",
         "_status",
         "row",
         "scope",
@@ -310,9 +310,9 @@ class _HandedRequest:
     stage: float
 
     def __init__(
-        self, lane: Lane, scope: dict[str, Any], receive: Any, send: Any, connection: HandedConnection
+        self, service: Service, scope: dict[str, Any], receive: Any, send: Any, connection: HandedConnection
     ) -> None:
-        self._lane = lane
+        self._service = service
         self._connection = connection
         self.scope = scope
         self._receive = receive
@@ -321,21 +321,21 @@ class _HandedRequest:
         self._bytes_in = self._bytes_out = 0
 
     async def run(self) -> None:
-        counters = self._lane.counters
-        table = self._lane.table
+        counters = self._service.counters
+        table = self._service.table
         counters.request_started()
         self.started = perf_counter()
         self.task = asyncio.current_task()
         if table is not None:
             table.begin(self, READING, *described(self.scope))
         try:
-            lane = self._lane
-            if lane.overload is None and lane.limits.body_bytes is None:
-                await lane.app(self.scope, self.receive, self.send)
+            service = self._service
+            if service.overload is None and service.limits.body_bytes is None:
+                await service.app(self.scope, self.receive, self.send)
             else:
                 from .limits import BoundedRequest
 
-                await BoundedRequest(lane, self.scope, self.receive, self.send, self._cut).run()
+                await BoundedRequest(service, self.scope, self.receive, self.send, self._cut).run()
         except Exception:
             self._status = self._status or 500
             raise
@@ -360,11 +360,11 @@ class _HandedRequest:
             check_headers(message["headers"])
         if kind == "http.response.start":
             self._status = int(message["status"])
-            if self._lane.request_ids:
+            if self._service.request_ids:
                 from ..lane.request_ids import with_echo
 
                 message = {**message, "headers": with_echo(self.scope, message.get("headers", ()))}
-            if self._lane.farewell and self.scope["http_version"] in ("1.0", "1.1"):
+            if self._service.connections.farewell and self.scope["http_version"] in ("1.0", "1.1"):
                 headers = list(message.get("headers", ()))
                 if not any(bytes(name).lower() == b"connection" for name, _ in headers):
                     headers.append((b"connection", b"close"))
@@ -381,40 +381,38 @@ class _HandedRequest:
         await self._connection.cut(stream)
 
     def _now(self, stage: float) -> None:
-        if self._lane.table is not None:
-            self._lane.table.stage(self, stage)
+        if self._service.table is not None:
+            self._service.table.stage(self, stage)
 
 
 class HandedProtocol(asyncio.StreamReaderProtocol):
     """asyncio's stream protocol, whose connection is the lane's from its first moment to its last."""
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
+    def __init__(self, service: Service) -> None:
+        self.service = service
         self.connection: HandedConnection | None = None
         self.announced: Announced | None = None  # what a PROXY header said of the client
         self._running: asyncio.Task[None] | None = None
         # Held here as well: a StreamReaderProtocol without a callback keeps its reader only weakly.
-        self._reader = asyncio.StreamReader(limit=READ_LIMIT, loop=lane.loop)
-        super().__init__(self._reader, None, loop=lane.loop)
+        self._reader = asyncio.StreamReader(limit=READ_LIMIT, loop=service.loop)
+        super().__init__(self._reader, None, loop=service.loop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        writer = asyncio.StreamWriter(cast(Any, transport), self, self._reader, self.lane.loop)
-        connection = self.connection = HandedConnection(self.lane, self._reader, writer)
+        writer = asyncio.StreamWriter(cast(Any, transport), self, self._reader, self.service.loop)
+        connection = self.connection = HandedConnection(self.service, self._reader, writer)
         connection.announced = self.announced
-        self.lane.opened(cast(Any, connection))
-        if self.lane.draining:
+        self.service.connections.opened(cast(Any, connection))
+        if self.service.connections.draining:
             connection.drain()
-        self.lane.running += 1
-        self._running = self.lane.loop.create_task(connection.run())
+        self.service.connections.running += 1
+        self._running = self.service.loop.create_task(connection.run())
         self._running.add_done_callback(self._ran)
 
     def _ran(self, task: asyncio.Task[None]) -> None:
-        self.lane.running -= 1
-        if self.lane.draining:
-            self.lane.look_if_drained()
+        self.service.connections.app_ended()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.lane.loop.call_exception_handler(
+            self.service.loop.call_exception_handler(
                 {"message": "Error in a connection", "exception": error, "task": task}
             )
         transport = self.connection.writer.transport if self.connection is not None else None
@@ -424,13 +422,13 @@ class HandedProtocol(asyncio.StreamReaderProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self.connection is not None:
-            self.lane.closed(cast(Any, self.connection))
+            self.service.connections.closed(cast(Any, self.connection))
 
 
-def hypercorn_protocol_factory(lane: Lane) -> Callable[[], HandedProtocol]:
+def hypercorn_protocol_factory(service: Service) -> Callable[[], HandedProtocol]:
     """Return the factory for `loop.connect_accepted_socket` or `loop.create_server` with `--http hypercorn`."""
 
     def make() -> HandedProtocol:
-        return HandedProtocol(lane)
+        return HandedProtocol(service)
 
     return make

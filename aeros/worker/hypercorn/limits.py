@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from ..lane.exchange import CANCEL_GRACE_S
+from ..lane.asgi import CANCEL_GRACE_S
 from ..lane.overload import RETRY_AFTER
 
 if TYPE_CHECKING:
-    from ..lane.lane import Lane
+    from ..lane.service import Service
 
 Message = dict[str, Any]
 
@@ -22,17 +22,17 @@ class BodyTooLarge(Exception):  # noqa: N818 - reads as the fact it is
 class BoundedRequest:
     """One request given to the app within the limits, or answered without it. cut: ends a response midway."""
 
-    __slots__ = ("_begun", "_cut", "_expired", "_lane", "_receive", "_received", "_scope", "_send")
+    __slots__ = ("_begun", "_cut", "_expired", "_receive", "_received", "_scope", "_send", "_service")
 
     def __init__(
         self,
-        lane: Lane,
+        service: Service,
         scope: dict[str, Any],
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
         cut: Callable[[], Awaitable[None]],
     ) -> None:
-        self._lane = lane
+        self._service = service
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -42,34 +42,34 @@ class BoundedRequest:
         self._expired: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
-        lane = self._lane
-        limit = lane.limits.body_bytes
+        service = self._service
+        limit = service.limits.body_bytes
         if limit is not None and self._announced() > limit:
             await self._answer(413)
             return
-        if lane.overload is None:
+        if service.overload is None:
             await self._timed()
             return
-        if not await lane.overload.enter():
+        if not await service.overload.enter():
             await self._answer(503, RETRY_AFTER)
             return
         try:
             await self._timed()
         finally:
-            lane.overload.release()
+            service.overload.release()
 
     async def _timed(self) -> None:
-        lane = self._lane
-        bound_s = lane.limits.request_timeout_s
+        service = self._service
+        bound_s = service.limits.request_timeout_s
         try:
             if bound_s is None:
-                await lane.app(self._scope, self._receive_counted, self._send_noted)
+                await service.app(self._scope, self._receive_counted, self._send_noted)
                 return
-            expired = self._expired = lane.loop.create_future()
-            timer = lane.loop.call_later(bound_s, expired.set_result, None)
+            expired = self._expired = service.loop.create_future()
+            timer = service.loop.call_later(bound_s, expired.set_result, None)
             try:
                 async with asyncio.timeout(bound_s + CANCEL_GRACE_S) as bound:
-                    await lane.app(self._scope, self._receive_counted, self._send_noted)
+                    await service.app(self._scope, self._receive_counted, self._send_noted)
             except TimeoutError:
                 if not bound.expired():
                     raise
@@ -84,7 +84,7 @@ class BoundedRequest:
         message = await self._receive() if self._expired is None else await self._receive_in_time(self._expired)
         if message["type"] == "http.request":
             self._received += len(message["body"])
-            limit = self._lane.limits.body_bytes
+            limit = self._service.limits.body_bytes
             if limit is not None and self._received > limit:
                 raise BodyTooLarge
         return message

@@ -1,8 +1,8 @@
-"""One request and its response, whatever HTTP they travel by, and how an ASGI app is given both.
+"""One request and its response, whatever HTTP they travel by.
 
-An exchange is put together of two halves. The delivery says how the app gets the request and what it answers with:
-ASGI messages here, Quart's objects in quart_exchange. The wire says what goes to the client for it: http1_exchange,
-http2_exchange.
+An exchange is put together of two halves. The delivery says how the app gets the request and what it answers with: by
+ASGI messages (asgi), or by Quart's objects (aeros/quart/delivery). The wire says what goes to the client for it
+(http1/exchange, http2/exchange).
 """
 
 from __future__ import annotations
@@ -13,29 +13,20 @@ from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hypercorn.utils import UnexpectedMessageError
-
-from ...core.net.client_gone import is_of_gone, tell_gone
+from ...core.net.client_gone import is_of_gone
 from ...core.request_id import enter_request
-from ...core.shared.requests_table import STREAMING
 from ..debugging import copies
 from .app_exit import exit_called
-from .waiters import Waiters, wait_among, wake
+from .overload import RETRY_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from werkzeug.datastructures import Headers
 
-    from ..http1.large_body import Room
-    from ..http1.parser import Head
-    from ..http1.response import Pair
     from .body_budget import BodyBudget
-    from .lane import Lane
-
-
-CANCEL_GRACE_S = 1.0
-"""An ASGI app whose request is over is told of a disconnect; if it goes on all the same it is cancelled after this."""
+    from .head import Head, Pair
+    from .service import Service
 
 
 class State(Enum):
@@ -51,7 +42,7 @@ REQUEST, RESPONSE, CLOSED = State
 class Carrier(Protocol):
     """What an exchange travels by: an HTTP/1 connection, or one stream of HTTP/2."""
 
-    lane: Lane
+    service: Service
     client: tuple[str, int] | None
     server: tuple[str, int] | None
     scheme: str
@@ -148,7 +139,7 @@ class Exchange:
             "headers": head.headers.copy(),
             "client": carrier.client,
             "server": carrier.server,
-            "state": carrier.lane.state.copy(),
+            "state": carrier.service.state.copy(),
             "extensions": self.extensions(carrier.tls),
         }
 
@@ -162,14 +153,6 @@ class Exchange:
 
     def buffered(self) -> int:
         """Return how many body bytes wait for the app, as far as waiting is the app's choice."""
-        raise NotImplementedError
-
-    def room(self, left: int) -> Room | None:
-        """Return where the rest of the body, `left` bytes, is best read to, if not to `feed`; then tell `landed`."""
-        return None
-
-    def landed(self, count: int) -> None:
-        """So many bytes were read into the room."""
         raise NotImplementedError
 
     def disconnect(self) -> None:
@@ -228,11 +211,20 @@ class Exchange:
 
     def abandon(self) -> None:
         """End a request that never came to the app."""
-        lane = self.carrier.lane
         self._give_up()
-        lane.running -= 1
-        if lane.draining:
-            lane.look_if_drained()
+        self.carrier.service.connections.app_ended()
+
+    def decline(self) -> None:
+        """Answer 503 without asking the app: it has too much to do. The connection goes on."""
+        headers = [(b"content-length", b"0"), RETRY_AFTER]
+        self.start_response(503, headers)
+        self.send_body(b"", False)
+        self.state = CLOSED
+        self._settle({"status": 503, "headers": headers})
+
+    def out_of_time(self) -> None:
+        """The request took longer than --request-timeout allows."""
+        self.carrier.expire(self)
 
     def cancel(self) -> None:
         """Cancel the app. A task that never ran cannot clean up behind itself, so `run` looks for `disconnected`."""
@@ -254,8 +246,8 @@ class Exchange:
 
     async def run(self) -> None:
         self.entered = True
-        lane = self.carrier.lane
-        if lane.request_ids:
+        service = self.carrier.service
+        if service.request_ids:
             # The last one: see request_ids.with_request_id.
             enter_request(self.head.headers[-1][1].decode())
         try:
@@ -265,39 +257,37 @@ class Exchange:
         except SystemExit as error:  # out of a task it would end the loop, and all requests with it
             if copies.is_one:
                 copies.leave(error)
-            await lane.config.log.error(exit_called(error, self.scope))
+            await service.config.log.error(exit_called(error, self.scope))
         except Exception as error:
             if copies.is_one:
                 copies.leave(error)
             if not (self.disconnected and is_of_gone(error)):
-                await lane.config.log.exception("Error in ASGI Framework")
+                await service.config.log.exception("Error in ASGI Framework")
         finally:
             if copies.is_one:
                 copies.leave(sys.exception())
             if self.state is not CLOSED:
                 self._give_up()
-            if lane.overload is not None:
-                lane.overload.ended(self)
+            if service.overload is not None:
+                service.overload.ended(self)
             if self.weight and (bodies := self.carrier.bodies) is not None:
                 bodies.forget(self)
             self.task = None  # cancelled, it keeps the exception, whose traceback leads back to this object
-            lane.running -= 1
-            if lane.draining:
-                lane.look_if_drained()
+            service.connections.app_ended()
 
     async def end(self) -> None:
         """The response is complete: log it, and let the connection go on."""
         carrier = self.carrier
-        lane = carrier.lane
+        service = carrier.service
         self.state = CLOSED
         seconds = perf_counter() - self.started
-        lane.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
-        if lane.table is not None:
-            lane.table.end(self)
-        if lane.access is not None:
+        service.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
+        if service.table is not None:
+            service.table.end(self)
+        if service.access is not None:
             headers = [pair if isinstance(pair[0], bytes) else _encoded(pair) for pair in self.headers]
             response = {"type": "http.response.start", "status": self.status, "headers": headers}
-            await lane.access(self.scope, response, seconds)
+            await service.access(self.scope, response, seconds)
         carrier.response_done(self)
 
     def _give_up(self) -> None:
@@ -313,97 +303,11 @@ class Exchange:
     def _settle(self, response: dict[str, Any] | None) -> None:
         """Count and log what ended otherwise than by `end`. response: for the access log."""
         carrier = self.carrier
-        lane = carrier.lane
+        service = carrier.service
         seconds = perf_counter() - self.started
-        lane.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
-        if lane.table is not None:
-            lane.table.end(self)
-        if lane.access is not None:
-            carrier.log_later(lane.access(self.scope, response, seconds))
+        service.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
+        if service.table is not None:
+            service.table.end(self)
+        if service.access is not None:
+            carrier.log_later(service.access(self.scope, response, seconds))
         carrier.response_done(self)
-
-
-class ASGIDelivery(Exchange):
-    """The delivery to any ASGI app, by messages."""
-
-    __slots__ = ()
-
-    _body: list[bytes]
-    _buffered: int
-    _complete: bool
-    _delivered: bool
-    _waiters: Waiters
-
-    def __init__(self, carrier: Carrier, head: Head) -> None:
-        super().__init__(carrier, head)
-        self._body = []
-        self._buffered = 0  # bytes in it; added up each time, a flood of tiny parts would cost their square
-        self._complete = False
-        self._delivered = False
-        self._waiters = []
-
-    def feed(self, data: bytes) -> None:
-        self.bytes_in += len(data)
-        self._buffered += len(data)
-        self._body.append(data)
-        wake(self._waiters)
-
-    def end_of_body(self) -> None:
-        self._complete = True
-        wake(self._waiters)
-
-    def buffered(self) -> int:
-        return self._buffered
-
-    def disconnect(self) -> None:
-        self.disconnected = True
-        wake(self._waiters)
-
-    def stop(self) -> None:
-        """Tell the app as of a disconnect, and cancel it only if it goes on.
-
-        Quart's own path hears that and ends its handler. Cancelled at once it would leave the handler running: it is
-        waited for with asyncio.wait, which does not pass a cancellation on.
-        """
-        self.disconnect()
-        if self.entered and self.task is not None:
-            self.carrier.lane.loop.call_later(CANCEL_GRACE_S, self.task.cancel)
-
-    async def serve(self) -> None:
-        await self.carrier.lane.app(self.scope, self.receive, self.send)
-
-    async def receive(self) -> dict[str, Any]:
-        while True:
-            if self._body or (self._complete and not self._delivered):
-                body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-                self._body.clear()
-                self._buffered = 0
-                self._delivered = self._complete
-                self.carrier.resume_reading()
-                return {"type": "http.request", "body": body, "more_body": not self._complete}
-            if self.disconnected or self.state is CLOSED:
-                return {"type": "http.disconnect"}
-            self.carrier.resume_reading()
-            await wait_among(self._waiters, self.carrier.lane.loop)
-
-    async def send(self, message: dict[str, Any]) -> None:
-        kind = message["type"]
-        if self.disconnected:
-            await tell_gone()
-        if kind == "http.response.body" and self.state is RESPONSE:
-            more = message.get("more_body", False)
-            table = self.carrier.lane.table
-            if more and table is not None:
-                table.stage(self, STREAMING)
-            self.send_body(bytes(message.get("body", b"")), more)
-            if self.carrier.write_paused:
-                await self.carrier.writable()
-            if not more and self.state is RESPONSE:
-                await self.end()
-                wake(self._waiters)
-        elif kind == "http.response.start" and self.state is REQUEST:
-            self.start_response(int(message["status"]), message.get("headers", ()))
-            # Hypercorn sends the head at once. Here it waits for the body, but not beyond this turn of the loop.
-            self.carrier.lane.loop.call_soon(self.flush)
-        else:
-            raise UnexpectedMessageError(self.state, kind)

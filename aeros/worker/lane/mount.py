@@ -9,7 +9,7 @@ import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from ..http1.parser import Head
+    from .head import Head
 
 H = TypeVar("H", bound="Head")
 

@@ -7,31 +7,42 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from time import perf_counter
-from typing import TYPE_CHECKING
-
-from .exchange import CLOSED, Exchange
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .lane import Lane
+    from .connections import Connections
+    from .limits import Limits
 
 RETRY_AFTER = (b"retry-after", b"1")
 """In seconds: the queue in front of the app is far shorter than that."""
 
 
+class Applicant(Protocol):
+    """A request that wants to come to the app: see Exchange."""
+
+    task: asyncio.Task[None] | None
+    disconnected: bool
+
+    def run(self) -> Coroutine[Any, Any, None]: ...
+    def decline(self) -> None: ...
+    def abandon(self) -> None: ...
+    def out_of_time(self) -> None: ...
+
+
 class Overload:
     """Lets so many requests at a time to the app, a few more wait for their turn, and turns the rest away."""
 
-    __slots__ = ("_lane", "_limit", "_queue", "_room", "_timeout_s", "_timers", "active")
+    __slots__ = ("_connections", "_limit", "_loop", "_queue", "_room", "_timeout_s", "_timers", "active")
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-        limits = lane.limits
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, connections: Connections) -> None:
+        self._loop = loop
+        self._connections = connections
         self._limit = limits.concurrency or 1 << 62
         self._room = 1 << 62 if limits.queue is None else limits.queue
         self._timeout_s = limits.request_timeout_s
-        self._timers: dict[Exchange, asyncio.TimerHandle] = {}
-        self._queue: deque[Exchange | asyncio.Future[None]] = deque()
+        self._timers: dict[Applicant, asyncio.TimerHandle] = {}
+        self._queue: deque[Applicant | asyncio.Future[None]] = deque()
         self.active = 0
 
     @property
@@ -43,11 +54,11 @@ class Overload:
 
     # Requests of the fast lane
 
-    def begin(self, exchange: Exchange) -> None:
+    def begin(self, exchange: Applicant) -> None:
         """Start the app on the request, now or when there is room, or answer 503."""
         if self.active >= self._limit and not self._has_queue_room():
             # Not at once: of many pipelined requests each would be read inside the one before.
-            self._lane.loop.call_soon(self._turn_away, exchange)
+            self._loop.call_soon(exchange.decline)
             return
         self._admit(exchange)
         if self.active < self._limit:
@@ -55,44 +66,28 @@ class Overload:
         else:
             self._queue.append(exchange)
 
-    def ended(self, exchange: Exchange) -> None:
+    def ended(self, exchange: Applicant) -> None:
         """The app is done with the request."""
         self._stop_clock(exchange)
         self.release()
 
-    def _admit(self, exchange: Exchange) -> None:
+    def _admit(self, exchange: Applicant) -> None:
         """Count the request in, and let its time run."""
-        lane = self._lane
-        lane.running += 1
+        self._connections.running += 1
         if self._timeout_s is not None:
-            self._timers[exchange] = lane.loop.call_later(self._timeout_s, self._expire, exchange)
+            self._timers[exchange] = self._loop.call_later(self._timeout_s, self._expire, exchange)
 
-    def _start(self, exchange: Exchange) -> None:
+    def _start(self, exchange: Applicant) -> None:
         self.active += 1
-        exchange.task = self._lane.loop.create_task(exchange.run())
+        exchange.task = self._loop.create_task(exchange.run())
 
-    def _turn_away(self, exchange: Exchange) -> None:
-        carrier = exchange.carrier
-        lane = self._lane
-        headers = [(b"content-length", b"0"), RETRY_AFTER]
-        exchange.start_response(503, headers)
-        exchange.send_body(b"", False)
-        exchange.state = CLOSED
-        seconds = perf_counter() - exchange.started
-        lane.counters.request_finished(503, exchange.bytes_in, exchange.bytes_out, seconds)
-        if lane.table is not None:
-            lane.table.end(exchange)
-        if lane.access is not None:
-            carrier.log_later(lane.access(exchange.scope, {"status": 503, "headers": headers}, seconds))
-        carrier.response_done(exchange)
-
-    def _expire(self, exchange: Exchange) -> None:
+    def _expire(self, exchange: Applicant) -> None:
         self._timers.pop(exchange, None)
-        exchange.carrier.expire(exchange)
+        exchange.out_of_time()
         if exchange.task is None and self._leave(exchange):
             exchange.abandon()
 
-    def _leave(self, exchange: Exchange) -> bool:
+    def _leave(self, exchange: Applicant) -> bool:
         """Take a request out of the queue; whether it was there."""
         if exchange not in self._queue:
             return False
@@ -108,7 +103,7 @@ class Overload:
             return True
         if not self._has_queue_room():
             return False
-        turn = self._lane.loop.create_future()
+        turn = self._loop.create_future()
         self._queue.append(turn)
         try:
             await turn
@@ -124,7 +119,7 @@ class Overload:
         queue = self._queue
         while queue and self.active < self._limit:
             waiting = queue.popleft()
-            if not isinstance(waiting, Exchange):
+            if isinstance(waiting, asyncio.Future):
                 if not waiting.done():
                     self.active += 1
                     waiting.set_result(None)
@@ -133,20 +128,17 @@ class Overload:
             else:
                 self._forget(waiting)
 
-    def _forget(self, exchange: Exchange) -> None:
+    def _forget(self, exchange: Applicant) -> None:
         self._stop_clock(exchange)
         exchange.abandon()
 
-    def _drop(self, exchange: Exchange) -> None:
+    def _drop(self, exchange: Applicant) -> None:
         """Turn a request away that was let in to wait."""
-        lane = self._lane
         self._stop_clock(exchange)
-        self._turn_away(exchange)
-        lane.running -= 1
-        if lane.draining:
-            lane.look_if_drained()
+        exchange.decline()
+        self._connections.app_ended()
 
-    def _stop_clock(self, exchange: Exchange) -> None:
+    def _stop_clock(self, exchange: Applicant) -> None:
         if self._timers and (timer := self._timers.pop(exchange, None)) is not None:
             timer.cancel()
 
@@ -157,10 +149,10 @@ class Overload:
 
     def _drop_the_gone(self) -> None:
         """Forget who left while waiting."""
-        stayed: deque[Exchange | asyncio.Future[None]] = deque()
-        gone: list[Exchange] = []
+        stayed: deque[Applicant | asyncio.Future[None]] = deque()
+        gone: list[Applicant] = []
         for waiting in self._queue:
-            if isinstance(waiting, Exchange) and waiting.disconnected:
+            if not isinstance(waiting, asyncio.Future) and waiting.disconnected:
                 gone.append(waiting)
             else:
                 stayed.append(waiting)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..http1.parser import Head
+    from .head import Head
 
 HEADER = b"x-request-id"
 #: What may stand in logs, URLs and other programs' headers without harm: UUIDs, trace ids, base64.

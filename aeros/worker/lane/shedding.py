@@ -14,11 +14,11 @@ from collections import OrderedDict
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from .exchange import Exchange
-from .overload import Overload
+from .overload import Applicant, Overload
 
 if TYPE_CHECKING:
-    from .lane import Lane
+    from .connections import Connections
+    from .limits import Limits
 
 IDLE_TURN_S = 0.0001
 """A turn of the loop that took no longer had nothing else to do: one that is empty takes 10 to 20 us."""
@@ -38,11 +38,13 @@ class Shedding(Overload):
 
     __slots__ = ("_accepted", "_expiry", "_patience_s", "_read", "_turned", "_turning", "_turns", "_waiting")
 
-    def __init__(self, lane: Lane, patience_s: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, connections: Connections, patience_s: float
+    ) -> None:
         """patience_s: how long a request may wait before it gets 503."""
-        super().__init__(lane)
+        super().__init__(loop, limits, connections)
         self._patience_s = patience_s
-        self._waiting: OrderedDict[Exchange | asyncio.Future[bool], float] = OrderedDict()  # since when
+        self._waiting: OrderedDict[Applicant | asyncio.Future[bool], float] = OrderedDict()  # since when
         self._expiry: asyncio.TimerHandle | None = None
         self._accepted = False  # connections, since a request was last begun
         self._turning = False
@@ -58,12 +60,12 @@ class Shedding(Overload):
         """A connection was: its request will be newer than all that wait."""
         self._accepted = True
 
-    def begin(self, exchange: Exchange) -> None:
+    def begin(self, exchange: Applicant) -> None:
         self._admit(exchange)
         self._join(exchange)
 
     async def enter(self) -> bool:
-        turn: asyncio.Future[bool] = self._lane.loop.create_future()
+        turn: asyncio.Future[bool] = self._loop.create_future()
         self._join(turn)
         try:
             return await turn
@@ -77,7 +79,7 @@ class Shedding(Overload):
         if self._waiting and not self._turning:
             self._turn_soon()
 
-    def _join(self, waiting: Exchange | asyncio.Future[bool]) -> None:
+    def _join(self, waiting: Applicant | asyncio.Future[bool]) -> None:
         nobody_waited = not self._waiting
         self._waiting[waiting] = perf_counter()
         self._read += 1
@@ -87,13 +89,13 @@ class Shedding(Overload):
                 # There is no overload, so no turn is spent on finding out.
                 self._turns = TURNS_MAX
         if self._expiry is None:
-            self._expiry = self._lane.loop.call_later(self._patience_s, self._expire_waiting)
+            self._expiry = self._loop.call_later(self._patience_s, self._expire_waiting)
 
     def _turn_soon(self) -> None:
         self._turning = True
         self._turns = 0
         self._turned = perf_counter()
-        self._lane.loop.call_soon(self._turn)
+        self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """Once in each turn of the loop, behind all that it has read, for as long as requests wait."""
@@ -117,24 +119,24 @@ class Shedding(Overload):
         self._turned = now
         self._turning = bool(self._waiting) and self.active < self._limit
         if self._turning:
-            self._lane.loop.call_soon(self._turn)
+            self._loop.call_soon(self._turn)
 
-    def _begins(self, waiting: Exchange | asyncio.Future[bool]) -> bool:
-        if isinstance(waiting, Exchange):
-            if waiting.disconnected:
-                self._forget(waiting)
+    def _begins(self, waiting: Applicant | asyncio.Future[bool]) -> bool:
+        if isinstance(waiting, asyncio.Future):
+            if waiting.done():
                 return False
-            self._start(waiting)
+            self.active += 1
+            waiting.set_result(True)
             return True
-        if waiting.done():
+        if waiting.disconnected:
+            self._forget(waiting)
             return False
-        self.active += 1
-        waiting.set_result(True)
+        self._start(waiting)
         return True
 
     def _shed_oldest(self) -> None:
         waiting = self._waiting.popitem(last=False)[0]
-        if not isinstance(waiting, Exchange):
+        if isinstance(waiting, asyncio.Future):
             if not waiting.done():
                 waiting.set_result(False)
         elif waiting.disconnected:
@@ -143,16 +145,15 @@ class Shedding(Overload):
             self._drop(waiting)
 
     def _expire_waiting(self) -> None:
-        loop = self._lane.loop
         now = perf_counter()
         self._expiry = None
         # A next request that was sent ahead joins behind those that wait, so this ends.
         while self._waiting:
             left = next(iter(self._waiting.values())) + self._patience_s - now
             if left > 0:
-                self._expiry = self._expiry or loop.call_later(left, self._expire_waiting)
+                self._expiry = self._expiry or self._loop.call_later(left, self._expire_waiting)
                 break
             self._shed_oldest()
 
-    def _leave(self, exchange: Exchange) -> bool:
+    def _leave(self, exchange: Applicant) -> bool:
         return self._waiting.pop(exchange, None) is not None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable
 
 from ...core.clock import show_duration
 from ...core.log.lines import LineLog
-from ..lane.lane import Lane
 from .requests_table import Request, describe
 from .task_stacks import await_stack, family
 
@@ -17,9 +17,16 @@ _LEAST_S, _MOST_S = 0.02, 0.5
 class SlowRequests:
     """Looks now and then instead of timing each request, so a request that is not slow costs nothing."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lane: Lane, limit_s: float, log: LineLog) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        under_way: Callable[[], Iterable[Request]],
+        limit_s: float,
+        log: LineLog,
+    ) -> None:
+        """under_way: returns the requests that the app is busy with."""
         self._loop = loop
-        self._lane = lane
+        self._under_way = under_way
         self._limit_s = limit_s
         self._every_s = min(_MOST_S, max(_LEAST_S, limit_s / 4))
         self._log = log
@@ -31,7 +38,7 @@ class SlowRequests:
 
     def _look(self) -> None:
         since = time.perf_counter() - self._limit_s
-        slow = {id(request): request for request in self._lane.under_way() if request.started < since}
+        slow = {id(request): request for request in self._under_way() if request.started < since}
         for identity, request in slow.items():
             if identity not in self._said:
                 self._say(request)

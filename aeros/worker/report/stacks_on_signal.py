@@ -15,36 +15,35 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
 from ...core.process.signalling import STACK_SIGNAL
-from ..lane.lane import Lane
-from .requests_table import describe
+from .requests_table import Request, describe
 from .task_stacks import await_stack, family
 
 _MOST_THREADS, _MOST_TASKS, _MOST_LINES = 64, 100, 80
 
 
-def answer_by_signal(loop: asyncio.AbstractEventLoop, lane: Lane, fd: int) -> None:
+Served = Callable[[], Iterable[Request]]
+"""Returns the requests and WebSockets under way."""
+
+
+def answer_by_signal(loop: asyncio.AbstractEventLoop, served: Served, fd: int) -> None:
     """Have STACK_SIGNAL write a report to `fd`, one JSON object on a line of its own. Called in the main thread."""
 
     def report(signum: int, frame: FrameType | None) -> None:
         # Whatever happens here must not happen to the handler that was interrupted.
         with contextlib.suppress(Exception):
-            os.write(fd, b"\n" + json.dumps(_report(loop, lane, frame)).encode() + b"\n")
+            os.write(fd, b"\n" + json.dumps(_report(loop, served, frame)).encode() + b"\n")
 
     signal.signal(STACK_SIGNAL, report)
     signal.siginterrupt(STACK_SIGNAL, False)
 
 
-def _report(loop: asyncio.AbstractEventLoop, lane: Lane, frame: FrameType | None) -> dict[str, Any]:
-    requests = {
-        id(task): request
-        for request in (*lane.under_way(), *lane.websockets)
-        if request.task is not None
-        for task in family(request.task)
-    }
+def _report(loop: asyncio.AbstractEventLoop, served: Served, frame: FrameType | None) -> dict[str, Any]:
+    requests = {id(task): request for request in served() if request.task is not None for task in family(request.task)}
     current = asyncio.current_task(loop)
     running = requests.get(id(current))
     tasks = [

@@ -1,8 +1,8 @@
 """The fast lane's WebSockets: a connection from the client's handshake to its end, and what the app is told of it.
 
-One object is the asyncio Protocol, the lane's connection and the app's `receive` and `send`. Frames are read by
-websocket_frames; messages wait for the app in a bounded queue, and when it is full, or a flood has taken its turn of
-the loop, reading stops. How a drain ends a WebSocket stands in websocket.
+One object is the asyncio Protocol, the connection that drains and the app's `receive` and `send`. Frames are read by
+FrameReader; messages wait for the app in a bounded queue, and when it is full, or a flood has taken its turn of the
+loop, reading stops.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ...core.request_id import enter_request
 from ...core.shared import requests_table as shown
 from ..debugging import copies
 from ..http1.response import CHUNKED, ResponseError, error_response, has_no_body, response_head
-from ..hypercorn import websocket as draining
+from ..http1.slow_clients import SlowTaker
 from ..lane.app_exit import exit_called
-from ..lane.lane import CLOSE_CODES
+from ..lane.connections import ACCEPT_WAIT_S, CLOSE_CODES, CLOSE_WAIT_S
 from ..lane.mount import mount
 from ..lane.waiters import Waiters, wait_among, wake
 from .deflate import DEFLATE_MAX, Deflater, Inflater
@@ -32,9 +32,9 @@ from .frames import may_be_sent as code_may_be_sent
 from .handshake import VERSION, Handshake
 
 if TYPE_CHECKING:
-    from ..http1.connection import HTTP1Connection
-    from ..http1.parser import Head
-    from ..http1.slow_clients import SlowClient
+    from ..lane.connections import Connection
+    from ..lane.head import Head
+    from ..lane.service import Peer, Service
     from ..report.requests_table import Request
 
 READ_AHEAD = 1 << 16
@@ -102,9 +102,9 @@ class WebSocketConnection(asyncio.Protocol):
         "_slow",
         "_writers",
         "cancel_at_end",
-        "lane",
         "row",
         "scope",
+        "service",
         "stage",
         "started",
         "state",
@@ -116,11 +116,11 @@ class WebSocketConnection(asyncio.Protocol):
     row: int  # of the in-flight table
     stage: float
 
-    def __init__(self, connection: HTTP1Connection, head: Head) -> None:
-        lane = self.lane = connection.lane
-        self.transport = connection.transport
+    def __init__(self, service: Service, peer: Peer, head: Head) -> None:
+        self.service = service
+        self.transport = peer.transport
         self.state = CONNECTING
-        self.write_paused = connection.write_paused
+        self.write_paused = peer.write_paused
         self.cancel_at_end = False  # the app wants to be cancelled, not told
         self._handshake = Handshake(head)
         self.started = perf_counter()
@@ -148,86 +148,86 @@ class WebSocketConnection(asyncio.Protocol):
         self._ping_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self._last_read = 0.0
-        self._slow: SlowClient | None = None
+        self._slow: SlowTaker | None = None
         headers = head.headers.copy()
         scope: dict[str, Any] = {
             "type": "websocket",
             "asgi": {"spec_version": "2.4", "version": "3.0"},
-            "scheme": "wss" if connection.scheme == "https" else "ws",
+            "scheme": "wss" if peer.scheme == "https" else "ws",
             "http_version": head.version,
             "path": head.path,
             "raw_path": head.raw_path,
             "query_string": head.query_string,
-            "root_path": connection.root_path,
+            "root_path": peer.root_path,
             "headers": headers,
-            "client": connection.client,
-            "server": connection.server,
-            "state": lane.state.copy(),
+            "client": peer.client,
+            "server": peer.server,
+            "state": service.state.copy(),
             "subprotocols": list(self._handshake.subprotocols),
             "extensions": {"websocket.http.response": {}},
         }
         self.scope = scope
-        if connection.tls is not None:
-            scope["extensions"]["tls"] = connection.tls
-        if lane.forwarded is not None:
-            lane.forwarded.rewrite(scope)
+        if peer.tls is not None:
+            scope["extensions"]["tls"] = peer.tls
+        if service.forwarded is not None:
+            service.forwarded.rewrite(scope)
         mount(scope)
-        if lane.request_ids:
+        if service.request_ids:
             from ..lane.request_ids import with_request_id
 
             scope["headers"] = with_request_id(scope["headers"])
 
     def begin(self, host: bytes, early: bytes) -> None:
         """Answer the handshake, by the app or without it. early: what the client sent behind it."""
-        lane = self.lane
-        if lane.server_names and host.decode("latin1") not in lane.server_names:
+        service = self.service
+        if service.server_names and host.decode("latin1") not in service.server_names:
             self._refuse(404)
             return
         if self._handshake.reason:
             self._refuse(400)
             return
-        self._last_read = lane.loop.time()
-        if lane.read_timeout is not None:
-            self._read_timer = lane.loop.call_later(lane.read_timeout, self._read_check)
-        lane.websocket_begun(self)
-        if lane.draining:
-            # Accepted by the kernel or begun before the drain: see websocket.serve_websocket.
+        self._last_read = service.loop.time()
+        if service.read_timeout is not None:
+            self._read_timer = service.loop.call_later(service.read_timeout, self._read_check)
+        service.connections.websocket_begun(self)
+        if service.connections.draining:
+            # Accepted by the kernel or begun before the drain: see handed.serve_websocket.
             self.begin_close(0.0)
-        lane.running += 1
-        self.task = lane.loop.create_task(self._run())
+        service.connections.running += 1
+        self.task = service.loop.create_task(self._run())
         if early:
             self.data_received(early)
 
     async def _run(self) -> None:
         self._entered = True
-        lane = self.lane
-        if lane.request_ids:
+        service = self.service
+        if service.request_ids:
             # The last one: see request_ids.with_request_id.
             enter_request(self.scope["headers"][-1][1].decode())
         try:
-            direct = lane.direct
+            direct = service.direct
             if direct is not None and direct.websockets_usable():
                 await direct.websocket(self)
             else:
-                await lane.app(self.scope, self.receive, self.send)
+                await service.app(self.scope, self.receive, self.send)
         except SystemExit as error:
             if copies.is_one:
                 copies.leave(error)
-            await lane.config.log.error(exit_called(error, self.scope))
+            await service.config.log.error(exit_called(error, self.scope))
         except Exception as error:
             if not is_of_gone(error):
-                await lane.config.log.exception("Error in ASGI Framework")
+                await service.config.log.exception("Error in ASGI Framework")
         finally:
             self._app_ended()
 
     def _app_ended(self) -> None:
-        lane = self.lane
+        service = self.service
         self._app_gone = True
         self._queue.clear()
         self.task = None  # cancelled, it keeps the exception, whose traceback leads back to this object
         if self._opened:
-            lane.counters.websocket_closed()
-        lane.websocket_ended(self)
+            service.counters.websocket_closed()
+        service.connections.websocket_ended(self)
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         if self.state is CONNECTING:
@@ -237,16 +237,14 @@ class WebSocketConnection(asyncio.Protocol):
         elif self.state is OPEN:
             self._send_close(INTERNAL_ERROR)
         self._resume()  # a client that waits to be read has to be, to get at its close frame
-        lane.running -= 1
-        if lane.draining:
-            lane.look_if_drained()
+        service.connections.app_ended()
 
     # asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
-        self.lane.counters.websocket_bytes(len(data), 0)
+        self.service.counters.websocket_bytes(len(data), 0)
         if self._read_timer is not None:
-            self._last_read = self.lane.loop.time()
+            self._last_read = self.service.loop.time()
         reader = self._reader
         if reader is None:
             if self.state is CONNECTING:
@@ -277,7 +275,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._slow.stop()
         self._end(ABNORMAL, "")
         self.resume_writing()
-        self.lane.closed(self)
+        self.service.connections.closed(self)
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -295,12 +293,12 @@ class WebSocketConnection(asyncio.Protocol):
     async def _writable(self) -> None:
         """Return when what was written has gone far enough, or the client is gone."""
         while self.write_paused and self.state is not CLOSED:
-            await wait_among(self._writers, self.lane.loop)
+            await wait_among(self._writers, self.service.loop)
 
     # lane.Connection
 
     def drain(self) -> None:
-        """Nothing: the lane tells its WebSockets by itself (websocket.drain_websockets)."""
+        """Nothing: WebSockets are told by themselves (Connections.begin_drain)."""
 
     def close_idle(self) -> None:
         """Nothing, for the same reason."""
@@ -382,7 +380,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Go on reading in the next turn of the loop."""
         if self._held and not self._resuming:
             self._resuming = True
-            self.lane.loop.call_soon(self._go_on)
+            self.service.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._resuming = False
@@ -394,7 +392,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._digest(reader.read())
         if not self._held and not self.transport.is_closing():
             self.transport.resume_reading()
-            self._last_read = self.lane.loop.time()
+            self._last_read = self.service.loop.time()
 
     # What the app is told
 
@@ -405,11 +403,11 @@ class WebSocketConnection(asyncio.Protocol):
         while not self._queue:
             if self._over is not None:
                 return {"type": "websocket.disconnect", "code": self._over[0], "reason": self._over[1]}
-            await wait_among(self._readers, self.lane.loop)
+            await wait_among(self._readers, self.service.loop)
         payload = self._take()
         if isinstance(payload, str):
             return {"type": "websocket.receive", "text": payload}
-        if not payload and self.lane.direct is not None:
+        if not payload and self.service.direct is not None:
             # Quart takes an empty one for none, and looks for a text.
             return {"type": "websocket.receive", "bytes": payload, "text": None}
         return {"type": "websocket.receive", "bytes": payload}
@@ -424,7 +422,7 @@ class WebSocketConnection(asyncio.Protocol):
         while not self._queue:
             if gone is not None and self._over is not None:
                 raise gone
-            await wait_among(self._readers, self.lane.loop)
+            await wait_among(self._readers, self.service.loop)
         return self._take()
 
     @property
@@ -458,7 +456,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._over = self._cause or (code, reason)
         if self.state is OPEN:
             self.state = CLOSING
-        self.lane.websocket_stage(self, shown.CLOSING)
+        self.service.connections.websocket_stage(self, shown.CLOSING)
         if self.cancel_at_end:
             self._cancel()
         wake(self._readers)
@@ -512,20 +510,20 @@ class WebSocketConnection(asyncio.Protocol):
 
     def accept(self, subprotocol: str | None, headers: Iterable[Any]) -> None:
         """Answer the handshake: from here on messages go both ways. Raises ValueError."""
-        lane = self.lane
-        response, agreement = self._handshake.accept(subprotocol, headers, lane.common.block())
+        service = self.service
+        response, agreement = self._handshake.accept(subprotocol, headers, service.common.block())
         inflater = None
         if agreement is not None:
             inflater, self._deflater = Inflater(agreement), Deflater(agreement)
-        self._reader = FrameReader(lane.config.websocket_max_message_size, inflater)
+        self._reader = FrameReader(service.config.websocket_max_message_size, inflater)
         self.state = OPEN
         self._opened = True
-        lane.counters.websocket_opened()
-        lane.websocket_stage(self, shown.OPEN)
+        service.counters.websocket_opened()
+        service.connections.websocket_stage(self, shown.OPEN)
         self._write(response)
         self._log(101)
-        if lane.config.websocket_ping_interval is not None:
-            self._ping(lane.config.websocket_ping_interval)
+        if service.config.websocket_ping_interval is not None:
+            self._ping(service.config.websocket_ping_interval)
         if self._drain_code is not None:
             self._drain_now()
         if self._early:
@@ -538,7 +536,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self.state is OPEN:
             if not self.write_paused:
                 self._write(frame_head(PING, 0))
-            self._ping_timer = self.lane.loop.call_later(interval, self._ping, interval)
+            self._ping_timer = self.service.loop.call_later(interval, self._ping, interval)
 
     async def _reject(self, message: dict[str, Any]) -> None:
         """Send the app's own answer to the handshake, or a part of it."""
@@ -550,7 +548,7 @@ class WebSocketConnection(asyncio.Protocol):
             head, self._body_left, _ = response_head(
                 status,
                 start.get("headers", ()),
-                self.lane.common.block(),
+                self.service.common.block(),
                 method="GET",
                 version="1.1",
                 keep_alive=False,
@@ -579,7 +577,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Answer the handshake with a status alone, and close."""
         if self.state is not CONNECTING or self._lost:
             return
-        response = error_response(status, self.lane.common.block())
+        response = error_response(status, self.service.common.block())
         if status == 400 and self._handshake.wrong_version:
             response = response[:-2] + b"sec-websocket-version: %s\r\n\r\n" % VERSION
         self._write(response)
@@ -590,10 +588,10 @@ class WebSocketConnection(asyncio.Protocol):
     def _send_close(self, code: int, reason: str = "") -> None:
         """Send a close frame and wait for the client's, but not for ever."""
         self.state = CLOSING
-        self.lane.websocket_stage(self, shown.CLOSING)
+        self.service.connections.websocket_stage(self, shown.CLOSING)
         payload = close_payload(code, reason)
         self._write(frame_head(CLOSE, len(payload)) + payload)
-        self._close_timer = self.lane.loop.call_later(draining.CLOSE_WAIT_S, self._not_answered)
+        self._close_timer = self.service.loop.call_later(CLOSE_WAIT_S, self._not_answered)
         self._resume()
 
     def _not_answered(self) -> None:
@@ -601,14 +599,14 @@ class WebSocketConnection(asyncio.Protocol):
         self._close()
 
     def _write(self, data: bytes) -> None:
-        self.lane.counters.websocket_bytes(0, len(data))
+        self.service.counters.websocket_bytes(0, len(data))
         self.transport.write(data)
 
     def _log(self, status: int, response: dict[str, Any] | None = None) -> None:
-        access = self.lane.access
+        access = self.service.access
         if access is not None:
             response = response or {"status": status, "headers": []}
-            logging = self.lane.loop.create_task(access(self.scope, response, perf_counter() - self.started))
+            logging = self.service.loop.create_task(access(self.scope, response, perf_counter() - self.started))
             _LOGGING.add(logging)
             logging.add_done_callback(_LOGGING.discard)
 
@@ -631,23 +629,23 @@ class WebSocketConnection(asyncio.Protocol):
             if self._held:
                 self._held = False
                 transport.resume_reading()
-            self._close_timer = self.lane.loop.call_later(LINGER_S, transport.abort)
+            self._close_timer = self.service.loop.call_later(LINGER_S, transport.abort)
             return
         transport.close()
         if transport.get_write_buffer_size():
             self._watched().write_begun()
 
-    # Draining (websocket.drain_websockets)
+    # Draining (lane.connections.WebSocket)
 
     def begin_close(self, delay: float) -> None:
-        """Close with the lane's reason after `delay` seconds."""
+        """Close with the drain's reason after `delay` seconds."""
         if self._drain_timer is None and self.state in (CONNECTING, OPEN):
-            self._drain_timer = self.lane.loop.call_later(delay, self._drain_soon)
+            self._drain_timer = self.service.loop.call_later(delay, self._drain_soon)
 
     def _drain_soon(self) -> None:
-        self._drain_code = CLOSE_CODES[self.lane.reason]
+        self._drain_code = CLOSE_CODES[self.service.connections.reason]
         if self.state is CONNECTING:
-            self._drain_timer = self.lane.loop.call_later(draining.ACCEPT_WAIT_S, self._turn_away)
+            self._drain_timer = self.service.loop.call_later(ACCEPT_WAIT_S, self._turn_away)
         else:
             self._drain_now()
 
@@ -665,7 +663,7 @@ class WebSocketConnection(asyncio.Protocol):
             head, _, _ = response_head(
                 503,
                 [(b"content-length", b"0"), (b"connection", b"close"), (b"retry-after", b"0")],
-                self.lane.common.block(),
+                self.service.common.block(),
                 method="GET",
                 version="1.1",
                 keep_alive=True,
@@ -678,17 +676,15 @@ class WebSocketConnection(asyncio.Protocol):
 
     # Clocks
 
-    def _watched(self) -> SlowClient:
+    def _watched(self) -> SlowTaker:
         if self._slow is None:
-            from ..http1.slow_clients import SlowClient
-
-            self._slow = SlowClient(cast(Any, self))  # of which it needs transport and abort() for writes
+            self._slow = SlowTaker(self.service, self.transport, self.abort)
         return self._slow
 
     def _read_check(self) -> None:
         """Close a WebSocket on which nothing came for too long (read_timeout)."""
-        loop = self.lane.loop
-        left = timeout = cast(float, self.lane.read_timeout)
+        loop = self.service.loop
+        left = timeout = cast(float, self.service.read_timeout)
         if not self._held:
             left += self._last_read - loop.time()
             if left <= 0:
@@ -702,12 +698,9 @@ _LOGGING: set[asyncio.Task[None]] = set()
 """Access log calls that nobody waits for; the loop itself would not keep them."""
 
 
-def upgrade(connection: HTTP1Connection, head: Head, early: bytes) -> None:
-    """Serve a connection of the lane, whose client asks for a WebSocket, as one. early: what came behind the head."""
-    websocket = WebSocketConnection(connection, head)
-    connection.transport.set_protocol(websocket)
-    connection.lane.replaced(connection, websocket)
+def take_over(service: Service, peer: Peer, replaced: Connection, head: Head, early: bytes) -> None:
+    """Serve a connection whose client asks for a WebSocket as one. early: what came behind the head."""
+    websocket = WebSocketConnection(service, peer, head)
+    peer.transport.set_protocol(websocket)
+    service.connections.replaced(replaced, websocket)
     websocket.begin(head.host, early)
-
-
-__all__ = ["WebSocketConnection", "upgrade"]

@@ -7,8 +7,8 @@ import binascii
 import hashlib
 from collections.abc import Iterable
 
-from ..http1.parser import Head
-from ..http1.response import Pair, header_line, without
+from ..http1.response import header_line, without
+from ..lane.head import Head, Pair
 from .deflate import Agreement, agree
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

@@ -1,47 +1,28 @@
-"""WebSockets that end politely when their worker drains.
+"""WebSockets that Hypercorn's class reads (over HTTP/2 and HTTP/3, and with `--http hypercorn`), as the app sees them.
 
-How all of them do, and for those in Hypercorn's hands (handover) an ASGI wrapper around the app; the lane's own are in
-websocket_connection. At a drain the client is sent close code 1012 (reload) or 1001 (stop) and has
-CLOSE_WAIT_S to answer; then the app receives `websocket.disconnect` with that code, as if the client had closed. One
-that is not accepted yet is answered with 503.
+An ASGI wrapper around the app has them end politely when the worker drains, as those of HTTP/1.1 do (connection): the
+client is sent close code 1012 (reload) or 1001 (stop) and has CLOSE_WAIT_S to answer; then the app receives
+`websocket.disconnect` with that code, as if the client had closed. One that is not accepted yet is answered with 503.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ...core.net.client_gone import is_of_gone, tell_gone
 from ...core.shared.requests_table import CLOSING, OPEN
-from ..lane.lane import CLOSE_CODES
+from ..lane.connections import ACCEPT_WAIT_S, CLOSE_CODES, CLOSE_WAIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..lane.lane import Lane
+    from ..lane.service import Service
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-ACCEPT_WAIT_S = 1.0
-"""How long an app may take to accept a handshake that a drain found half-way; then it is answered with 503."""
-
-CLOSE_WAIT_S = 2.0
-"""How long a client may take to answer a close frame."""
-
-SPREAD_FROM = 20
-SPREAD_PER_SOCKET_S = 0.002
-SPREAD_MAX_S = 2.0
-"""More than SPREAD_FROM sockets are closed over a window that grows with their number, in random order.
-
-They all come back at once otherwise, to the workers that just became ready.
-"""
-
-RELOAD_HOLD_S = 0.1
-"""How long a reload's close waits: the client comes back at once, and by then no other old worker should accept it."""
 
 
 class State(Enum):
@@ -56,10 +37,10 @@ class WebSocketSession:
     __slots__ = (
         "_closing",
         "_code",
-        "_lane",
         "_receive",
         "_send",
         "_sending",
+        "_service",
         "drop",
         "opened",
         "row",
@@ -73,12 +54,12 @@ class WebSocketSession:
     stage: float
 
     def __init__(
-        self, lane: Lane, scope: dict[str, Any], receive: Receive, send: Send, drop: Callable[[], None] | None
+        self, service: Service, scope: dict[str, Any], receive: Receive, send: Send, drop: Callable[[], None] | None
     ) -> None:
         self.scope = scope
         self.started = perf_counter()
         self.task = asyncio.current_task()
-        self._lane = lane
+        self._service = service
         self._receive = receive
         self._send = send
         self._sending = asyncio.Lock()  # our close must not land between the parts of an app's rejection
@@ -96,7 +77,7 @@ class WebSocketSession:
                 return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
         elif message["type"] == "websocket.receive":
             # Of its two keys the one that says something; Quart looks for both where an empty one came.
-            empty = not (message["text"] or message["bytes"]) and self._lane.direct is not None
+            empty = not (message["text"] or message["bytes"]) and self._service.direct is not None
             return message if empty else {key: value for key, value in message.items() if value is not None}
         return message
 
@@ -121,8 +102,8 @@ class WebSocketSession:
                 await self._send(message)
                 self.state = State.OPEN
                 self.opened = True
-                self._lane.counters.websocket_opened()
-                self._lane.websocket_stage(self, OPEN)
+                self._service.counters.websocket_opened()
+                self._service.connections.websocket_stage(self, OPEN)
                 return
             if kind != "websocket.send":
                 self._closed()
@@ -130,12 +111,12 @@ class WebSocketSession:
 
     def _closed(self) -> None:
         self.state = State.CLOSED
-        self._lane.websocket_stage(self, CLOSING)
+        self._service.connections.websocket_stage(self, CLOSING)
 
     def begin_close(self, delay: float) -> None:
-        """Close with the lane's reason after `delay` seconds."""
+        """Close with the drain's reason after `delay` seconds."""
         if self._closing is None and self.state is not State.CLOSED:
-            self._closing = self._lane.loop.create_task(self._close(delay))
+            self._closing = self._service.loop.create_task(self._close(delay))
 
     def done(self) -> None:
         """The app has returned."""
@@ -145,7 +126,7 @@ class WebSocketSession:
     async def _close(self, delay: float) -> None:
         if delay:
             await asyncio.sleep(delay)
-        code = CLOSE_CODES[self._lane.reason]
+        code = CLOSE_CODES[self._service.connections.reason]
         for _ in range(int(ACCEPT_WAIT_S / 0.01)):
             if self.state is not State.CONNECTING:
                 break
@@ -159,7 +140,7 @@ class WebSocketSession:
                 self._wake(code)
                 return
             self._code = code
-            self._lane.websocket_stage(self, CLOSING)
+            self._service.connections.websocket_stage(self, CLOSING)
             await self._send({"type": "websocket.close", "code": code, "reason": ""})
         # The client's answer makes Hypercorn tell the app; only a client that does not answer is dropped.
         await asyncio.sleep(CLOSE_WAIT_S)
@@ -184,37 +165,26 @@ async def reject(send: Send) -> None:
 
 
 async def serve_websocket(
-    lane: Lane,
+    service: Service,
     scope: dict[str, Any],
     receive: Receive,
     send: Send,
     drop: Callable[[], None] | None = None,
 ) -> None:
-    """Run the lane's app for one WebSocket. drop: ends its connection, where it has one of its own."""
-    session = WebSocketSession(lane, scope, receive, send, drop)
-    lane.websocket_begun(session)
-    if lane.draining:
+    """Run the app for one WebSocket. drop: ends its connection, where it has one of its own."""
+    session = WebSocketSession(service, scope, receive, send, drop)
+    service.connections.websocket_begun(session)
+    if service.connections.draining:
         # Accepted by the kernel or begun before the drain: an upgrade that is refused looks like a failure, one that is
         # closed with a reason looks like what it is.
         session.begin_close(0.0)
     try:
-        await lane.app(scope, session.receive, session.send)
+        await service.app(scope, session.receive, session.send)
     except Exception as error:
         if not is_of_gone(error):
             raise
     finally:
-        lane.websocket_ended(session)
+        service.connections.websocket_ended(session)
         if session.opened:
-            lane.counters.websocket_closed()
+            service.counters.websocket_closed()
         session.done()
-
-
-def drain_websockets(lane: Lane) -> None:
-    """Begin to close every WebSocket of the lane."""
-    sessions = list(lane.websockets)
-    hold = RELOAD_HOLD_S if lane.reason == "reload" else 0.0
-    window = 0.0
-    if len(sessions) > SPREAD_FROM:
-        window = min(SPREAD_MAX_S, len(sessions) * SPREAD_PER_SOCKET_S)
-    for session in sessions:
-        session.begin_close(hold + (random.uniform(0, window) if window else 0.0))
