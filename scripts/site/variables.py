@@ -5,8 +5,6 @@ The name `aeros` on the public package index belongs to another project. So noth
 
 VARIABLES = {
     "install": "pip install ./aeros",
-    "install admin": 'pip install "./aeros[admin]"',
-    "requirement": "aeros @ file:///wheels/aeros-0.1.0-py3-none-any.whl",
 }
 
 
