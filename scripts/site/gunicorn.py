@@ -10,18 +10,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/migrate/gunicorn-options.md"
 _HEAD = """---
 title: Settings of gunicorn
-description: Each setting of gunicorn {version}, its counterpart in Aeros, and what changes. Written by scripts/site/gunicorn.py.
+description: Each setting of gunicorn {version} with its counterpart in Aeros (by scripts/site/gunicorn.py).
 ---
 # Settings of gunicorn
 
-"—" means: there is no such option. The last column says why, or what to do. [Migrate from gunicorn](gunicorn.md) has the short way.
+"—" means: there is no such option. The last column says why, or what to do.
+[Migrate from gunicorn](gunicorn.md) has the short way.
 """
 
 
 def page() -> str:
     """Return the page; KeyError where a setting has no row."""
-    import gunicorn  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    from gunicorn import config  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    import gunicorn
+    from gunicorn import config
 
     rows = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
     sections: dict[str, list[str]] = {}
@@ -32,7 +33,13 @@ def page() -> str:
         sections.setdefault(setting.section, []).append(line)
     parts = [_HEAD.format(version=gunicorn.__version__)]
     for title, lines in sections.items():
-        parts += [f"## {title}\n", "| Setting | On the command line | Aeros | What changes |", "|---|---|---|---|", *lines, ""]
+        parts += [
+            f"## {title}\n",
+            "| Setting | On the command line | Aeros | What changes |",
+            "|---|---|---|---|",
+            *lines,
+            "",
+        ]
     return "\n".join(parts)
 
 
