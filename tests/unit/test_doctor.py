@@ -210,7 +210,7 @@ def test_no_tls() -> None:
 
 
 def status(slot: str = "healthy", reload: Reloaded | None = None) -> ServerStatus:
-    totals = Totals(0, {}, 0, 0, 0, 0, 0, None, None, None, LatencyHistogram.of([], 0.0), {}, {})
+    totals = Totals(0, {}, 0, 0, 0, 0, 0, 0, None, None, None, LatencyHistogram.of([], 0.0), {}, {})
     last = LastExit("SIGSEGV", "died", 0.0, 41, 1)
     slots = (SlotStatus(0, slot, 9, None, 0, 0, last),)
     return ServerStatus(40, 1, "ready", (), 0.0, 0.0, 1, 1, "", "", (), reload, totals, (), slots, None, None)
