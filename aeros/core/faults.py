@@ -2,7 +2,7 @@
 
     fork=EAGAIN:0.01,pipe=EMFILE:0.02,seed=7
 
-Nothing of this is imported unless somebody asks for it (see `supervisor.rim`).
+Nothing of this is imported unless somebody asks for it (see `supervisor.system.faulty`).
 """
 
 from __future__ import annotations
@@ -78,10 +78,9 @@ class Dice:
         """Be another process from now on, with decisions of its own."""
         self._random.seed(f"{self.seed} {role}")
 
-    @property
-    def calls(self) -> list[str]:
-        """Return the calls that may fail."""
-        return [call for call, errors in self._by_call.items() if errors]
+    def stop(self) -> None:
+        """Have nothing fail any more."""
+        self._by_call = {call: [] for call in CALLS}
 
     def throw(self, call: str) -> None:
         """Raise OSError if this time `call` is to fail."""

@@ -149,5 +149,5 @@ class _Start:
         )
         recent = RecentLog()
         setup.log.tap = recent.add
-        with setup.faulty():
+        with setup.attached():
             return supervise(setup, First(link), hand, recent, self._others)

@@ -23,6 +23,7 @@ from ..errors import AerosError
 from ..options import Options, secrets
 from ..options.mistakes import mistaken
 from ..supervisor.model.policy import Policy
+from ..supervisor.system.choice import system_for
 from ..supervisor.zygotes.load import WORKER, Load
 from ..supervisor.zygotes.zygote import Zygote
 from ..version import __version__
@@ -109,14 +110,10 @@ class Welcomed:
         program = AppProgram(app, options, self.listeners, self._scoreboard, log)
         generation = self._welcome.generation
         notes = [] if self._alone else _changed_binds(options, self.listeners)
-        rim = None
-        if options.faults is not None:
-            from ..supervisor.model.rim import Rim
-
-            rim = Rim(options.faults, f"zygote gen={generation}")
-            rim.arm()
+        system = system_for(options.faults, f"zygote gen={generation}")
+        system.attach(log)
         load = Load(WORKER) if self._alone else None
-        about = (self._line, generation, Policy.of(options), program, log, notes, load, rim)
+        about = (self._line, generation, Policy.of(options), program, log, notes, load, system)
         Zygote(*about, original=True, app_in_supervisor=app_in_supervisor).run()
 
 

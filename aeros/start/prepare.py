@@ -23,6 +23,7 @@ from ..supervisor.model.plan import Plan
 from ..supervisor.model.policy import Policy
 from ..supervisor.sockets.activation import NONE, Activated
 from ..supervisor.sockets.listeners import bind_admin, bind_all, close_all, split_host_port
+from ..supervisor.system.choice import system_for
 from ..supervisor.system.launch import CommandLine
 from ..supervisor.upgrade.inheritance import Estate, Inheritance
 from ..supervisor.zygotes.load import WORKER
@@ -34,7 +35,6 @@ from .own_log import make_log
 if TYPE_CHECKING:
     from ..supervisor.control.dashboard import AdminChild
     from ..supervisor.loop import Supervisor
-    from ..supervisor.model.rim import Rim
     from ..supervisor.upgrade.successor import Succession
 
 
@@ -147,7 +147,7 @@ class Preparation:
             estate=Estate(self.pid_file, app_metrics.made(), app_metrics.forget),
             admin=self.admin,
             notifier=self.notifier,
-            rim=_rim(self.plan.faults),
+            system=system_for(self.plan.faults, "supervisor"),
             owner=owner,
             succession=succession,
             in_child=self._in_child,
@@ -221,13 +221,3 @@ def _share_metrics(account: Account | None) -> str:
         except OSError as error:
             raise StartError(f"cannot give {directory} to {account.name}: {error.strerror}") from None
     return directory
-
-
-def _rim(faults: str) -> Rim | None:
-    """Return what makes system calls fail on purpose; without --faults nothing of it is imported."""
-    if not faults:
-        return None
-    from ..core.faults import parse
-    from ..supervisor.model.rim import Rim
-
-    return Rim(parse(faults), "supervisor")

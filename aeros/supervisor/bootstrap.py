@@ -15,20 +15,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.exitcodes import ExitCode
-from ..core.ipc.channel import Channel, channel_pair
+from ..core.ipc.channel import Channel
 from ..core.log.lines import LineLog
 from ..core.memory.collector import paused
 from ..core.memory.sharing import settle_memory
 from ..core.net.listener import Listener
 from ..core.process.privileges import Account
-from ..core.process.signalling import become_subreaper, children_of, fork, open_pidfd
-from ..core.record import mutable
+from ..core.process.signalling import become_subreaper, children_of
+from ..core.record import field, mutable
 from ..core.shared.scoreboard import Scoreboard
 from ..errors import StartError
 from .model.policy import Policy
 from .state.recent_log import RecentLog
 from .system import handlers
 from .system.launch import CommandLine
+from .system.system import System
 from .zygotes.links import ZYGOTE_BOUNDS, ZygoteLink
 from .zygotes.load import FORK, WORKER, Load, choose, loads_at_once, unsafe_threads, warn_of_threads
 from .zygotes.order import Order, order_pilot
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from .control.dashboard import AdminChild
     from .control.systemd import Notifier
     from .loop import Supervisor
-    from .model.rim import Rim
     from .system.handlers import Handlers
     from .upgrade.inheritance import Estate
     from .upgrade.successor import Succession
@@ -61,7 +61,7 @@ class Setup:
     estate: Estate
     admin: AdminChild | None = None
     notifier: Notifier | None = None
-    rim: Rim | None = None
+    system: System = field(default_factory=System)
     #: The line to the program that started this server beside itself.
     owner: Channel | None = None
     #: The line to the supervisor that this one is to succeed.
@@ -70,22 +70,19 @@ class Setup:
     in_child: Callable[[], None] = lambda: None
 
     @contextlib.contextmanager
-    def faulty(self) -> Iterator[None]:
-        """Have system calls fail on purpose meanwhile, with --faults."""
-        if self.rim is None:
-            yield
-            return
-        self.log.warning(self.rim.describe())
-        self.rim.arm()
+    def attached(self) -> Iterator[None]:
+        """Have the log go through the system meanwhile, which fails on purpose with --faults."""
+        if warning := self.system.describe():
+            self.log.warning(warning)
+        self.system.attach(self.log)
         try:
             yield
         finally:
-            self.rim.disarm()
+            self.system.leave()
 
     def let_go(self) -> None:
         """In the first zygote, forked from this process: give up what is the supervisor's alone, root too."""
-        if self.rim is not None:
-            self.rim.enter("zygote gen=1")
+        self.system.enter("zygote gen=1")
         self.scoreboard.give_up_board()
         if self.admin is not None:
             self.admin.leave()
@@ -120,7 +117,7 @@ def found(setup: Setup, program: Program, load: Load | None = None) -> ExitCode:
     setup.log.tap = recent.add
     others = children()
     mask = handlers.block()
-    with head_of_family(mask), setup.faulty():
+    with head_of_family(mask), setup.attached():
         first = _first(setup, program, _prepare(setup, program, load))
         import_supervisor()  # the zygote and the first worker come up meanwhile, and need none of it
         # Not before the fork: a selector is shared by fork, and what the child closes would be gone from the parent's.
@@ -159,7 +156,7 @@ def supervise(setup: Setup, first: First, hand: Handlers, recent: RecentLog, oth
         target.hold = True
         if succession.inheritance.workers_asked == policy.workers and succession.inheritance.workers_now:
             target.workers = succession.inheritance.workers_now  # scaled by hand, and the program says nothing new
-    office = Office(policy, setup.listeners, setup.scoreboard, setup.log, setup.command, target, recent)
+    office = Office(policy, setup.listeners, setup.scoreboard, setup.log, setup.command, target, setup.system, recent)
     if succession is not None:
         office.certificates.inherit_tickets(succession.inheritance.tickets)
         office.datagrams.others = set(succession.inheritance.seats)
@@ -213,10 +210,10 @@ def _first(setup: Setup, program: Program, load: Load) -> First:
 
 def _fork_zygote(setup: Setup, program: Program, load: Load) -> First:
     """Raises OSError; then nothing is left of it."""
-    channel, theirs = channel_pair("the zygote", ZYGOTE_BOUNDS)
-    pilot = order_pilot(channel)
+    channel, theirs = setup.system.channel_pair("the zygote", ZYGOTE_BOUNDS)
+    pilot = order_pilot(setup.system, channel)
     try:
-        pid = fork()
+        pid = setup.system.fork()
     except OSError:
         channel.close()
         theirs.close()
@@ -229,11 +226,11 @@ def _fork_zygote(setup: Setup, program: Program, load: Load) -> First:
             pilot.close()  # to be received as any other
         setup.let_go()
         line = Channel(theirs, "the supervisor")
-        Zygote(line, 1, setup.policy, program, setup.log, load=load, rim=setup.rim).run()
+        Zygote(line, 1, setup.policy, program, setup.log, load=load, system=setup.system).run()
     theirs.close()
     if pilot is not None:
         pilot.theirs.close()
-    return First(ZygoteLink(1, channel, pid, open_pidfd(pid)), load, pilot)
+    return First(ZygoteLink(1, channel, pid, setup.system.open_pidfd(pid)), load, pilot)
 
 
 def give_up_root(account: Account, log: LineLog) -> None:

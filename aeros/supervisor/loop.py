@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ..core.clock import monotonic
 from ..core.exitcodes import ExitCode
 from ..core.ipc.channel import Channel
 from ..core.net.certificates import CertificateError
@@ -45,10 +44,11 @@ from .upgrade.running import Upgrade
 from .upgrade.successor import Succession
 from .verbs import Verbs
 from .workers.workforce import Workforce
-from .zygotes.generations import PILOT_S, Generations
+from .zygotes.generations import Generations
 from .zygotes.links import ZygoteLink
 from .zygotes.load import Load
 from .zygotes.order import Order
+from .zygotes.reloading import PILOT_S
 
 #: How often heartbeats and limits are looked at when nothing else happens.
 _TICK_S = 1.0
@@ -88,10 +88,10 @@ class Supervisor:
         self.generations = Generations(office, zygote, load, self._founder_lost)
         self.workforce = Workforce(
             office,
-            self.generations.source_of,
-            self.generations.end_stuck,
+            self.generations.sources.source_of,
+            self.generations.zygotes.end_stuck,
             self._worker_lost,
-            self.generations.files_changed,
+            self.generations.reloading.files_changed,
         )
         self._takeover = Takeover(office, self.workforce, self.generations, notifier, self.readiness, control)
         self._upgrade = Upgrade(
@@ -119,7 +119,7 @@ class Supervisor:
         office.open()
         self._reaper.foreign = bool(foreign_children)
         self._open_lines(owner)
-        self.generations.open(self.workforce)
+        self.generations.open(self.workforce.reports, self.workforce.telling, self.workforce.slots)
         try:
             office.take_certificates(office.target.committed, office.policy)
         except CertificateError as error:
@@ -128,8 +128,8 @@ class Supervisor:
             self._admin.open(office, self.control.adopt)
         office.fleet.set_slots(office.target)
         if self._pilot is not None and self._zygote is not None:
-            self.workforce.adopt(self._pilot, self._zygote)
-        office.target.pilot_until = monotonic() + PILOT_S
+            self.workforce.orders.adopt(self._pilot, self._zygote)
+        office.target.pilot_until = self.office.system.monotonic() + PILOT_S
         try:
             while not self._finished():
                 office.bell.clear()
@@ -148,7 +148,7 @@ class Supervisor:
         """Be there for those that ask or tell: control clients, the owner, the supervisor before this one."""
         office = self.office
         handler = CommandHandler(office, self.verbs, self.readiness, self._upgrade, self._admin)
-        self.control = ControlLine(handler, office.scoreboard.read_only_fds, office.log)
+        self.control = ControlLine(handler, office.scoreboard.read_only_fds, office.log, office.system)
         self._takeover.open(self.control, self.verbs, self._upgrade)
         self.reporter.open(self.control)
         if self._succession is None:
@@ -160,7 +160,7 @@ class Supervisor:
             self.control.adopt(owner, self._owner_is_gone)
 
     async def _sleep(self) -> None:
-        office, now = self.office, monotonic()
+        office, now = self.office, self.office.system.monotonic()
         tick_s = min(_TICK_S, heartbeat_every_s(office.policy.loop_warn_s)) if office.policy.loop_warn_s else _TICK_S
         wake_at = now + (tick_s if office.fleet.workers else _IDLE_TICK_S)
         next_at = next_wake(office.fleet, office.target, office.policy, now)
@@ -175,28 +175,28 @@ class Supervisor:
 
     def _pass(self) -> None:
         """Bring everything up to date: the one place where decisions become deeds."""
-        office, now = self.office, monotonic()
+        office, now = self.office, self.office.system.monotonic()
         if office.target.last_call_until and now >= office.target.last_call_until:
             self.verbs.stop("graceful", "the drain delay is over")
-        self.workforce.tick(now)
+        self.workforce.watch.tick(now)
         publish_queues(office.listeners, office.scoreboard)
-        self.workforce.find_unreported(now)
-        self.workforce.renew_certificates(now)
+        self.workforce.ends.find_unreported(now)
+        self.workforce.telling.renew_certificates(now)
         for kill in overdue(office.fleet, office.policy, now):
             self._perform(kill)
         # A deed can make the next one possible at once; a few rounds always suffice, and bound a mistake.
         for _ in range(8):
-            office.target.forkable = self.generations.forkable
-            office.target.self_loading = self.generations.self_loading
-            actions = reconcile(office.fleet, office.target, monotonic())
+            office.target.forkable = self.generations.sources.forkable
+            office.target.self_loading = self.generations.sources.self_loading
+            actions = reconcile(office.fleet, office.target, self.office.system.monotonic())
             for action in actions:
                 if not self._perform(action):
                     break  # and with it perhaps a reload: the rest was decided before that
             if not actions:
                 break
-        self.workforce.steer()
-        self.generations.advance()
-        self.generations.check(now)
+        self.workforce.telling.steer()
+        self.generations.reloading.advance()
+        self.generations.zygotes.check(now)
         self._upgrade.check(now)
         if self._succession is not None:
             self._succession.check(now)
@@ -210,13 +210,13 @@ class Supervisor:
         office.dirty = True
         match action:
             case Spawn():
-                return self.workforce.spawn(action.slot, action.generation)
+                return self.workforce.orders.spawn(action.slot, action.generation)
             case Admit():
-                self.workforce.admit(office.fleet.workers[action.worker])
+                self.workforce.telling.admit(office.fleet.workers[action.worker])
             case RetireWorker():
-                self.workforce.retire(office.fleet.workers[action.worker], action.reason)
+                self.workforce.telling.retire(office.fleet.workers[action.worker], action.reason)
             case KillWorker():
-                self.workforce.kill(office.fleet.workers[action.worker], action.reason, dump=action.dump)
+                self.workforce.telling.kill(office.fleet.workers[action.worker], action.reason, dump=action.dump)
             case ChangeOver():
                 assert office.target.candidate is not None
                 office.fleet.slots[action.slot].generation = office.target.candidate
@@ -228,7 +228,7 @@ class Supervisor:
         over = not self.office.fleet.workers and self.generations.gone and self._upgrade.gone
         if self.office.target.stopping != "now" and self._dashboard_retires_until():
             over = False
-        if self.readiness.failed and monotonic() < self.readiness.owner_asks_until:
+        if self.readiness.failed and self.office.system.monotonic() < self.readiness.owner_asks_until:
             over = False
         return bool(self.office.target.stopping) and over
 
@@ -259,7 +259,7 @@ class Supervisor:
         self._losses.worker(worker, what)
 
     def _dashboard_awaited(self) -> bool:
-        return self._admin is not None and self._admin.awaited(monotonic())
+        return self._admin is not None and self._admin.awaited(self.office.system.monotonic())
 
     def _dashboard_retires_until(self) -> float:
-        return self._admin.retiring(monotonic()) if self._admin is not None else 0.0
+        return self._admin.retiring(self.office.system.monotonic()) if self._admin is not None else 0.0

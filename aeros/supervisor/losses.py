@@ -39,13 +39,13 @@ class Losses:
         if office.target.stopping or worker.generation not in (office.target.committed, office.target.candidate):
             office.log.info(what)
         elif worker.generation == office.target.candidate:
-            self._generations.fail(what, worker.traceback, logged=worker.logged)
+            self._generations.reloading.fail(what, worker.traceback, logged=worker.logged)
         elif not office.was_ready and not worker.ready_at:
             self.start(what, worker.traceback, logged=worker.logged)
         elif worker.refused and worker.slot < office.target.workers:
-            self._workforce.slot_refused(office.fleet.slots[worker.slot], what)
+            self._workforce.slots.refused(office.fleet.slots[worker.slot], what)
         elif worker.slot < office.target.workers:
-            self._workforce.slot_failed(office.fleet.slots[worker.slot], what, traceback, worker.loss_weight)
+            self._workforce.slots.failed(office.fleet.slots[worker.slot], what, traceback, worker.loss_weight)
         else:
             office.log.warning(what, traceback=traceback)
 
@@ -62,4 +62,4 @@ class Losses:
         for worker in list(self._office.fleet.workers.values()):
             if worker.state is WorkerState.STARTING:
                 worker.retired = "stop"
-                self._workforce.kill(worker, "the start failed", dump=False)
+                self._workforce.telling.kill(worker, "the start failed", dump=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..core.clock import monotonic
 from ..core.exitcodes import ExitCode
 from ..errors import AerosError, AppLoadError, ServerStopped
 from .model.lifecycle import WorkerState
@@ -52,7 +51,7 @@ class Readiness:
 
     def expect_owner(self) -> None:
         """The program that started this server is to be told what became of it."""
-        self.owner_asks_until = monotonic() + _OWNER_ASKS_S
+        self.owner_asks_until = self._office.system.monotonic() + _OWNER_ASKS_S
 
     # --- who waits -------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 from .control.dashboard import AdminChild
 from .state.office import Office
@@ -27,24 +26,19 @@ class Reaper:
 
     def reap(self) -> None:
         """Reap zygotes, programs being run again, and every orphan the family (or, as PID 1, the system) left us."""
+        system = self._office.system
         self._generations.reap()
         self._upgrade.reap()
-        self._workforce.reap_adopted()
+        self._workforce.ends.reap_adopted()
         if self._admin is not None:
             self._admin.reap()
         if not self.foreign:
-            while (pid := _ended_child()) and pid not in (self._generations.loader_pid, self._upgrade.pid):
+            while (pid := system.ended_child()) and pid not in (
+                self._generations.reloading.loader_pid,
+                self._upgrade.pid,
+            ):
                 # A worker may have ended since the lines above: its exit must not be lost.
-                self._workforce.reap_adopted()
+                self._workforce.ends.reap_adopted()
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
+                    system.reap(pid)
         self._office.poke()
-
-
-def _ended_child() -> int:
-    """Return the pid of a child that has ended and is not yet reaped, 0 if there is none."""
-    try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return 0
-    return found.si_pid if found is not None else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..core.clock import monotonic, wall_time
+from ..core.clock import wall_time
 from ..titles import Title
 from .control.dashboard import AdminChild
 from .control.socket import ControlLine
@@ -50,7 +50,7 @@ class Reporter:
     def tell(self, now: float) -> None:
         """Say what is new. now: monotonic seconds."""
         office = self._office
-        facts = facts_of(office, self._generations.reload, self._generations.last)
+        facts = facts_of(office, self._generations.reloading.reload, self._generations.reloading.last)
         self._notifier.tell(facts, now)
         self._title.label = office.policy.proctitle
         self._title.show(f"supervisor gen={facts.generation} {facts.state} workers={facts.serving}/{facts.wanted}")
@@ -62,7 +62,7 @@ class Reporter:
 
     @property
     def state(self) -> str:
-        return state_of(self._office, self._generations.reload)
+        return state_of(self._office, self._generations.reloading.reload)
 
     def summary(self) -> dict[str, Any]:
         """Return what the scoreboard holds of the server; see `summary`."""
@@ -73,11 +73,13 @@ class Reporter:
             addresses=self.addresses,
             control=self._control.path,
             admin=self._admin.address if self._admin is not None else "",
-            load=generations.load.how,
-            threads=generations.load.threads,
+            load=generations.sources.load.how,
+            threads=generations.sources.load.threads,
             started_at=self._started_at,
-            last_reload=generations.last,
+            last_reload=generations.reloading.last,
             last_upgrade=self._upgrade.last,
-            last_exits=self._workforce.last_exits,
+            last_exits=self._workforce.accounts.last_exits,
         )
-        return summary(self._office, known, self._takeover.accounts(living=False), wall_time() - monotonic())
+        return summary(
+            self._office, known, self._takeover.accounts(living=False), wall_time() - self._office.system.monotonic()
+        )

@@ -44,12 +44,12 @@ class Takeover:
 
     def accounts(self, *, living: bool) -> Accounts:
         """Return all that was counted here and before us. living: by workers that have not ended, too."""
-        workforce, slots = self._workforce, self.office.fleet.slots.values()
+        counted, slots = self._workforce.accounts, self.office.fleet.slots.values()
         own = Accounts(
-            workforce.counted(living=living),
-            workforce.exit_counts,
-            self._generations.counts,
-            {slot.index: [*workforce.requests_of(slot.index, living=living), slot.restarts] for slot in slots},
+            counted.counted(living=living),
+            counted.exits,
+            self._generations.reloading.counts,
+            {slot.index: [*counted.requests_of(slot.index, living=living), slot.restarts] for slot in slots},
         )
         return self._inherited.plus(own)
 
@@ -69,7 +69,7 @@ class Takeover:
         self._upgrade.last = record
         self._readiness.settle()
         if reload:
-            self._generations.request(None, None, "asked for during the upgrade")
+            self._generations.reloading.request(None, None, "asked for during the upgrade")
         self.office.poke()
 
     def inherit(self, accounts: Accounts) -> None:
@@ -91,7 +91,7 @@ class Takeover:
     def upgraded(self, record: Upgraded) -> bool:
         """The new supervisor is the server: end as at a reload, since whoever is told to go meets a server again.
         Return whether a reload was asked for meanwhile."""
-        queued = self._generations.reload.queued
+        queued = self._generations.reloading.reload.queued
         self._control.retire()
         self.office.target.upgraded = True
         self._verbs.stop("graceful", f"upgraded to pid {record.pid}")

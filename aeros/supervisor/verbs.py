@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 
-from ..core.clock import monotonic, show_duration
+from ..core.clock import show_duration
 from ..core.ipc.messages import MISBEHAVIOURS
 from ..core.process.files import make_logs
 from ..core.shared.scoreboard import MAX_WORKERS
@@ -57,8 +57,8 @@ class Verbs:
     def _last_call(self, delay_s: float, why: str) -> None:
         """Not ready any more, for whoever asks; but a balancer that has not asked yet goes on being served."""
         office = self._office
-        office.target.last_call_until = monotonic() + delay_s
-        self._workforce.last_call()
+        office.target.last_call_until = office.system.monotonic() + delay_s
+        self._workforce.telling.last_call()
         office.log.info(f"stopping: {why}; accepting connections for {show_duration(delay_s)} more (--drain-delay)")
         self._upgrade.stop("graceful")
         office.poke()
@@ -66,7 +66,7 @@ class Verbs:
     def reload(self, waiter: Waiter | None, timeout_s: float | None, why: str) -> None:
         """Ask for a new generation."""
         self._refuse_when_stopping()
-        self._generations.request(waiter, timeout_s, why)
+        self._generations.reloading.request(waiter, timeout_s, why)
 
     def upgrade(
         self, waiter: UpgradeWaiter | None, timeout_s: float | None, why: str, others: list[str] | None = None
@@ -74,7 +74,7 @@ class Verbs:
         """Start the supervisor that is to succeed this one. others: arguments for its program, instead of those this
         one was started with. Raises UpgradeFailed as well."""
         self._refuse_when_stopping()
-        self._upgrade.request(waiter, timeout_s, why, not self._generations.reload.idle, others)
+        self._upgrade.request(waiter, timeout_s, why, not self._generations.reloading.reload.idle, others)
 
     def scale(self, workers: int) -> None:
         """Change the number of workers."""
@@ -100,10 +100,10 @@ class Verbs:
             raise OptionsError(f"there is no slot {slot}; slots are 0 to {workers - 1}")
         chosen = [slot] if slot is not None else list(range(workers))
         for index in chosen:
-            self._workforce.heal(fleet.slots[index])
+            self._workforce.slots.heal(fleet.slots[index])
             for worker in fleet.in_slot(index):
                 if worker.alive and not worker.recycle:
-                    self._workforce.recycle(worker, "restart")
+                    self._workforce.telling.recycle(worker, "restart")
         self._office.poke()
         return chosen
 
@@ -116,13 +116,13 @@ class Verbs:
         worker = next((worker for worker in self._office.fleet.in_slot(slot) if worker.serving), None)
         if worker is None:
             raise StateError(f"slot {slot} has no worker that serves")
-        self._workforce.spoil(worker, how, seconds or 1.0)
+        self._workforce.telling.spoil(worker, how, seconds or 1.0)
 
     def stack(self, slot: int, reply: Reply) -> None:
         """Answer with where the worker of `slot` is; see `stacks`."""
         if slot not in self._office.fleet.slots:
             raise OptionsError(f"there is no slot {slot}; slots are 0 to {self._office.target.workers - 1}")
-        self._workforce.stacks(slot, reply)
+        self._workforce.telling.stacks(slot, reply)
 
     def reopen_logs(self) -> None:
         """Open the log files by name again, in the whole family."""
@@ -137,8 +137,8 @@ class Verbs:
                 kept.append(path)
         with contextlib.suppress(OSError):  # it has just been opened
             log.reopen(kept)
-        self._workforce.reopen_logs(kept)
-        self._generations.reopen_logs(kept)
+        self._workforce.telling.reopen_logs(kept)
+        self._generations.sources.reopen_logs(kept)
         log.info("log files reopened")
 
     def _refuse_when_stopping(self) -> None:

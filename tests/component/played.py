@@ -1,7 +1,7 @@
 """A family that is played: the real supervisor over processes, a system and a clock that the test moves.
 
 Everything of the supervisor is the product's own: its loop, decisions, fleet, reloads, control line and messages, over
-real socket pairs. Only the system's rim is played: spawning, signals, reaping, the clock, and what zygotes, programs
+real socket pairs. Only the system is played: spawning, signals, reaping, the clock, and what zygotes, programs
 and workers say. Each of these does nothing by itself; the test says who acts, and when.
 """
 
@@ -15,12 +15,11 @@ import os
 import selectors
 import signal
 import socket
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aeros.core.exitcodes import ExitCode
-from aeros.core.ipc.channel import Channel, ChannelClosed, channel_pair
+from aeros.core.ipc.channel import Bounds, Channel, ChannelClosed, channel_pair
 from aeros.core.ipc.messages import (
     Accepting,
     Answer,
@@ -47,21 +46,21 @@ from aeros.core.ipc.messages import (
 from aeros.core.log.lines import LineLog
 from aeros.core.shared.anonymous import anonymous_file
 from aeros.core.shared.scoreboard import HEARTBEAT, PID, REQUESTS, Scoreboard
-from aeros.core.shared.worker_file import make_worker_file
-from aeros.supervisor import loop, reaping
+from aeros.supervisor import loop
 from aeros.supervisor.model.fleet import Target
 from aeros.supervisor.model.policy import Policy
 from aeros.supervisor.state.office import Office
 from aeros.supervisor.system.kin import Kin
 from aeros.supervisor.system.launch import CommandLine
-from aeros.supervisor.workers import stacks, workforce
-from aeros.supervisor.zygotes import generations, links, loader
+from aeros.supervisor.system.system import System, T
+from aeros.supervisor.system.warden import Warden
+from aeros.supervisor.zygotes import links
 from aeros.supervisor.zygotes import order as orders
 from aeros.supervisor.zygotes.load import FORK, WORKER, Load
 from aeros.version import __version__
 from tests.helpers.proc import open_fds
 
-#: Above any number the kernel gives (PID_MAX_LIMIT), so that a signal that slips through the rim hits nobody.
+#: Above any number the kernel gives (PID_MAX_LIMIT), so that a signal that slips through hits nobody.
 _FIRST_PID = 10_000_000
 SUPERVISOR = 1
 
@@ -132,7 +131,7 @@ class Memory(LineLog):
 class Process:
     """running, then a zombie until its parent reaps it, then gone."""
 
-    def __init__(self, system: System, parent: int, pid: int = 0) -> None:
+    def __init__(self, system: PlayedSystem, parent: int, pid: int = 0) -> None:
         """pid: of the process that becomes this one; 0: a new one."""
         self.system = system
         self.parent = parent
@@ -192,7 +191,9 @@ def _readable(channel: Channel) -> bool:
 class PlayedWorker(Process):
     """One worker process."""
 
-    def __init__(self, system: System, parent: int, order: Fork, channel_fd: int, file_fd: int, pid: int = 0) -> None:
+    def __init__(
+        self, system: PlayedSystem, parent: int, order: Fork, channel_fd: int, file_fd: int, pid: int = 0
+    ) -> None:
         super().__init__(system, parent, pid)
         self.file_fd = file_fd
         self.order = order
@@ -276,7 +277,7 @@ class PlayedWorker(Process):
 class PlayedZygote(Process):
     """One zygote, or a program on its way to become one; or, where workers load the app themselves, one of these."""
 
-    def __init__(self, system: System, parent: int, generation: int, channel_fd: int) -> None:
+    def __init__(self, system: PlayedSystem, parent: int, generation: int, channel_fd: int) -> None:
         super().__init__(system, parent)
         self.generation = generation
         self.channel = Channel(_own(channel_fd), "the supervisor")
@@ -444,8 +445,8 @@ class Watch:
     def killed(self, worker: PlayedWorker) -> None: ...
 
 
-class System:
-    """The rim: what the supervisor's system calls meet instead of the system."""
+class PlayedSystem(System):
+    """What the supervisor's system calls meet instead of the system."""
 
     def __init__(self, loop: PlayedLoop, scoreboard: Scoreboard, policy: Policy, watch: Watch) -> None:
         self.loop = loop
@@ -458,7 +459,6 @@ class System:
         self.load = FORK
         #: Calls that fail at present: "descriptors", "spawn".
         self.short_of: set[str] = set()
-        self._put: list[tuple[Any, str, Any]] = []
 
     def new_pid(self) -> int:
         return _FIRST_PID + len(self.processes)
@@ -478,6 +478,15 @@ class System:
 
     # --- the calls
 
+    def monotonic(self) -> float:
+        return self.loop.time()
+
+    def warden(self, log: LineLog) -> Warden:
+        return _NoWarden(log)
+
+    def open_pidfd(self, pid: int) -> int:
+        return os.open(os.devnull, os.O_RDONLY)
+
     def kill(self, pid: int, signum: int) -> None:
         process = self.processes.get(pid)
         if pid <= 1 or process is None or process.state == "reaped":
@@ -486,6 +495,9 @@ class System:
             if isinstance(process, PlayedWorker):
                 self.watch.killed(process)
             process.end(signum)
+
+    def kill_group(self, pid: int, signum: int) -> None:
+        self.kill(pid, signum)
 
     def send_signal(self, pid: int, pidfd: int | None, signum: int) -> bool:
         try:
@@ -515,32 +527,33 @@ class System:
         process.state = "reaped"
         return process.status
 
-    def waitid(self, *_: int) -> Any:
-        zombies = self.zombies
-        if zombies:
-            return _Ended(zombies[0].pid)
-        if not any(one.parent == SUPERVISOR and one.state != "reaped" for one in self.processes.values()):
-            raise ChildProcessError(errno.ECHILD, "no child processes")
-        return None
+    def ended_child(self) -> int:
+        return next((one.pid for one in self.zombies), 0)
 
-    def waitpid(self, pid: int, _: int) -> tuple[int, int]:
-        return pid, self.reap(pid) or 0
-
-    def launch(self, command: CommandLine, channel_fd: int, stderr_fd: int, *_: object) -> int:
+    def launch(
+        self,
+        command: CommandLine,
+        channel_fd: int,
+        stderr_fd: int,
+        variable: str,
+        environ: Mapping[str, str] | None = None,
+    ) -> int:
         if "spawn" in self.short_of:
             raise OSError(errno.EAGAIN, "no more processes")
         program = PlayedZygote(self, SUPERVISOR, 0, os.dup(channel_fd))
         program.stderr = os.dup(stderr_fd)
         return program.pid
 
-    def channel_pair(self, *how: Any, **_: bool) -> Any:
+    def channel_pair(
+        self, there: str, bounds: Bounds | None = None, *, identified: bool = False
+    ) -> tuple[Channel, socket.socket]:
         """Without `identified`: the kernel says that all of the played are this one process."""
         self._need_descriptors()
-        return channel_pair(*how)
+        return super().channel_pair(there, bounds)
 
-    def make_worker_file(self) -> int:
+    def memory_file(self, make: Callable[[], T]) -> T:
         self._need_descriptors()
-        return make_worker_file()
+        return make()
 
     def pipe(self) -> tuple[int, int]:
         self._need_descriptors()
@@ -550,68 +563,11 @@ class System:
         if "descriptors" in self.short_of:
             raise OSError(errno.EMFILE, "too many open files")
 
-    # --- in place of the real ones
 
-    def arm(self) -> None:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("aeros.") and hasattr(module, "monotonic"):
-                self._replace(module, "monotonic", self.loop.time)
-        for module, name, call in (
-            (workforce, "send_signal", self.send_signal),
-            (stacks, "send_signal", self.send_signal),
-            (workforce, "reap", self.reap),
-            (workforce, "open_pidfd", lambda pid: os.open(os.devnull, os.O_RDONLY)),
-            (workforce, "Warden", _NoWarden),
-            (workforce, "has_ended", self.has_ended),
-            (generations, "reap", self.reap),
-            (loader, "reap", self.reap),
-            (links, "send_signal", self.send_signal),
-            (generations, "recognise", self.recognise),
-            (loader, "launch", self.launch),
-            (orders, "channel_pair", self.channel_pair),
-            (generations, "channel_pair", self.channel_pair),
-            (loader, "channel_pair", self.channel_pair),
-            (orders, "make_worker_file", self.make_worker_file),
-            (loader, "os", _StandIn(os, kill=self.kill, killpg=self.kill, pipe=self.pipe)),
-            (reaping, "os", _StandIn(os, waitid=self.waitid, waitpid=self.waitpid)),
-        ):
-            self._replace(module, name, call)
-
-    def _replace(self, module: Any, name: str, instead: Any) -> None:
-        self._put.append((module, name, getattr(module, name)))
-        setattr(module, name, instead)
-
-    def disarm(self) -> None:
-        while self._put:
-            module, name, real = self._put.pop()
-            setattr(module, name, real)
-
-
-class _Ended:
-    def __init__(self, pid: int) -> None:
-        self.si_pid = pid
-
-
-class _NoWarden:
+class _NoWarden(Warden):
     """It only matters once the supervisor is killed, which is not played."""
 
-    def __init__(self, *_: object) -> None: ...
-
-    def watch(self, *_: object) -> None: ...
-
-    def lost(self) -> bool:
-        return False
-
-    def close(self, **_: object) -> None: ...
-
-
-class _StandIn:
-    def __init__(self, real: Any, **instead: Callable[..., Any]) -> None:
-        self._real = real
-        vars(self).update(instead)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
+    def watch(self, pid: int, pidfd: int | None, seconds: float) -> None: ...
 
 
 class _Certificates:
@@ -649,13 +605,12 @@ class Family:
         self.policy = policy
         self.log = Memory()
         self.scoreboard = Scoreboard.create(128)
-        self.system = System(self.loop, self.scoreboard, policy, watch or Watch())
+        self.system = PlayedSystem(self.loop, self.scoreboard, policy, watch or Watch())
         self.system.load = load
-        self.system.arm()
         link, ordered = self._found(pilot) if load == FORK else (None, None)
         command = CommandLine("python", ("python", "app.py"), "/", why_not)
         target = Target(policy.workers, committed=1, surge=policy.reload_surge)
-        self.office = Office(policy, [], self.scoreboard, self.log, command, target)
+        self.office = Office(policy, [], self.scoreboard, self.log, command, target, self.system)
         self._certificate_fd = anonymous_file("certificates") if tls else -1
         if tls:
             self.office.certificates = _Certificates(self._certificate_fd)  # type: ignore[assignment]
@@ -668,7 +623,7 @@ class Family:
     def _found(self, pilot: bool) -> tuple[links.ZygoteLink, orders.Order | None]:
         """The first zygote, with its first order if `pilot`."""
         channel, theirs = channel_pair("the zygote")
-        ordered = orders.order_pilot(channel) if pilot else None
+        ordered = orders.order_pilot(self.system, channel) if pilot else None
         if ordered is not None:
             ordered.theirs.close()
         self.first = PlayedZygote(self.system, SUPERVISOR, 1, theirs.detach())
@@ -742,11 +697,11 @@ class Family:
         if not self.over:
             self.task.cancel()
             self.loop.turn()
-        for link in self.supervisor.workforce._links.values():
+        for link in self.supervisor.workforce.links.values():
             link.close()
-        for zygote in self.supervisor.generations._zygotes:
+        for zygote in self.supervisor.generations.sources.zygotes:
             zygote.channel.close()
-        self.system.disarm()
+            zygote.close()
         for process in self.system.running():
             process.end(signal.SIGKILL)
         for client in self.clients:

@@ -15,6 +15,7 @@ from aeros.core.ipc.messages import Answer, Command, encode
 from aeros.core.log.lines import LineLog
 from aeros.errors import AerosError
 from aeros.supervisor.control.socket import MAX_CLIENTS, ControlLine
+from aeros.supervisor.system.system import System
 
 #: Of the processor's time, so that a busy machine does not count; a turn is 2 ms, and what is under way then ends.
 MOST_S = 0.02
@@ -35,7 +36,7 @@ def no_scoreboard() -> list[int]:
 
 async def flooded(clients: int, said: bytes) -> tuple[float, int]:
     """All of them send this at once and read their answers: the longest the loop was theirs, and how many answers."""
-    line = ControlLine(Obedient(), no_scoreboard, LineLog(""))
+    line = ControlLine(Obedient(), no_scoreboard, LineLog(""), System())
     heard = 0
     ends = []
     for _ in range(clients):
@@ -68,7 +69,7 @@ def test_one_too_many_that_has_left_already(tmp_path: Path) -> None:
     async def check() -> None:
         faults: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
-        line = ControlLine(Obedient(), no_scoreboard, LineLog(""))
+        line = ControlLine(Obedient(), no_scoreboard, LineLog(""), System())
         line.open(str(tmp_path / "socket"))
         pairs = [socket.socketpair() for _ in range(MAX_CLIENTS)]
         for ours, _ in pairs:

@@ -315,14 +315,14 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
             # Forked, and its zygote has died or is about to tell.
             assert all(not one.accepting for one in strangers), strangers
             # The one that forks, its spare, the candidate's. Retired ones end with their last worker.
-            zygotes = self.family.supervisor.generations._zygotes
+            zygotes = self.family.supervisor.generations.sources.zygotes
             assert len([one for one in zygotes if not one.retired]) <= 4
 
     @invariant()
     def one_generation_serves_at_rest(self) -> None:
         if not self.alive:
             return
-        target, reload = self.family.office.target, self.family.supervisor.generations.reload
+        target, reload = self.family.office.target, self.family.supervisor.generations.reloading.reload
         if target.candidate is None and reload.idle:
             assert {slot.generation for slot in self.family.office.fleet.slots.values()} <= {target.committed}
             # A refused one may go on where the old one cannot come back, and nobody but it serves the slot.
@@ -342,7 +342,7 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         if self.alive:
             known = {one.cell for one in self.family.office.fleet.workers.values()}
             live = sum(self.family.scoreboard.cell(cell).words[REQUESTS] for cell in known)
-            assert self.family.supervisor.workforce.totals.requests + live == self.system.requests
+            assert self.family.supervisor.workforce.accounts.totals.requests + live == self.system.requests
 
     @invariant()
     def a_good_end_is_a_good_exit_code(self) -> None:
@@ -386,19 +386,22 @@ class SupervisorLife(RuleBasedStateMachine, Watch):
         assert not self.family.office.target.stopping, "the stop does not end"
         if self.cannot_fork_ever():
             return
-        assert self.at_rest(), (self.family.supervisor.reporter.summary(), self.family.supervisor.generations.reload)
+        assert self.at_rest(), (
+            self.family.supervisor.reporter.summary(),
+            self.family.supervisor.generations.reloading.reload,
+        )
         listening = [client for client in self.family.clients if not client.closed]
         assert not [question for client in listening for question in client.open_questions]
 
     def cannot_fork_ever(self) -> bool:
         """Every zygote is gone, and the program cannot be run again."""
-        return bool(self.why_not) and not self.family.supervisor.generations.forkable
+        return bool(self.why_not) and not self.family.supervisor.generations.sources.forkable
 
     def at_rest(self) -> bool:
         office = self.family.office
         serving = {one.order.slot for one in self.running(PlayedWorker) if one.accepting}
         return (
-            self.family.supervisor.generations.reload.idle
+            self.family.supervisor.generations.reloading.reload.idle
             and not office.target.last_call_until
             and serving == set(range(office.target.workers))
             and len(self.running(PlayedWorker)) == office.target.workers == len(office.fleet.workers)

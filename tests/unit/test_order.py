@@ -13,6 +13,7 @@ import pytest
 from aeros.core.ipc.channel import Channel, channel_pair
 from aeros.core.ipc.messages import Fork
 from aeros.core.shared.worker_file import STACKS_AT
+from aeros.supervisor.system.system import System
 from aeros.supervisor.zygotes import order
 from tests.helpers.proc import open_fds
 
@@ -32,7 +33,7 @@ def lines() -> Iterator[tuple[Channel, Channel]]:
 
 def test_it_can_be_read_by_who_comes_later() -> None:
     with lines() as (ours, theirs):
-        pilot = order.order_pilot(ours)
+        pilot = order.order_pilot(System(), ours)
         assert pilot is not None
         pilot.theirs.close()  # in flight by now
         ((message, fds),) = theirs.receive()
@@ -54,7 +55,7 @@ def test_without_descriptors_there_is_none_and_nothing_is_left(room: int) -> Non
         os.close(spare)
         resource.setrlimit(resource.RLIMIT_NOFILE, (spare + room, limits[1]))
         try:
-            assert order.order_pilot(ours) is None
+            assert order.order_pilot(System(), ours) is None
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert open_fds() == before
@@ -69,5 +70,5 @@ def test_one_that_cannot_be_sent_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -
 
         monkeypatch.setattr(ours, "send", refuse)
         before = open_fds()
-        assert order.order_pilot(ours) is None
+        assert order.order_pilot(System(), ours) is None
         assert open_fds() == before

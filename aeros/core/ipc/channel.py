@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..clock import monotonic
 from ..record import record
@@ -59,6 +59,8 @@ class Channel:
         #: The pid of the one process that may speak here. Set before the first `receive`.
         self.only_from = 0
         self.peer = peer
+        #: Copies a descriptor that has to wait. Raises OSError.
+        self.dup: Callable[[int], int] = os.dup
         self._incoming = bytearray()
         self._incoming_fds: deque[int] = deque()
         self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
@@ -112,7 +114,7 @@ class Channel:
         copies: list[int] = []
         try:
             for fd in fds:
-                copies.append(os.dup(fd))
+                copies.append(self.dup(fd))
         except OSError:
             for fd in copies:
                 os.close(fd)

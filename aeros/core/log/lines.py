@@ -76,6 +76,8 @@ class LineLog:
         self._colour = False
         #: Gets each event as well, as it is written. What it raises is the caller's.
         self.tap: Callable[[str], None] | None = None
+        self._open: Callable[[str, Account | None], int] = open_log
+        self._write: Callable[[int, bytes], int] = os.write
         self.reopen()
 
     def reopen(self, kept: Sequence[str] = ()) -> None:
@@ -87,7 +89,7 @@ class LineLog:
             fd = 2 if self.target and is_ours(2) else -1
             self._colour = self.log_format == "text" and _is_terminal(2)
         else:
-            fd = open_log(self.target, self._account)
+            fd = self._open(self.target, self._account)
         lost = 0
         if self._sink is not None:
             self._sink.close()
@@ -95,9 +97,15 @@ class LineLog:
         if self._fd > 2:
             os.close(self._fd)
         self._fd = fd
-        self._sink = Sink(fd) if fd >= 0 else None
+        self._sink = Sink(fd, self._write) if fd >= 0 else None
         if self._sink is not None:
             self._sink.lost = lost
+
+    def through(self, opening: Callable[[str, Account | None], int], writing: Callable[[int, bytes], int]) -> None:
+        """Open and write files through these from now on. opening: see `open_log`. writing: see os.write."""
+        self._open, self._write = opening, writing
+        if self._sink is not None:
+            self._sink.writing = writing
 
     def close(self) -> None:
         """Let go of the file; nothing is written any more."""

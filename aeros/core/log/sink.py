@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import stat
+from collections.abc import Callable
 
 #: What waits for a reader that is slow; beyond it lines are lost, and counted.
 WAITING_BYTES = 256 * 1024
@@ -21,9 +22,11 @@ _SURVIVED = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ECONNRESET, errno.ESTALE
 class Sink:
     """Writes to `fd`, which stays the caller's, without ever waiting."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, writing: Callable[[int, bytes], int] = os.write) -> None:
+        """writing: os.write, or what stands for it."""
         self.lost = 0
         self._fd = fd
+        self.writing = writing
         self._waiting = bytearray()
         self._own = -1
         self._kind = "file"
@@ -80,9 +83,9 @@ class Sink:
         """Write as much as goes without waiting. What can never be written counts as written, and as lost."""
         try:
             if self._kind == "file":
-                return os.write(self._fd, data)  # less than all of it where the disk is just full
+                return self.writing(self._fd, data)  # less than all of it where the disk is just full
             if self._kind == "own":
-                return os.write(self._own, data)
+                return self.writing(self._own, data)
             if self._kind == "socket":
                 return self._send(data)
             return self._write_polled(data)
@@ -110,5 +113,5 @@ class Sink:
         while written < len(data):
             if not any(events & (select.POLLOUT | select.POLLERR) for _, events in poller.poll(0)):
                 break
-            written += os.write(self._fd, data[written : written + _CERTAIN_BYTES])
+            written += self.writing(self._fd, data[written : written + _CERTAIN_BYTES])
         return written

@@ -12,14 +12,13 @@ import signal
 from asyncio import TimerHandle
 from collections.abc import Callable
 
-from ...core.clock import monotonic, show_duration
-from ...core.ipc.channel import Channel, channel_pair
+from ...core.clock import show_duration
+from ...core.ipc.channel import Channel
 from ...core.ipc.dashboard import CHANNEL_FD, LISTENER_FD, SETTINGS_FD, AdminSettings
 from ...core.net.listener import Listener
-from ...core.process.signalling import describe_exit, reap
+from ...core.process.signalling import describe_exit
 from ..sockets.listeners import close_all
 from ..state.office import Office
-from ..system.launch import launch_module
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
@@ -54,7 +53,7 @@ class AdminChild:
         """Start it, from inside the loop. adopt: serves its channel as a control client's."""
         self._office = office
         self._adopt = adopt
-        self._awaited_until = monotonic() + _UP_S
+        self._awaited_until = office.system.monotonic() + _UP_S
         self._start()
 
     def leave(self) -> None:
@@ -68,18 +67,19 @@ class AdminChild:
 
     def _start(self) -> None:
         self._timer = None
-        self._started_at = monotonic()
+        system = self._office.system
+        self._started_at = system.monotonic()
         try:
-            channel, theirs = channel_pair("the dashboard")
+            channel, theirs = system.channel_pair("the dashboard")
             with theirs:
-                settings = self._settings.to_file()
+                settings = system.memory_file(self._settings.to_file)
                 try:
                     inherited = {
                         CHANNEL_FD: theirs.fileno(),
                         LISTENER_FD: self.listener.sock.fileno(),
                         SETTINGS_FD: settings,
                     }
-                    self._pid = launch_module("aeros.dashboard", inherited, self._office.command)
+                    self._pid = system.launch_module("aeros.dashboard", inherited, self._office.command)
                 finally:
                     os.close(settings)
         except OSError as error:
@@ -92,7 +92,7 @@ class AdminChild:
         if not self._pid:
             return
         try:
-            status = reap(self._pid)
+            status = self._office.system.reap(self._pid)
         except ChildProcessError:
             status = 0
         if status is None:
@@ -102,7 +102,7 @@ class AdminChild:
             self._again(f"dashboard pid={pid} ended ({describe_exit(status)}); the server does not need it")
 
     def _again(self, why: str) -> None:
-        if monotonic() - self._started_at >= _WELL_S:
+        if self._office.system.monotonic() - self._started_at >= _WELL_S:
             self._delay_s = 0.0
         self._delay_s = min(_LONGEST_DELAY_S, self._delay_s * 2 or _FIRST_DELAY_S)
         self._office.log.warning(f"{why}; started again in {show_duration(self._delay_s)}")
@@ -114,9 +114,9 @@ class AdminChild:
             self.listener.path = ""  # the file is its to remove
         self._let_go()
         if self._pid:
-            self._kill_at = monotonic() + _RETIRE_S
+            self._kill_at = self._office.system.monotonic() + _RETIRE_S
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGTERM)
+                self._office.system.kill(self._pid, signal.SIGTERM)
 
     def retiring(self, now: float) -> float:
         """Return until when its end is to be waited for, 0.0 when it is not. now: monotonic seconds."""
@@ -134,6 +134,6 @@ class AdminChild:
         self._let_go()
         if self._pid:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self._pid, signal.SIGKILL)
+                self._office.system.kill(self._pid, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
             self._pid = 0

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...core.clock import monotonic
 from ...core.ipc.channel import Bounds, Channel, ChannelClosed, close_fds
 from ...core.ipc.messages import MAX_MESSAGE_BYTES, Answer, Command, Greeting, Hello, Message, ProtocolError, clip
 from ...core.log.lines import LineLog
@@ -26,6 +25,7 @@ from ...core.places import distrusted_folder, peer_uid, socket_path
 from ...core.record import mutable
 from ...errors import AerosError
 from ...version import __version__
+from ..system.system import System
 
 MAX_CLIENTS = 64
 #: Commands are short. A client that stops reading is dropped when so much waits for it: the longest answer, and some.
@@ -66,10 +66,13 @@ class Commands(Protocol):
 class ControlLine:
     """Accepts clients on a Unix socket (if it can have one) and serves them and the handle."""
 
-    def __init__(self, commands: Commands, scoreboard_fds: Callable[[], list[int]], log: LineLog) -> None:
+    def __init__(
+        self, commands: Commands, scoreboard_fds: Callable[[], list[int]], log: LineLog, system: System
+    ) -> None:
         self._commands = commands
         self._scoreboard_fds = scoreboard_fds
         self._log = log
+        self._system = system
         self._loop = asyncio.get_running_loop()
         self._listener: socket.socket | None = None
         self._path: Path | None = None
@@ -139,7 +142,7 @@ class ControlLine:
     def _accept(self) -> None:
         assert self._listener is not None
         try:
-            connection = accept(self._listener)
+            connection = self._system.accept(self._listener)
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 # Still readable, so watching it would spin until somebody lets go of a descriptor.
@@ -157,18 +160,20 @@ class ControlLine:
                 Channel(connection, "a control client").send(Answer(0, text, "ControlError", "", {}))
             connection.close()
         else:
-            self._serve(_Client(Channel(connection, "a control client", _BOUNDS), None, monotonic(), False))
+            self._serve(
+                _Client(Channel(connection, "a control client", _BOUNDS), None, self._system.monotonic(), False)
+            )
 
     def _make_room(self) -> bool:
         silent = [client for client in self._clients.values() if not client.has_spoken]
-        if not silent or monotonic() < silent[0].since + _SAY_SOMETHING_S:
+        if not silent or self._system.monotonic() < silent[0].since + _SAY_SOMETHING_S:
             return False
         self._drop(silent[0])
         return True
 
     def adopt(self, channel: Channel, on_close: Callable[[], None] | None = None) -> None:
         """Serve one client. on_close: called when it is gone."""
-        self._serve(_Client(channel, on_close, monotonic(), True))
+        self._serve(_Client(channel, on_close, self._system.monotonic(), True))
 
     def _serve(self, client: _Client) -> None:
         fd = client.channel.fileno()
@@ -186,16 +191,16 @@ class ControlLine:
     def _turn(self) -> None:
         """Take one message of each client in turn, for a moment; then the loop is for as long as that took, and at
         least once, for workers and zygotes. So supervision is never further away than that, whatever clients do."""
-        begun = monotonic()
+        begun = self._system.monotonic()
         for _ in range(_TURN_MESSAGES):
             if not self._turns:
                 break
             self._listen_to(self._turns.popleft())
-            if monotonic() - begun >= _TURN_S:
+            if self._system.monotonic() - begun >= _TURN_S:
                 break
         self._turning = bool(self._turns)
         if self._turning:
-            self._loop.call_later(monotonic() - begun, self._turn)
+            self._loop.call_later(self._system.monotonic() - begun, self._turn)
 
     def _listen_to(self, client: _Client) -> None:
         channel = client.channel
@@ -324,8 +329,3 @@ def _clear_stale(folder: Path) -> None:
         # Not by the pid, which may be another program's by now.
         if entry.stem.isdigit() and not is_listened_to(entry):
             entry.unlink(missing_ok=True)
-
-
-def accept(listener: socket.socket) -> socket.socket:
-    """Return the next client's connection. Raises OSError."""
-    return listener.accept()[0]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from functools import partial
 
-from ...core.clock import monotonic
 from ...core.log.lines import LineLog
 from ...core.net.certificates import CertificateError, TLSFiles, expired, load, store, with_ticket_secret
 from ...core.net.tickets import Secret
 from ...core.record import mutable
+from ..system.system import System
 
 #: The files are looked at no more often; the supervisor wakes once a second anyway.
 _LOOK_EVERY_S = 0.5
@@ -30,16 +31,17 @@ class _Held:
 class Certificates:
     """Held by the supervisor, which runs no TLS itself: it may be the only one of the family who can read the keys."""
 
-    def __init__(self, log: LineLog) -> None:
+    def __init__(self, log: LineLog, system: System) -> None:
         self._log = log
+        self._system = system
         self._held: dict[int, _Held] = {}
         self._next_look = 0.0
         #: One for all generations, so that a ticket outlives its worker and its generation.
-        self.secret = Secret.new(monotonic())
+        self.secret = Secret.new(system.monotonic())
 
     def inherit_tickets(self, bequest: object) -> None:
         """Go on with what the supervisor before this one says of its tickets."""
-        self.secret = Secret.inherited(bequest, monotonic())
+        self.secret = Secret.inherited(bequest, self._system.monotonic())
 
     def take(self, generation: int, files: TLSFiles | None) -> None:
         """Read what `generation` serves with. Raises CertificateError; then nothing has changed."""
@@ -88,7 +90,7 @@ class Certificates:
         return True
 
     def _store(self, record: bytes) -> int:
-        return store(with_ticket_secret(record, self.secret.value))
+        return self._system.memory_file(partial(store, with_ticket_secret(record, self.secret.value)))
 
     def _renewed(self, held: _Held) -> bool:
         signature = held.files.signature()

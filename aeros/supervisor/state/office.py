@@ -22,6 +22,7 @@ from ..model.policy import Policy
 from ..sockets.certificates import Certificates
 from ..sockets.datagrams import Datagrams
 from ..system.launch import CommandLine
+from ..system.system import System
 from .recent_log import RecentLog
 
 
@@ -35,6 +36,7 @@ class Office:
     log: LineLog
     command: CommandLine
     target: Target
+    system: System = field(default_factory=System)
     recent: RecentLog = field(default_factory=RecentLog)
     fleet: Fleet = field(default_factory=Fleet)
     certificates: Certificates = field(init=False)
@@ -52,7 +54,7 @@ class Office:
     bell: asyncio.Event = field(init=False)
 
     def __post_init__(self) -> None:
-        self.certificates = Certificates(self.log)
+        self.certificates = Certificates(self.log, self.system)
         self.datagrams = Datagrams(self.listeners)
 
     def open(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+from collections.abc import Callable
 
 from ...core.ipc.messages import ProtocolError
 from ...core.process.signalling import open_pidfd
@@ -27,7 +28,15 @@ class Kin:
     pidfd: int | None = None
 
 
-def recognise(pid: int, told: int | None, teller: int, teller_pidfd: int | None, *, strict: bool) -> Kin:
+def recognise(
+    pid: int,
+    told: int | None,
+    teller: int,
+    teller_pidfd: int | None,
+    *,
+    strict: bool,
+    open_pidfd: Callable[[int], int | None] = open_pidfd,
+) -> Kin:
     """Return what becomes of the word of process `teller` that `pid` is a child of its.
 
     told: the pidfd that came along, which is the caller's to close where it is not in the answer. strict: the teller

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from ...core.clock import monotonic, show_duration, wall_time
+from ...core.clock import show_duration, wall_time
 from ...core.exitcodes import ExitCode
 from ...core.ipc import facts as reading
 from ...core.ipc.channel import Channel, ChannelClosed, close_fds
@@ -29,7 +29,6 @@ from ...core.ipc.messages import (
     Unfit,
 )
 from ...core.process.signalling import describe_exit, working_directory
-from ...core.process.streams import standard
 from ...core.record import as_dict, replace
 from ...errors import UpgradeFailed
 from ...status.records import Upgraded
@@ -42,7 +41,9 @@ from ..model.totals import Accounts
 from ..state.office import Office
 from ..system.summons import UPGRADE_VARIABLE
 from ..zygotes.loader import Loader, run_again
+from . import bequest
 from .inheritance import Estate
+from .refusal import why_not
 
 #: From leave to accept until all workers of the new supervisor do.
 _TAKE_OVER_S = 10.0
@@ -126,7 +127,7 @@ class Upgrade:
         self._refuse(reloading)
         if others is not None and self._office.command.why_no_others:
             raise UpgradeFailed(f"it cannot be given other arguments: {self._office.command.why_no_others}")
-        office, now = self._office, monotonic()
+        office, now = self._office, self._office.system.monotonic()
         self._on("request")
         office.upgrading = True
         self._waiters = [waiter] if waiter is not None else []
@@ -148,22 +149,10 @@ class Upgrade:
         office.loop.add_reader(self._line.fileno(), self._on_readable)
 
     def _refuse(self, reloading: bool) -> None:
-        office = self._office
-        reason = ""
-        if os.getpid() == 1:
-            reason = (
-                "the supervisor is PID 1, whose end is the end of its container: start a new container, or reload for "
-                "new code"
-            )
-        elif office.command.why_not:
-            reason = f"{office.command.why_not}: there is nothing to start beside it; a reload replaces the workers"
-        elif not office.was_ready:
-            reason = "the server is still starting"
-        elif not self.gone:
-            since = show_duration(monotonic() - self._started_at)
+        reason = why_not(self._office, reloading=reloading and self.gone)
+        if not reason and not self.gone:
+            since = show_duration(self._office.system.monotonic() - self._started_at)
             reason = f"an upgrade is under way, asked for {since} ago"
-        elif reloading:
-            reason = "a reload is under way; ask again when it is over"
         if reason:
             raise UpgradeFailed(reason)
 
@@ -196,7 +185,7 @@ class Upgrade:
         """The server is to end, and so is the one that was to succeed it. how: "graceful" or "now"."""
         self.fail("the server is stopping", stopping=True)
         if how == "now" and self.state is UpgradeState.ENDING:
-            self.deadline = monotonic()
+            self.deadline = self._office.system.monotonic()
 
     def fail(
         self, reason: str, traceback: str = "", *, logged: bool = False, stopping: bool = False, told: bool = False
@@ -207,7 +196,7 @@ class Upgrade:
         """
         if self.state not in (UpgradeState.LOADING, UpgradeState.PREPARING, UpgradeState.TAKING_OVER):
             return
-        before, now = self.state, monotonic()
+        before, now = self.state, self._office.system.monotonic()
         self._on("fail")
         self.last = replace(self._record(now), ok=False, reason=reason, traceback=traceback)
         if stopping:
@@ -248,7 +237,7 @@ class Upgrade:
         """The old supervisor ends: say what its workers counted to their end."""
         if self._line is not None:
             if self.state is UpgradeState.OVER:
-                self._bequeath_accounts(monotonic())
+                self._bequeath_accounts(self._office.system.monotonic())
             self._office.forget(self._line)
             self._line = None
 
@@ -274,7 +263,7 @@ class Upgrade:
             elif self.state in (UpgradeState.PREPARING, UpgradeState.TAKING_OVER):
                 # Its exit says more, and is on its way; one that lives on without its channel is ended. A program that
                 # still loads says itself, when it reaches start(), that it has closed it.
-                self.deadline = min(self.deadline, monotonic() + _LAST_CALL_S)
+                self.deadline = min(self.deadline, self._office.system.monotonic() + _LAST_CALL_S)
         except ProtocolError as error:
             self.fail(f"the new supervisor is not understood: {error}")
 
@@ -284,7 +273,7 @@ class Upgrade:
                 self._arrived(message)
             case Prepared() if self.state is UpgradeState.PREPARING:
                 self._on("prepared")
-                self.deadline = min(self._limit, monotonic() + _TAKE_OVER_S)
+                self.deadline = min(self._limit, self._office.system.monotonic() + _TAKE_OVER_S)
                 self._tell(TakeOver({}))
             case TookOver() if self.state is UpgradeState.TAKING_OVER:
                 self._over(message)
@@ -306,36 +295,19 @@ class Upgrade:
         own_s = self._office.policy.boot_timeout_s
         allowed_s = reading.number(message.facts, "prepare_s", own_s, most=max(2 * own_s, _LONGEST_PREPARE_S))
         self._directory = working_directory(self.pid)
-        self.deadline = min(self._limit, monotonic() + allowed_s + _PREPARE_MARGIN_S)
-        listeners, pid_file = self._office.listeners, self._estate.pid_file
-        fds = [standard(2), *(listener.sock.fileno() for listener in listeners)]
-        if self._admin is not None:
-            fds.append(self._admin.listener.sock.fileno())
-        if pid_file is not None:
-            fds.append(pid_file.fd)
-        datagrams = self._office.datagrams
-        fds += datagrams.further
-        policy, target = self._office.policy, self._office.target
+        self.deadline = min(self._limit, self._office.system.monotonic() + allowed_s + _PREPARE_MARGIN_S)
         # How it was scaled by hand lasts for as long as nobody says something else.
-        asked = policy.workers if self._others is None else 0
-        facts = {
-            "pid": os.getpid(),
-            "listeners": [listener.bequest() for listener in listeners],
-            "admin": self._admin.listener.bequest() if self._admin is not None else None,
-            "pid_file": pid_file.path if pid_file is not None else "",
-            "metrics_directory": self._estate.metrics_directory,
-            "workers": {"asked": asked, "now": target.workers},
-            "datagrams": {"sizes": datagrams.sizes, "seats": sorted(datagrams.seats)},
-            "tickets": self._office.certificates.secret.bequest(monotonic()),
-        }
+        asked = self._office.policy.workers if self._others is None else 0
+        about = (self._office, self._estate, self._admin)
+        fds = bequest.descriptors(*about)
         try:
-            self._tell(Inherit(len(fds), facts), fds)
+            self._tell(Inherit(len(fds), bequest.facts(*about, asked)), fds)
         except OSError as error:
             self.fail(f"it could not be given the listeners: {error.strerror}")
 
     def _over(self, message: TookOver) -> None:
         """The point of no return: its workers accept, and it is the server."""
-        office, now = self._office, monotonic()
+        office, now = self._office, self._office.system.monotonic()
         try:
             kept = reading.indexes(message.facts, "kept", len(office.listeners))
         except ValueError as error:
@@ -415,7 +387,7 @@ class Upgrade:
     def _signal(self, number: int) -> None:
         if self._loader is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._loader.pid, number)
+                self._office.system.kill(self._loader.pid, number)
 
     def _on(self, event: str) -> None:
         self.state = advance(UPGRADE_EDGES, self.state, event)

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ...core.clock import monotonic, show_duration
+from ...core.clock import show_duration
 from ...core.ipc import facts as reading
 from ...core.ipc.channel import Channel, ChannelClosed, close_fds
 from ...core.ipc.messages import (
@@ -82,7 +82,7 @@ class Succession:
         """Every worker is ready."""
         if self.state is HeirState.PREPARING:
             self._on("ready")
-            self._leave_by = monotonic() + _LEAVE_S
+            self._leave_by = self._heir.office.system.monotonic() + _LEAVE_S
             self._tell(Prepared({}))
 
     def check(self, now: float) -> None:

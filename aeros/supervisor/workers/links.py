@@ -31,6 +31,8 @@ class WorkerLink:
     dumped: int = STACKS_AT
     #: Nothing more is read from it: it has closed its end, or lied. It has ended, or is about to.
     over: bool = False
+    #: Its loop stands still, which has been logged: the heartbeat it stopped at.
+    stopped_at: float | None = None
     said: Flood = field(default_factory=Flood)
 
     @property

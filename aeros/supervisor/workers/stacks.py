@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...core.ipc.messages import MAX_MESSAGE_BYTES
-from ...core.process.signalling import DUMP_SIGNAL, STACK_SIGNAL, send_signal
+from ...core.process.signalling import DUMP_SIGNAL, STACK_SIGNAL
 from ..model.fleet import Worker
+from ..system.system import System
 from .links import WorkerLink
 
 _LOOK_EVERY_S = 0.02
@@ -25,14 +26,18 @@ Stacks = dict[str, Any]
 
 
 def take_stacks(
-    loop: asyncio.AbstractEventLoop, worker: Worker, link: WorkerLink, give: Callable[[Stacks], None]
+    loop: asyncio.AbstractEventLoop,
+    system: System,
+    worker: Worker,
+    link: WorkerLink,
+    give: Callable[[Stacks], None],
 ) -> None:
     """Ask a live worker where it is; `give` is called once, within a second, also when nothing could be learned."""
     link.read_dump()  # what somebody else had asked for
     text = ""
 
     def ask(signum: int, then: Callable[[float], None], wait_s: float) -> None:
-        if link.closed or not send_signal(worker.pid, link.pidfd, signum):
+        if link.closed or not system.send_signal(worker.pid, link.pidfd, signum):
             give(_nothing())
         else:
             loop.call_later(_LOOK_EVERY_S, then, loop.time() + wait_s)

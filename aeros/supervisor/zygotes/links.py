@@ -6,11 +6,10 @@ import os
 from collections import deque
 from collections.abc import Mapping
 
-from ...core.clock import monotonic
 from ...core.ipc.channel import Bounds, Channel
 from ...core.ipc.messages import MAX_MESSAGE_BYTES, Loaded, ProtocolError
-from ...core.process.signalling import send_signal
 from ...core.record import field, mutable
+from ..system.system import System
 
 #: What a process may say in a second. What honest ones say is far below; reading more would cost the loop its time.
 _MOST_MESSAGES, _MOST_BYTES = 5000, 16 * MAX_MESSAGE_BYTES
@@ -27,9 +26,9 @@ class Flood:
     messages: int = 0
     bytes: int = 0
 
-    def count(self, messages: int, channel: Channel) -> None:
-        """Count what was just read. Raises ProtocolError for more than any process has reason to say."""
-        now = monotonic()
+    def count(self, messages: int, channel: Channel, now: float) -> None:
+        """Count what was read at `now`, in monotonic seconds. Raises ProtocolError for more than any process has reason
+        to say."""
         if now - self.since >= 1.0:
             self.since, self.messages, self.bytes = now, 0, channel.bytes_read
         self.messages += messages
@@ -68,10 +67,10 @@ class ZygoteLink:
     copies: deque[ZygoteLink] = field(default_factory=deque)
     said: Flood = field(default_factory=Flood)
 
-    def signal(self, signum: int) -> None:
+    def signal(self, system: System, signum: int) -> None:
         """Signal it if it is known who it is, and it is still there."""
         if self.pid and not self.reaped:
-            send_signal(self.pid, self.pidfd, signum)
+            system.send_signal(self.pid, self.pidfd, signum)
 
     def close(self) -> None:
         """Let go of its descriptor."""

@@ -7,14 +7,14 @@ import os
 import signal
 from collections.abc import Mapping
 
-from ...core.ipc.channel import Channel, ChannelClosed, channel_pair
+from ...core.ipc.channel import Channel, ChannelClosed
 from ...core.ipc.messages import Secrets, clip
 from ...core.net.shared_ports import with_advice
-from ...core.process.signalling import describe_exit, reap
+from ...core.process.signalling import describe_exit
 from ...core.text import continuation
 from ...options.secrets import MASK
 from ..state.office import Office
-from ..system.launch import CommandLine, launch
+from ..system.launch import CommandLine
 from ..system.summons import CHANNEL_VARIABLE
 from .links import ZYGOTE_BOUNDS
 
@@ -34,6 +34,7 @@ class Loader:
         self.pid = pid
         self.generation = generation
         self._office = office
+        self._system = office.system
         self._fd = stderr_fd
         self._tail = bytearray()
         self._begun = b""
@@ -74,17 +75,17 @@ class Loader:
 
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))  # type: ignore[attr-defined,unused-ignore]
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGABRT)
+            self._system.kill(self.pid, signal.SIGABRT)
 
     def kill(self) -> None:
         """End it and whatever it has started."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            self._system.kill_group(self.pid, signal.SIGKILL)
 
     def reap(self) -> int | None:
         """Return its wait status if it has ended, with its last words read; else None."""
         try:
-            status = reap(self.pid, with_group=True)
+            status = self._system.reap(self.pid, with_group=True)
         except ChildProcessError:
             status = 0
         if status is not None:
@@ -132,16 +133,16 @@ def run_again(
     Only the process that was started may speak there: what it starts in turn has inherited its end.
     Raises OSError; then nothing was started.
     """
-    channel, theirs = channel_pair("the new program", ZYGOTE_BOUNDS, identified=True)
+    channel, theirs = office.system.channel_pair("the new program", ZYGOTE_BOUNDS, identified=True)
     try:
-        stderr_read, stderr_write = os.pipe()
+        stderr_read, stderr_write = office.system.pipe()
     except OSError:
         channel.close()
         theirs.close()
         raise
     try:
         with theirs:
-            pid = launch(command, theirs.fileno(), stderr_write, variable, environ)
+            pid = office.system.launch(command, theirs.fileno(), stderr_write, variable, environ)
     except OSError:
         channel.close()
         os.close(stderr_read)

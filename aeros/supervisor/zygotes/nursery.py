@@ -58,7 +58,7 @@ class Birth:
         try:
             received = self._channel.receive()
             close_fds(received)  # it has none to send
-            self._said.count(len(received), self._channel)
+            self._said.count(len(received), self._channel, self._office.system.monotonic())
             for message, _ in received:
                 self._hear(message)
         except ChannelClosed:

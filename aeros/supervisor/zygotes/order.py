@@ -6,11 +6,11 @@ import os
 import secrets
 import socket
 
-from ...core.clock import monotonic
-from ...core.ipc.channel import Bounds, Channel, channel_pair
+from ...core.ipc.channel import Bounds, Channel
 from ...core.ipc.messages import Fork
 from ...core.record import mutable
 from ...core.shared.worker_file import make_worker_file
+from ..system.system import System
 
 #: A worker speaks of itself in short, and sends no descriptors.
 _BOUNDS = Bounds(fds=0)
@@ -32,16 +32,16 @@ class Order:
     theirs: socket.socket
 
     @classmethod
-    def make(cls, ident: int, slot: int, generation: int, cell: int) -> Order:
+    def make(cls, system: System, ident: int, slot: int, generation: int, cell: int) -> Order:
         """Return a new one. Raises OSError when there are no descriptors or memory for it."""
-        channel, theirs = channel_pair("a worker", _BOUNDS)
+        channel, theirs = system.channel_pair("a worker", _BOUNDS)
         try:
-            file_fd = make_worker_file()
+            file_fd = system.memory_file(make_worker_file)
         except OSError:
             channel.close()
             theirs.close()
             raise
-        return cls(ident, slot, generation, cell, secrets.token_hex(8), monotonic(), channel, file_fd, theirs)
+        return cls(ident, slot, generation, cell, secrets.token_hex(8), system.monotonic(), channel, file_fd, theirs)
 
     @property
     def message(self) -> Fork:
@@ -59,13 +59,13 @@ class Order:
         os.close(self.file_fd)
 
 
-def order_pilot(zygote: Channel) -> Order | None:
+def order_pilot(system: System, zygote: Channel) -> Order | None:
     """Order the first worker of all from a zygote that is yet to be, so that it comes up while this process becomes the
     supervisor. Return None where the system refuses what that takes; the supervisor will meet it as well, and deal with
     it."""
     pilot = None
     try:
-        pilot = Order.make(ident=1, slot=0, generation=1, cell=0)
+        pilot = Order.make(system, ident=1, slot=0, generation=1, cell=0)
         zygote.send(pilot.message, pilot.fds)
     except OSError:
         if pilot is not None:

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from errno import EMFILE
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from ...core.clock import monotonic, show_duration
 from ...core.ipc.channel import Channel, ChannelClosed
@@ -43,7 +43,7 @@ from ...core.ipc.messages import (
     clip,
 )
 from ...core.ipc.seed import WorkerSeed
-from ...core.log.lines import LineLog, ended_with, worker_name
+from ...core.log.lines import LineLog
 from ...core.memory.sharing import is_settled, settle_memory
 from ...core.process.bounded import Overdue, bounded
 from ...core.process.exit_handlers import disown, run_exit_handlers
@@ -52,22 +52,17 @@ from ...core.process.signalling import (
     USER_SIGNALS,
     describe_exit,
     die_with_parent,
-    fork,
     ignore_politely,
     leave_to_the_app,
-    open_pidfd,
-    reap,
     reset_signals,
-    send_signal,
 )
 from ...core.record import field, mutable, replace
 from ...core.sources import WATCH_EVERY_S, SourceFiles
 from ...titles import Title
 from ..model.policy import Policy
+from ..system.system import System
+from .children import Children
 from .load import FORK, WORKER, Load, choose, lost_threads, unsafe_threads, warn_of_threads
-
-if TYPE_CHECKING:
-    from ..model.rim import Rim
 
 #: How long a hook about what has happened may take: whoever it is told to waits outside.
 _HOOK_S = 5.0
@@ -100,13 +95,6 @@ class Program(Protocol):
 
 
 @mutable
-class _Child:
-    slot: int
-    generation: int
-    pidfd: int | None
-
-
-@mutable
 class Zygote:
     """One zygote process. `run` never returns."""
 
@@ -119,17 +107,18 @@ class Zygote:
     notes: Sequence[str] = ()
     #: How workers get the app, where that is known already; None: to be found out once it is loaded.
     load: Load | None = None
-    #: Makes system calls fail on purpose, with --faults.
-    rim: Rim | None = None
+    system: System = field(default_factory=System)
     #: Whether this process loaded the app itself. A copy leaves it to the original to tidy what the app made then.
     original: bool = False
     #: Whether the supervisor has loaded the app as well, with `python app.py`.
     app_in_supervisor: bool = True
-    _children: dict[int, _Child] = field(default_factory=dict)
-    _spares: set[int] = field(default_factory=set)
+    _children: Children = field(init=False)
     _retiring: bool = False
     _tidy_s: float = 0.0
     _watched: SourceFiles | None = None
+
+    def __post_init__(self) -> None:
+        self._children = Children(self.system, self.log)
 
     def run(self) -> NoReturn:
         """Serve the supervisor until told to retire, then end the process. Never raises."""
@@ -260,7 +249,7 @@ class Zygote:
             self.program.before_fork(order.slot, order.generation)
             self._look_at_threads()
             _flush_output()
-            pid = fork()
+            pid = self.system.fork()
         except BaseException as error:
             errno = error.errno or 0 if isinstance(error, OSError) else 0
             reason = f"{type(error).__name__}: {error}"
@@ -272,9 +261,7 @@ class Zygote:
             self._become_worker(seed)
         os.close(channel_fd)
         os.close(file_fd)
-        # The child may have ended already, but nobody else can have its number before we reap it.
-        pidfd = open_pidfd(pid)
-        self._children[pid] = _Child(order.slot, order.generation, pidfd)
+        pidfd = self._children.add(pid, order.slot, order.generation)
         self.channel.send(Forked(order.worker, pid, int(pidfd is not None)), [pidfd] if pidfd is not None else [])
 
     def _look_at_threads(self) -> None:
@@ -294,8 +281,7 @@ class Zygote:
             self._forget_supervisor_side()
             if not seed.alone:
                 disown()
-            if self.rim is not None:
-                self.rim.disarm()
+            self.system.leave()
             self.program.run_worker(seed)
         except BaseException:
             self.log.error(f"worker slot={seed.slot} gen={seed.generation} failed", traceback=traceback.format_exc())
@@ -304,7 +290,7 @@ class Zygote:
 
     def _fork_zygote(self, generation: int, channel_fd: int) -> None:
         try:
-            pid = fork()
+            pid = self.system.fork()
         except OSError as error:
             # Said before the channel's end can be seen, or the copy would seem to have died.
             self.channel.send(ZygoteForkFailed(generation, f"{type(error).__name__}: {error}"))
@@ -313,7 +299,7 @@ class Zygote:
         if pid == 0:
             self._become_zygote(generation, channel_fd)
         os.close(channel_fd)
-        self._spares.add(pid)
+        self._children.add_copy(pid)
         self.channel.send(ZygoteForked(pid))
 
     def _become_zygote(self, generation: int, channel_fd: int) -> NoReturn:
@@ -325,10 +311,9 @@ class Zygote:
             self.program,
             self.log,
             load=self.load,
-            rim=self.rim,
+            system=self.system,
         )
-        if self.rim is not None:
-            self.rim.enter(f"zygote gen={generation}, a copy")
+        self.system.enter(f"zygote gen={generation}, a copy")
         copy.run()
 
     def _forget_supervisor_side(self) -> None:
@@ -337,30 +322,13 @@ class Zygote:
         self.channel.close()
         self._wake_read.close()
         self._wake_write.close()
-        for child in self._children.values():
-            if child.pidfd is not None:
-                os.close(child.pidfd)
-        self._children = {}
+        self._children.forget()
 
     def _reap(self) -> None:
-        for pid in list(self._spares):
-            if reap(pid) is not None:
-                self._spares.discard(pid)
-        for pid, child in list(self._children.items()):
-            # What a worker started ends with it: its own process group goes too.
-            status = reap(pid, with_group=True, say=partial(self._say_left, child, pid))
-            if status is None:
-                continue
-            del self._children[pid]
-            if child.pidfd is not None:
-                os.close(child.pidfd)
-            self.channel.send(Exited(pid, status))
-            how = describe_exit(status)
-            self._hook(lambda c=child, p=pid, h=how: self.program.after_exit(c.slot, c.generation, p, h), "worker_exit")  # type: ignore[misc]
-
-    def _say_left(self, child: _Child, pid: int, left: str) -> None:
-        name = worker_name(child.slot, child.generation, pid)
-        self.log.info(ended_with(name, left))
+        for child, status in self._children.reap():
+            self.channel.send(Exited(child.pid, status))
+            tell = partial(self.program.after_exit, child.slot, child.generation, child.pid, describe_exit(status))
+            self._hook(tell, "worker_exit")
 
     def _hook(self, call: Callable[[], None], name: str) -> None:
         try:
@@ -385,8 +353,7 @@ class Zygote:
         deadline = monotonic() + self.policy.drain_timeout_s
         with contextlib.suppress(ChannelClosed):
             self._wait_for_children(deadline)
-        for pid, child in self._children.items():
-            send_signal(pid, child.pidfd, signal.SIGKILL)
+        self._children.kill()
         with contextlib.suppress(ChannelClosed):
             self._wait_for_children(monotonic() + _LAST_REAP_S)
         self._tidy_s = min(self._tidy_s, max(_LAST_REAP_S, deadline - monotonic()))
@@ -395,9 +362,8 @@ class Zygote:
         while self._children and (left := deadline - monotonic()) > 0:
             select.select([self._wake_read], [], [], left)
             self._drain_wakeups()
-            for pid in list(self._children):
-                if reap(pid, with_group=True) is not None:
-                    del self._children[pid]
+            for _ in self._children.reap(quiet=True):
+                pass
 
 
 def _flush_output() -> None:
