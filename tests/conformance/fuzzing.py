@@ -15,7 +15,8 @@ from websocket_cases import read_outcome
 
 from aeros.quart.direct import direct_path
 from aeros.worker.assembly import make_service
-from aeros.worker.http1.connection import READ_AHEAD, HTTP1Connection
+from aeros.worker.http1.body import READ_AHEAD
+from aeros.worker.http1.connection import HTTP1Connection
 
 SEEDS = [b"".join(sent.parts) for sent in EXCHANGES if 0 < sum(map(len, sent.parts)) < 3000]
 
@@ -117,6 +118,7 @@ class Fuzzer:
                     break
                 transport.protocol.data_received(part)  # type: ignore[attr-defined]
                 assert len(connection._ahead) <= READ_AHEAD + len(part)
+                assert connection._body is None or len(connection._body._ahead) <= READ_AHEAD + len(part)
                 await asyncio.sleep(0)
             for _ in range(30):
                 if connection._exchange is None:

@@ -12,8 +12,7 @@ from apps import DIRECT, LeanApp, asgi_app, make_quart
 from lane_server import Served, eventually, normal, quiet_config, run, served
 from quart import Quart, Response, request
 
-from aeros.worker.http1 import connection as http1
-from aeros.worker.http1 import leftover
+from aeros.worker.http1 import body, leftover
 from aeros.worker.lane.limits import Limits
 
 LOOPS = ["uvloop", "asyncio"]
@@ -303,7 +302,7 @@ def test_a_large_body_is_read_to_where_it_stays(loop: str) -> None:
         waiting = asyncio.ensure_future(request.body)
         await asyncio.sleep(0.02)
         (connection,) = lane().open
-        changes.append(connection._landing)  # type: ignore[attr-defined]
+        changes.append(connection._body.landing)  # type: ignore[attr-defined]
         return await waiting
 
     def lane() -> Any:
@@ -357,7 +356,7 @@ def test_a_landing_body_may_end_early(end: str, loop: str) -> None:
             assert server.service is not None
             lane = server.connections
             writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + bytes(1_500_000))
-            await eventually(lambda: any(connection._landing for connection in lane.open))  # type: ignore[attr-defined]
+            await eventually(lambda: any(connection._body and connection._body.landing for connection in lane.open))  # type: ignore[attr-defined]
             if end == "leaves":
                 writer.transport.abort()
                 await eventually(lambda: not lane.open)
@@ -626,7 +625,7 @@ def test_an_early_response_survives_a_client_that_still_sends() -> None:
 def test_more_of_a_body_than_will_be_dropped_is_the_last_of_its_connection(
     monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
-    monkeypatch.setattr(http1, "DROP_MAX", 200_000)
+    monkeypatch.setattr(body, "DROP_MAX", 200_000)
     monkeypatch.setattr(leftover, "DROP_MAX", 200_000)
 
     async def check() -> None:
@@ -654,7 +653,7 @@ def test_more_of_a_body_than_will_be_dropped_is_the_last_of_its_connection(
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("end", ["stalls", "endless", "malformed"])
 def test_the_rest_of_a_body_is_dropped_within_bounds(monkeypatch: pytest.MonkeyPatch, end: str, loop: str) -> None:
-    monkeypatch.setattr(http1, "REST_WINDOW_S", 0.2)
+    monkeypatch.setattr(body, "REST_WINDOW_S", 0.2)
     monkeypatch.setattr(leftover, "DROP_MAX", 1 << 20)
 
     async def check() -> None:

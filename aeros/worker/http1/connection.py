@@ -8,7 +8,6 @@ in a bounded buffer. The app runs in one task per request. What turns out to be 
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import socket
 from collections.abc import Coroutine, Iterable
@@ -18,14 +17,14 @@ from ...core.shared.requests_table import HANDLING, READING
 from ..lane.exchange import REQUEST, Exchange
 from ..lane.mount import mounted
 from ..lane.service import Peer
+from ..lane.timers import Timers
 from ..lane.waiters import Waiters, wait_among, wake
 from ..report.requests_table import client_label
-from .chunks import ChunkedReader
+from .body import READ_AHEAD, IncomingBody
 from .exchange import HTTP1ASGIExchange, HTTP1Exchange
-from .large_body import LANDING_MIN, BodyReader
-from .leftover import DROP_MAX, LINGER_S, REST_WINDOW_S, Leftover
+from .leftover import LINGER_S, Leftover
 from .parser import PREFACE, HeadParser, RequestRefused, refuses_early
-from .response import continue_response, error_response
+from .response import error_response
 from .slow_clients import SlowClient
 
 if TYPE_CHECKING:
@@ -34,12 +33,6 @@ if TYPE_CHECKING:
     from ..lane.head import Head
     from ..lane.service import Service
     from ..report.requests_table import Request
-
-READ_AHEAD = 1 << 16
-"""Bytes of later requests, or of a body its app does not read, that are kept before reading pauses.
-
-One read more may arrive on top: 256 KiB with either loop.
-"""
 
 FULL_READ = 1 << 16
 """After a read of so many bytes others have their turn: libuv would read 32 times 256 KiB in a row."""
@@ -64,34 +57,27 @@ class HTTP1Connection(asyncio.Protocol):
     __slots__ = (
         "__weakref__",
         "_ahead",
-        "_chunked",
-        "_ends",
+        "_body",
         "_eof",
         "_exchange",
-        "_expects",
-        "_idle_since",
-        "_landing",
-        "_last_read",
         "_leftover",
         "_logging",
         "_parser",
         "_phase",
         "_pipelines",
-        "_read_paused",
-        "_read_timer",
-        "_remaining",
         "_slow",
-        "_timer",
         "_turn",
         "_writers",
         "announced",
         "client",
         "label",
+        "reading_paused",
         "requests",
         "root_path",
         "scheme",
         "server",
         "service",
+        "timers",
         "tls",
         "transport",
         "write_paused",
@@ -112,25 +98,20 @@ class HTTP1Connection(asyncio.Protocol):
         self.write_paused = False
         self._writers: Waiters = []
         self._phase = HEAD
-        # An incomplete head (HEAD), what of a body is for the next turn (BODY), or later requests (BUSY).
+        # An incomplete head (HEAD), or later requests (BUSY).
         self._ahead = bytearray()
         limits = service.limits
         self._parser = HeadParser(
             service.config.h11_pass_raw_headers, limits.request_line_bytes, limits.request_fields, service.first_heads
         )
         self._exchange: HTTP1Exchange | None = None
-        self._expects = False  # the client waits for a 100 before it sends its body
-        self._chunked: ChunkedReader | None = None
-        self._remaining = 0
-        self._landing = False  # a BodyReader stands in for this
-        self._leftover: Leftover | None = None  # counts what is dropped, in REST and LINGER
-        self._ends = False  # the connection ends when the rest has been read
+        self._body: IncomingBody | None = None  # in BODY and REST
+        self._leftover: Leftover | None = None  # counts what is dropped, in LINGER
+        self.timers = Timers(service, self)
         self._pipelines = False  # the client has sent a request before it had the answer to the one before
         self._eof = False
-        self._read_paused = False
+        self.reading_paused = False
         self._turn: asyncio.Handle | None = None  # to read on in the next turn of the loop
-        self._timer: asyncio.TimerHandle | None = None
-        self._read_timer: asyncio.TimerHandle | None = None
         self._logging: set[asyncio.Task[None]] | None = None
         self._slow: SlowClient | None = None
 
@@ -159,45 +140,36 @@ class HTTP1Connection(asyncio.Protocol):
             if ssl_object.selected_alpn_protocol() == "h2":
                 self._become_http2(b"")
                 return
-        loop = service.loop
-        self._idle_since = self._last_read = loop.time()
-        self._timer = loop.call_later(service.keep_alive_timeout, self._idle_check)
-        if service.read_timeout is not None:
-            self._read_timer = loop.call_later(service.read_timeout, self._read_check)
+        self.timers.start()
 
     def data_received(self, data: bytes) -> None:
-        if self._read_timer is not None:
-            self._last_read = self.service.loop.time()
+        service = self.service
+        if service.read_timeout is not None:
+            self.timers.last_read = service.loop.time()
         phase = self._phase
         if phase == HEAD:
             self._read_head(data)
-        elif phase in (BODY, REST):
-            if self._ahead:
-                self._ahead += data  # it was on its way already
-                return
-            if phase == BODY:
-                self._read_body(data)
-            else:
-                self._read_rest(data)
-            if len(data) >= FULL_READ and not self._read_paused and not self._landing:
-                self._pause_reading()
-                self._read_on_later()
+        elif (body := self._body) is not None:  # BODY or REST
+            body.receive(data)
+            if len(data) >= FULL_READ and not self.reading_paused and not body.landing:
+                self.pause_reading()
+                self.read_on_later()
         elif phase == BUSY:
             self._ahead += data
             self._pipelines = True
             if len(self._ahead) > READ_AHEAD:
-                self._pause_reading()
-        else:
-            self._drop(len(data))
+                self.pause_reading()
+        elif self._leftover is not None:
+            self._leftover.drop(len(data))
 
     def eof_received(self) -> bool:
         """Return whether to leave the sending side open, which TLS cannot."""
-        while self._phase in (BODY, REST) and self._ahead:
-            self._read_ahead()
+        while (body := self._body) is not None and body.waits:
+            body.read_ahead()
         phase = self._phase
         exchange = self._exchange
         if (phase == HEAD and self._ahead) or phase == BODY:
-            self._refuse(400)
+            self.refuse(400)
         elif phase == BUSY and exchange is not None:
             self._eof = True
             if self.transport.get_extra_info("ssl_object") is not None:
@@ -209,13 +181,13 @@ class HTTP1Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = GONE
-        for timer in (self._timer, self._read_timer):
-            if timer is not None:
-                timer.cancel()
+        self.timers.stop()
         if self._slow is not None:
             self._slow.stop()
         if self._leftover is not None:
             self._leftover.stop()
+        if self._body is not None:
+            self._body.stop()
         if self._exchange is not None:
             self._exchange.disconnect()
         self.resume_writing()
@@ -245,10 +217,10 @@ class HTTP1Connection(asyncio.Protocol):
         if self._phase == HEAD:
             self._close()
         elif self._phase == REST:
-            self._close(linger=True)
+            self.close_slowly()
 
     def idle_since(self) -> float | None:
-        return self._idle_since if self._phase == HEAD and not self._ahead else None
+        return self.timers.idle_since if self._phase == HEAD and not self._ahead else None
 
     def abort(self) -> None:
         self.transport.abort()
@@ -290,17 +262,17 @@ class HTTP1Connection(asyncio.Protocol):
                 len(ahead) > service.limits.request_line_bytes
                 and b"\n" not in ahead[: service.limits.request_line_bytes + 2]
             ):
-                self._refuse(414)
+                self.refuse(414)
             elif len(ahead) > service.incomplete_size:
-                self._refuse(431)
+                self.refuse(431)
             elif refuses_early(ahead, start):
-                self._refuse(400)
+                self.refuse(400)
             else:
                 self._watched().head_begun()
             return
         end += 4
         if end > service.incomplete_size:
-            self._refuse(431)
+            self.refuse(431)
             return
         size = len(data)
         raw = data if size == end else data[:end]
@@ -311,7 +283,7 @@ class HTTP1Connection(asyncio.Protocol):
         try:
             head = self._parser.parse(raw)
         except RequestRefused as error:
-            self._refuse(error.status)
+            self.refuse(error.status)
             return
         if head.upgrade:
             self._upgrade(head, data[end:])
@@ -328,7 +300,6 @@ class HTTP1Connection(asyncio.Protocol):
         if self.root_path:
             head = mounted(head, self.root_path)
         service.counters.request_started()
-        self._expects = head.expect_continue and head.has_body
         direct = service.direct
         usable = direct is not None and direct.usable()
         exchange: HTTP1Exchange = direct.exchange(self, head) if usable else HTTP1ASGIExchange(self, head)  # type: ignore[union-attr]
@@ -341,8 +312,7 @@ class HTTP1Connection(asyncio.Protocol):
             exchange.end_of_body()
         else:
             self._phase = BODY
-            self._remaining = head.content_length
-            self._chunked = ChunkedReader(service.incomplete_size) if head.chunked else None
+            self._body = IncomingBody(self, exchange)
         limit = service.limits.body_bytes
         if service.server_names and head.host.decode("latin1") not in service.server_names:
             exchange.refuse(404)
@@ -358,196 +328,69 @@ class HTTP1Connection(asyncio.Protocol):
         if self._phase == BODY and service.limits.min_data_rate is not None:
             self._watched().body_begun(exchange)
 
-    def _of_body(self, data: bytes) -> tuple[bytes, bytes, bool]:
-        """Return (what of the data is body, what stands behind it, whether that is its end). Raises RequestRefused."""
-        if self._chunked is not None:
-            data, rest = self._chunked.feed(data)
-            if rest and not self._chunked.complete:
-                self._ahead += rest
-                rest = b""
-                self._pause_reading()
-                self._read_on_later()
-            return data, rest, self._chunked.complete
-        rest = b""
-        remaining = self._remaining
-        if len(data) > remaining:
-            rest = data[remaining:]
-            data = data[:remaining]
-        self._remaining = remaining = remaining - len(data)
-        return data, rest, not remaining
+    # The body
 
-    def _read_body(self, data: bytes) -> None:
+    def body_done(self, rest: bytes) -> None:
+        """All of it has come. rest: what stands behind it."""
         exchange = cast(HTTP1Exchange, self._exchange)
-        try:
-            data, rest, complete = self._of_body(data)
-        except RequestRefused as error:
-            self._refuse(error.status)
-            return
-        if data:
-            self._expects = False
-            exchange.feed(data)
-            limit = self.service.limits.body_bytes
-            # A counted body was measured by its header; bytes_in has the head in it as well.
-            if limit is not None and exchange.bytes_in - exchange.head.size > limit:
-                self._refuse(413)
-                return
-        if complete:
-            self._body_done(exchange)
-            if rest:
-                self.data_received(rest)
-        elif exchange.buffered() > READ_AHEAD:
-            self._pause_reading()
-        elif len(data) >= LANDING_MIN and self._remaining >= LANDING_MIN:
-            # Small pieces mean a slow line, whose copies are nobody's concern.
-            self._land(exchange)
+        self._phase = BUSY
+        self._body = None
+        if self._slow is not None:
+            self._slow.body_done()
+        if self.service.table is not None:
+            self.service.table.stage(exchange, HANDLING)
+        exchange.end_of_body()
+        if rest:
+            self.data_received(rest)
 
-    def _read_on_later(self) -> None:
+    def is_last(self, status: int) -> bool:
+        """Tell, as the head of a response is made, whether it must say that the connection ends behind it."""
+        return self._phase == BODY and cast(IncomingBody, self._body).is_last(status)
+
+    def _drop_rest(self, ends: bool) -> None:
+        """Read the rest of a body whose request is answered, and drop it. ends: then the connection ends."""
+        if self._slow is not None:
+            self._slow.body_done()
+        self._phase = REST
+        cast(IncomingBody, self._body).drop(ends)
+        self.resume_reading()
+
+    def rest_done(self, rest: bytes) -> None:
+        """All of a body that was dropped has come."""
+        self._body = None
+        self._phase = HEAD
+        self.timers.idle_since = self.service.loop.time()
+        if rest:
+            self._read_head(rest)
+
+    def read_on_later(self) -> None:
         """Go on reading in the next turn of the loop: this one has done enough for one connection."""
         if self._turn is None:
             self._turn = self.service.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         self._turn = None
-        if self._phase == BODY and cast(HTTP1Exchange, self._exchange).buffered() > READ_AHEAD:
-            return  # until the app takes some
-        if self._phase in (BODY, REST) and self._ahead:
-            self._read_ahead()
+        if self._body is not None and not self._body.read_on():
+            return
         if self._turn is None and len(self._ahead) <= READ_AHEAD:
             self.resume_reading()
 
-    def _read_ahead(self) -> None:
-        data = bytes(self._ahead)
-        self._ahead.clear()
-        if self._phase == BODY:
-            self._read_body(data)
-        else:
-            self._read_rest(data)
-
-    def _body_done(self, exchange: HTTP1Exchange) -> None:
-        self._phase = BUSY
-        if self._slow is not None:
-            self._slow.body_done()
-        if self.service.table is not None:
-            self.service.table.stage(exchange, HANDLING)
-        exchange.end_of_body()
-
-    def _land(self, exchange: HTTP1Exchange) -> None:
-        """Have the rest of a counted body read to where it stays, if the app wants all of it. See large_body."""
-        if self.tls is None and (room := exchange.room(self._remaining)) is not None:
-            self._landing = True
-            self._change_protocol(BodyReader(self, room))
-
-    def _change_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        # uvloop looks at what kind of protocol it reads for only when it begins to read.
-        transport = self.transport
-        if self._read_paused:
-            transport.set_protocol(protocol)
-            return
-        transport.pause_reading()
-        transport.set_protocol(protocol)
-        transport.resume_reading()
-
-    def body_landed(self, count: int) -> None:
-        """The body's reader has read so many bytes, as many as are left at most."""
-        if self._read_timer is not None:
-            self._last_read = self.service.loop.time()
-        exchange = cast(HTTP1Exchange, self._exchange)
-        exchange.landed(count)
-        self._remaining -= count
-        if not self._remaining:
-            self._end_landing()
-            self._body_done(exchange)
-        elif exchange.buffered() > READ_AHEAD:
-            self._pause_reading()
-
-    def _end_landing(self) -> None:
-        self._landing = False
-        if not self.transport.is_closing():
-            self._change_protocol(self)
-
-    def _pause_reading(self) -> None:
-        if not self._read_paused and not self.transport.is_closing():
-            self._read_paused = True
+    def pause_reading(self) -> None:
+        if not self.reading_paused and not self.transport.is_closing():
+            self.reading_paused = True
             if self._slow is not None:
                 self._slow.excused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on reading if it was paused; the app took what it had been given, and may want more."""
-        if self._expects and self._phase == BODY:
-            self._expects = False
-            self.transport.write(continue_response(self.service.common.block()))
-        if self._read_paused and not self.transport.is_closing():
-            if self._ahead and self._phase in (BODY, REST):
-                self._read_on_later()
-                return
-            if self._remaining >= LANDING_MIN and self._phase == BODY:
-                self._land(cast(HTTP1Exchange, self._exchange))
-            self._read_paused = False
+        body = self._body
+        if body is not None:
+            body.say_continue()
+        if self.reading_paused and not self.transport.is_closing() and (body is None or body.may_resume()):
+            self.reading_paused = False
             self.transport.resume_reading()
-            self._last_read = self.service.loop.time()
-
-    # What is left of a body
-
-    def is_last(self, status: int) -> bool:
-        """Tell, as the head of a response is made, whether it must say that the connection ends behind it.
-
-        More of its request may be left than will be dropped, and then nobody would find the next one. Of a chunked
-        body nobody knows how much is left: it is read to its end. A client that was not told to send its body may send
-        it or not (RFC 9110 section 10.1.1). A 408 says that the rest does not come.
-        """
-        if self._phase != BODY:
-            return False
-        untold, self._expects = self._expects, False
-        return untold or self._remaining > DROP_MAX or status == 408
-
-    def _drop_rest(self, ends: bool) -> None:
-        """Read the rest of a body whose request is answered, and drop it. ends: then the connection ends."""
-        if self._landing:
-            self._end_landing()
-        if self._slow is not None:
-            self._slow.body_done()
-        self._phase = REST
-        self._expects = False
-        self._ends = ends
-        if ends and self.transport.can_write_eof():
-            self.transport.write_eof()  # the client need not wait until it has sent all
-        # What ends has been announced. What does not is read to its end: of a counted body that is at most DROP_MAX.
-        self._count_leftover(REST_WINDOW_S, DROP_MAX if ends else math.inf)
-        self.resume_reading()
-
-    def _read_rest(self, data: bytes) -> None:
-        size = len(data)
-        try:
-            _, rest, complete = self._of_body(data)
-            self._drop(size - len(self._ahead))
-        except RequestRefused:
-            self._close(linger=True)  # its answer has been sent
-            return
-        if not complete or self._phase != REST:
-            return
-        if self._ends or self.service.connections.closing:
-            self._close(linger=True)
-            return
-        self._stop_dropping()
-        self._phase = HEAD
-        self._idle_since = self.service.loop.time()
-        if rest:
-            self._read_head(rest)
-
-    def _count_leftover(self, window_s: float, most: float = DROP_MAX) -> None:
-        self._stop_dropping()
-        service = self.service
-        self._leftover = Leftover(service.loop, service.limits.min_data_rate, window_s, self.transport.abort, most)
-
-    def _drop(self, size: int) -> None:
-        if self._leftover is not None:
-            self._leftover.drop(size)
-
-    def _stop_dropping(self) -> None:
-        if self._leftover is not None:
-            self._leftover.stop()
-            self._leftover = None
+            self.timers.last_read = self.service.loop.time()
 
     # The ends of things
 
@@ -566,7 +409,7 @@ class HTTP1Connection(asyncio.Protocol):
             self._close(linger=self._pipelines)
             return
         self._phase = HEAD
-        self._idle_since = self.service.loop.time()
+        self.timers.idle_since = self.service.loop.time()
         if self._ahead:
             data = bytes(self._ahead)
             self._ahead.clear()
@@ -589,7 +432,7 @@ class HTTP1Connection(asyncio.Protocol):
         elif not self._ahead:
             self.service.loop.call_later(EOF_GRACE_S, self._give_up_on, self._exchange)
 
-    def _refuse(self, status: int) -> None:
+    def refuse(self, status: int) -> None:
         """Answer what cannot be read as a request, as far as an answer is still possible, and close."""
         exchange = self._exchange
         if exchange is None:
@@ -600,26 +443,33 @@ class HTTP1Connection(asyncio.Protocol):
                 keep_alive = exchange.head.keep_alive
                 self.transport.write(error_response(status, self.service.common.block(), keep_alive))
             exchange.disconnect()
-        self._close(linger=True)
+        self.close_slowly()
 
     def _give_up_on(self, exchange: Exchange) -> None:
         if self._exchange is exchange:
             exchange.disconnect()
 
+    def close_slowly(self) -> None:
+        """Close; what the client still sends is read and dropped for a while."""
+        self._close(linger=True)
+
     def _close(self, linger: bool = False) -> None:
         self._ahead.clear()
-        if self._landing:
-            self._end_landing()
         halves = self.transport.can_write_eof()
-        if linger and self._phase != LINGER and not self._eof and (halves or self._phase == BODY):
-            self._phase = LINGER
+        lingers = linger and self._phase != LINGER and not self._eof and (halves or self._phase == BODY)
+        self._phase = LINGER
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+        if lingers:
             if halves:
                 self.transport.write_eof()
-            self._count_leftover(LINGER_S)
+            service = self.service
+            self._leftover = Leftover(service.loop, service.limits.min_data_rate, LINGER_S, self.transport.abort)
             self.resume_reading()
             return
-        self._stop_dropping()
-        self._phase = LINGER
+        if self._leftover is not None:
+            self._leftover.stop()
         self.transport.close()
         # A peer that reads nothing would keep what is left to write, and the connection, for ever.
         if self.write_paused:
@@ -638,22 +488,18 @@ class HTTP1Connection(asyncio.Protocol):
     def bodies(self) -> BodyBudget | None:
         return self.service.bodies
 
-    @property
-    def reading_paused(self) -> bool:
-        return self._read_paused
-
     def reads_body_of(self, exchange: Exchange) -> bool:
         return self._exchange is exchange and self._phase == BODY
 
     def head_late(self) -> None:
         """The rest of a head did not come in time."""
         if self._phase == HEAD and self._ahead:
-            self._refuse(408)
+            self.refuse(408)
 
     def body_late(self) -> None:
         """The body comes too slowly."""
         exchange = self._exchange
-        self._refuse(408)
+        self.refuse(408)
         if exchange is not None:
             exchange.stop()
 
@@ -661,7 +507,7 @@ class HTTP1Connection(asyncio.Protocol):
         """Answer with the status where nothing of a response was sent, else the connection ends there."""
         if self._exchange is exchange:
             if exchange.state is REQUEST:
-                self._refuse(status)
+                self.refuse(status)
             else:
                 exchange.disconnect()
                 self.transport.abort()  # an orderly end could pass for the end of the body
@@ -681,9 +527,7 @@ class HTTP1Connection(asyncio.Protocol):
         self._phase = GONE
         if self._slow is not None:
             self._slow.stop()
-        for timer in (self._timer, self._read_timer):
-            if timer is not None:
-                timer.cancel()
+        self.timers.stop()
         self.resume_reading()
         return Peer(
             self.transport,
@@ -696,32 +540,21 @@ class HTTP1Connection(asyncio.Protocol):
             self.write_paused,
         )
 
-    def _idle_check(self) -> None:
-        """Close a connection that has waited too long for a request, complete head included, as Hypercorn does.
+    # timers.Timed
 
-        The timer is not moved for every request: it fires at most once per timeout and looks how long is left.
-        """
-        service = self.service
-        left = service.keep_alive_timeout
-        if self._phase == HEAD:
-            left += self._idle_since - service.loop.time()
-            if left <= 0:
-                self._close()
-                return
-        self._timer = service.loop.call_later(left, self._idle_check)
+    def is_idle(self) -> bool:
+        return self._phase == HEAD
 
-    def _read_check(self) -> None:
-        """Close a connection whose next bytes are due and do not come (read_timeout)."""
-        service = self.service
-        left = timeout = cast(float, service.read_timeout)
-        if self._phase in (HEAD, BODY, REST) and not self._read_paused:
-            left += max(self._last_read, self._idle_since) - service.loop.time()
-            if left <= 0:
-                if self._exchange is not None:
-                    self._exchange.disconnect()
-                self._close()
-                return
-        self._read_timer = service.loop.call_later(min(left, timeout), self._read_check)
+    def is_due(self) -> bool:
+        return self._phase in (HEAD, BODY, REST) and not self.reading_paused
+
+    def idle_too_long(self) -> None:
+        self._close()
+
+    def read_too_late(self) -> None:
+        if self._exchange is not None:
+            self._exchange.disconnect()
+        self._close()
 
     def log_later(self, access: Coroutine[Any, Any, None]) -> None:
         """Run an access log call that nobody can wait for."""

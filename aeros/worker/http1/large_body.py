@@ -9,9 +9,8 @@ body whose app awaits the whole of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
-from typing import Protocol
 
 LANDING_MIN = 1 << 16
 """Bytes still to come from which on the change of the transport's protocol, some microseconds, pays."""
@@ -68,35 +67,25 @@ class Room:
         return data
 
 
-class Reading(Protocol):
-    """A connection whose body is read. Most of these are the methods of an asyncio.Protocol."""
-
-    def body_landed(self, count: int) -> None:
-        """The body's reader has read so many bytes, as many as are left at most."""
-
-    def eof_received(self) -> bool: ...
-    def connection_lost(self, exc: Exception | None) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
-
-
 class BodyReader(asyncio.BufferedProtocol):
     """Stands in for a connection with its transport while a body is read."""
 
-    __slots__ = ("_connection", "_room")
+    __slots__ = ("_connection", "_landed", "_room")
 
-    def __init__(self, connection: Reading, room: Room) -> None:
+    def __init__(self, connection: asyncio.Protocol, room: Room, landed: Callable[[int], None]) -> None:
+        """landed: told how many bytes were read, as many as are left at most."""
         self._connection = connection
         self._room = room
+        self._landed = landed
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._room.free()
 
     def buffer_updated(self, nbytes: int) -> None:
         self._room.fill(nbytes)
-        self._connection.body_landed(nbytes)
+        self._landed(nbytes)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool | None:
         return self._connection.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
