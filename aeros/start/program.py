@@ -64,24 +64,28 @@ class AppProgram:
     def run_worker(self, seed: WorkerSeed) -> NoReturn:
         """Be a worker until it is told to end, then end the process."""
         from ..quart.direct import direct_path, obstacle
+        from ..worker.hosted import HostedApp
         from ..worker.main import run_worker
 
         restart_listeners(self._log_listeners)
         about = WorkerInfo(seed.slot, seed.generation, os.getpid())
-        run_worker(
-            seed,
-            self._app,
-            self._options,
-            self._config if self._config is not None else self._options.hypercorn_config(),
-            self._listeners,
-            self._scoreboard,
-            self._log,
+        hosted = HostedApp(
+            app=self._app,
             direct=direct_path,
             obstacle=obstacle(self._app),
             after_fork=lambda: self._hooks.run("after_fork", about),
             on_ready=lambda: self._hooks.run_async("worker_ready", about),
             on_reload=self.after_reload,
             startup_failure=getattr(self._app, "startup_failure", lambda: None),
+        )
+        run_worker(
+            seed,
+            hosted,
+            self._options,
+            self._config if self._config is not None else self._options.hypercorn_config(),
+            self._listeners,
+            self._scoreboard,
+            self._log,
         )
 
     def warn_of_hooks(self) -> list[str]:

@@ -12,13 +12,13 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.clock import monotonic
 from ..core.ipc.channel import Channel, ChannelClosed
-from ..core.ipc.messages import Failed, Logged, ReloadOutcome, clip
+from ..core.ipc.messages import Failed, Logged, clip
 from ..core.log.lines import LineLog
 from ..core.process.signalling import (
     DUMP_SIGNAL,
@@ -56,133 +56,164 @@ if TYPE_CHECKING:
     from ..core.net.listener import Listener
     from ..options import Options
     from .accept.proxy_protocol import ProxyHeaders
+    from .hosted import HostedApp
     from .lane.forwarded import Forwarded
-    from .lane.service import DirectPath
+    from .lane.service import Service
 
 
 def run_worker(
     seed: WorkerSeed,
-    app: Any,
+    hosted: HostedApp,
     options: Options,
     config: Config,
     listeners: list[Listener],
     scoreboard: Scoreboard,
     log: LineLog,
-    *,
-    direct: Callable[[Any], DirectPath | None],
-    obstacle: str | None,
-    after_fork: Callable[[], None],
-    on_ready: Callable[[], Awaitable[None]],
-    on_reload: Callable[[ReloadOutcome], None],
-    startup_failure: Callable[[], tuple[str, str, bool] | None],
 ) -> NoReturn:
     """Be worker `seed.slot` until told to end; then end this process. Called in the forked child, or in a process that
     has loaded the program for this one worker.
 
-    config: Hypercorn's, of these options; this process's own to change. direct: returns the way into the app without
-    ASGI messages, if there is one. obstacle: a sentence for the log about why there is none.
+    config: Hypercorn's, of these options; this process's own to change.
     """
-    born_at = seed.born_at
-    pid = os.getpid()
-    _settle(seed)
-    log.who = f"worker slot={seed.slot} gen={seed.generation} pid={pid}"
-    title = Title(options.proctitle)
-    title.show(f"worker slot={seed.slot} gen={seed.generation} starting")
-    cell = scoreboard.cell(seed.cell)
-    cell.begin(pid, seed.generation, int(born_at * 1e9))
-    copies.watch()
-    context.current = context.WorkerContext(seed.slot, seed.generation, pid, scoreboard)
-    channel = Channel(socket.socket(fileno=seed.channel_fd), "the supervisor")
-    channel.setblocking(False)
-    log.tap = _tap(channel)
-    guard(seed.channel_fd, options.drain_timeout_s)
-    farewell = Farewell(options.shutdown_timeout_s, lambda why: _tell(channel, Failed("shutdown", why, "", False)))
-    if seed.alone:  # loading the app has taken some of its time
-        config.startup_timeout = max(0.1, options.boot_timeout_s - (monotonic() - born_at))
+    worker = _Worker(seed, hosted, options, config, listeners, scoreboard, log)
+    leave = worker.farewell.leave
     try:
-        after_fork()
+        hosted.after_fork()
     except Exception as error:
-        farewell.leave(_report(channel, "after_fork", error))
+        leave(_report(worker.channel, "after_fork", error))
+    try:
+        _run(worker.serve(), options.worker_class, leave, debug=bool(options.hypercorn.get("debug")))
+    except SystemExit as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(f"the app called sys.exit({error.code!r}) in {where.name} ({where.filename}:{where.lineno})")
+        worker.farewell.leave_by(error)
+    except Exception as error:
+        leave(_report(worker.channel, "serving", error))
 
-    async def serve() -> int:
+
+class _Worker:
+    """What makes one worker, and where its parts are put together."""
+
+    def __init__(
+        self,
+        seed: WorkerSeed,
+        hosted: HostedApp,
+        options: Options,
+        config: Config,
+        listeners: list[Listener],
+        scoreboard: Scoreboard,
+        log: LineLog,
+    ) -> None:
+        """Make this process a worker."""
+        self._seed = seed
+        self._hosted = hosted
+        self._options = options
+        self._config = config
+        self._listeners = listeners
+        self._scoreboard = scoreboard
+        self._log = log
+        self._pid = pid = os.getpid()
+        _settle(seed)
+        self._place = f"worker slot={seed.slot} gen={seed.generation}"
+        log.who = f"{self._place} pid={pid}"
+        self._title = Title(options.proctitle)
+        self._title.show(f"{self._place} starting")
+        self._cell = scoreboard.cell(seed.cell)
+        self._cell.begin(pid, seed.generation, int(seed.born_at * 1e9))
+        copies.watch()
+        context.current = context.WorkerContext(seed.slot, seed.generation, pid, scoreboard)
+        self.channel = channel = Channel(socket.socket(fileno=seed.channel_fd), "the supervisor")
+        channel.setblocking(False)
+        log.tap = _tap(channel)
+        guard(seed.channel_fd, options.drain_timeout_s)
+        self.farewell = Farewell(
+            options.shutdown_timeout_s, lambda why: _tell(channel, Failed("shutdown", why, "", False))
+        )
+        if seed.alone:  # loading the app has taken some of its time
+            config.startup_timeout = max(0.1, options.boot_timeout_s - (monotonic() - seed.born_at))
+
+    async def serve(self) -> int:
+        """Serve until told to end; return the exit code."""
+        seed, options, log = self._seed, self._options, self._log
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(options.threads, thread_name_prefix="aeros"))
-        lines = WorkerLogs(config, options.log_format, seed.slot, seed.generation, log)
-        figures = Figures(cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached"))
-        table, websocket_table = InFlightTable(cell), InFlightTable(cell, websockets=True)
-        name_server(config)
-        service = make_service(
-            app,
-            config,
-            loop=loop,
-            direct=direct,
-            counters=figures,
-            table=table,
-            websocket_table=websocket_table,
-            forwarded=_forwarded(options),
-            limits=Limits.of(options),
-            request_ids=options.request_id,
+        lines = WorkerLogs(self._config, options.log_format, seed.slot, seed.generation, log)
+        figures = Figures(
+            self._cell, _request_limit(options), lambda: serving.request_retirement("max_requests reached")
         )
+        tables = InFlightTable(self._cell), InFlightTable(self._cell, websockets=True)
+        service = self._make_service(loop, figures, *tables)
         connections = service.connections
         answer_by_signal(loop, lambda: (*connections.under_way(), *connections.websockets), seed.file_fd)
-        if seed.ident == 1 and obstacle is not None:
-            log.info(obstacle)  # once: the first worker of all says it
+        if seed.ident == 1 and self._hosted.obstacle is not None:
+            log.info(self._hosted.obstacle)  # once: the first worker of all says it
         if options.slow_request_s:
             from .report.slow_requests import SlowRequests
 
             SlowRequests(loop, connections.under_way, options.slow_request_s, log).start()
 
         def on_beat() -> None:
-            table.complete(figures.in_flight, connections.under_way())
-            websocket_table.complete(len(connections.websockets), connections.websockets)
-            title.show(f"worker slot={seed.slot} gen={seed.generation} {serving.state} {figures.describe()}")
+            tables[0].complete(figures.in_flight, connections.under_way())
+            tables[1].complete(len(connections.websockets), connections.websockets)
+            self._title.show(f"{self._place} {serving.state} {figures.describe()}")
 
-        if options.http == "lane":
-            make_protocol: Callable[[], asyncio.Protocol] = http1_factory(service)
-        else:
-            from .hypercorn.connection import hypercorn_protocol_factory
-
-            make_protocol = hypercorn_protocol_factory(service)
         every_s = heartbeat_every_s(options.loop_warn_s)
-        heartbeat = Heartbeat(loop, cell, seed.file_fd, on_beat, every_s, log.info)
-        _install_breakpoints(options, scoreboard, heartbeat, log)
+        heartbeat = Heartbeat(loop, self._cell, seed.file_fd, on_beat, every_s, log.info)
+        _install_breakpoints(options, self._scoreboard, heartbeat, log)
         serving = Serving(
-            app,
-            config,
-            listeners,
-            channel,
+            self._hosted,
+            self._config,
+            self._listeners,
+            self.channel,
             service,
-            make_protocol,
-            Turn(scoreboard, seed.cell),
+            self._make_protocol(service),
+            Turn(self._scoreboard, seed.cell),
             figures,
             heartbeat,
             log,
-            identity=(pid, seed.generation, seed.nonce),
-            on_ready=on_ready,
-            on_shutdown=farewell.begin,
-            on_reload=on_reload,
-            startup_failure=startup_failure,
+            identity=(self._pid, seed.generation, seed.nonce),
+            on_shutdown=self.farewell.begin,
             reopen_logs=lines.reopen,
-            born_at=born_at,
+            born_at=seed.born_at,
             lifespan=Lifespan(options.lifespan, log),
             proxy_headers=_proxy_headers(loop, options, log),
         )
         if seed.alone and seed.slot == 0 and options.use_reloader:
             from .watch import watch_sources
 
-            watch_sources(loop, channel)
+            watch_sources(loop, self.channel)
         # Somebody may know only our pid. Ask to be replaced first, then end: nothing is lost that way.
         loop.add_signal_handler(signal.SIGTERM, serving.request_retirement, "SIGTERM")
         return await serving.run()
 
-    try:
-        _run(serve(), options.worker_class, farewell.leave, debug=bool(options.hypercorn.get("debug")))
-    except SystemExit as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        log.error(f"the app called sys.exit({error.code!r}) in {where.name} ({where.filename}:{where.lineno})")
-        farewell.leave_by(error)
-    except Exception as error:
-        farewell.leave(_report(channel, "serving", error))
+    def _make_service(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        figures: Figures,
+        table: InFlightTable,
+        websocket_table: InFlightTable,
+    ) -> Service:
+        name_server(self._config)
+        return make_service(
+            self._hosted.app,
+            self._config,
+            loop=loop,
+            direct=self._hosted.direct,
+            counters=figures,
+            table=table,
+            websocket_table=websocket_table,
+            forwarded=_forwarded(self._options),
+            limits=Limits.of(self._options),
+            request_ids=self._options.request_id,
+        )
+
+    def _make_protocol(self, service: Service) -> Callable[[], asyncio.Protocol]:
+        """Return the factory of the protocols that connections begin with."""
+        if self._options.http == "lane":
+            return http1_factory(service)
+        from .hypercorn.connection import hypercorn_protocol_factory
+
+        return hypercorn_protocol_factory(service)
 
 
 def _tap(channel: Channel) -> Callable[[str], None]:

@@ -12,7 +12,7 @@ import copy
 import os
 import socket
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hypercorn.asyncio.run import worker_serve
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from ..core.net.listener import Listener
     from .accept.proxy_protocol import ProxyHeaders
+    from .hosted import HostedApp
     from .http3.endpoint import Endpoints
 
 #: A handshake under way has ended by then, also on a busy machine. Who begins one meanwhile is refused after a second.
@@ -70,7 +71,7 @@ class Serving:
 
     def __init__(
         self,
-        app: Any,
+        hosted: HostedApp,
         config: Config,
         listeners: list[Listener],
         channel: Channel,
@@ -82,18 +83,14 @@ class Serving:
         log: LineLog,
         *,
         identity: tuple[int, int, str],
-        on_ready: Callable[[], Awaitable[None]],
         on_shutdown: Callable[[], None],
-        on_reload: Callable[[ReloadOutcome], None],
-        startup_failure: Callable[[], tuple[str, str, bool] | None],
         reopen_logs: Callable[[list[str]], None],
         born_at: float,
         lifespan: Lifespan,
         proxy_headers: ProxyHeaders | None = None,
     ) -> None:
-        """identity: pid, generation and nonce. startup_failure: what the app knows of why it did not start:
-        reason, traceback, and whether it is logged already."""
-        self._app = app
+        """identity: pid, generation and nonce. on_shutdown: called when the app's shutdown begins."""
+        self._hosted = hosted
         self._config = config
         self._listeners = listeners
         self._channel = channel
@@ -105,10 +102,7 @@ class Serving:
         self._heartbeat = heartbeat
         self._log = log
         self._pid, self._generation, self._nonce = identity
-        self._on_ready = on_ready
         self._on_shutdown = on_shutdown
-        self._on_reload = on_reload
-        self._startup_failure = startup_failure
         self._reopen_logs = reopen_logs
         self._born_at = born_at
         self._lifespan = lifespan
@@ -131,7 +125,7 @@ class Serving:
         """Serve until told to end. Returns the exit code; what went wrong has been reported by then."""
         self._loop.add_reader(self._channel.fileno(), self._on_message)
         self._heartbeat.start()
-        wrapped = wrap_app(self._app, self._config.wsgi_max_body_size, "asgi")
+        wrapped = wrap_app(self._hosted.app, self._config.wsgi_max_body_size, "asgi")
         if any(item.kind == "quic" for item in self._listeners):
             from .http3.endpoint import Endpoints
             from .http3.failures import Failures as QuicFailures
@@ -189,7 +183,7 @@ class Serving:
         if self._config.ssl_enabled:
             await self._certified.wait()
         try:
-            await self._on_ready()
+            await self._hosted.on_ready()
         except Exception as error:  # out of Hypercorn's frame it would come as a group of exceptions
             self._hook_failure = error
             return
@@ -362,7 +356,7 @@ class Serving:
     def _after_reload(self, outcome: ReloadOutcome) -> None:
         """Only where workers load the app themselves: there is no zygote that could run the hook."""
         try:
-            self._on_reload(outcome)
+            self._hosted.on_reload(outcome)
         except Exception:
             self._log.error("the app's on_reload hook failed", traceback=traceback.format_exc())
 
@@ -385,7 +379,7 @@ class Serving:
         if stage == "startup":
             if self._lifespan.failure is not None:
                 reason, text = self._lifespan.failure
-            reason, text, logged = self._startup_failure() or (reason, text, logged)
+            reason, text, logged = self._hosted.startup_failure() or (reason, text, logged)
         self._send(Failed(stage, with_advice(clip(reason, 2000)), clip(text), logged))
         return 3 if stage == "startup" else 1
 

@@ -188,6 +188,7 @@ class HTTP1Connection(asyncio.Protocol):
             self._leftover.stop()
         if self._body is not None:
             self._body.stop()
+            self._body = None
         if self._exchange is not None:
             self._exchange.disconnect()
         self.resume_writing()

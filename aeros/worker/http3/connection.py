@@ -13,7 +13,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired, ConnectionTerminated, ProtocolNegotiated
 
 from ...core.net.steering import new_cid
-from ..hypercorn.connection import HandedApp
+from ..hypercorn.app import HandedApp
 from .streams import GuardedGroup, Streams
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
@@ -26,16 +25,10 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
 from hyperframe.frame import GoAwayFrame
 
-from ...core.request_id import enter_request
-from ...core.shared.requests_table import HANDLING, READING, SENDING, STREAMING
-from ..http1.parser import RequestRefused, origin_of, split_target
-from ..http1.response import check_headers
 from ..http2.flood_guard import FrameGuard
 from ..http2.frames import LAST_STREAM_ID, PREFACE
 from ..http2.goaway import GOAWAY_GRACE_S, GOAWAY_IDLE_WAIT_S
-from ..lane.mount import mount
-from ..report.requests_table import described
-from ..websocket.handed import serve_websocket
+from .app import HandedApp
 
 if TYPE_CHECKING:
     from ..accept.proxy_protocol import Announced
@@ -64,7 +57,7 @@ class HandedConnection(TCPServer):
             writer,
         )
         self.service = service
-        self.requests: set[_HandedRequest] = set()
+        self.requests: set[Any] = set()
         self.announced: Announced | None = None
         self._going_away: asyncio.Task[None] | None = None
         ssl_object = writer.get_extra_info("ssl_object")
@@ -151,6 +144,10 @@ class HandedConnection(TCPServer):
         if protocol.idle:
             await self._initiate_server_close()
 
+    def drop(self) -> None:
+        """Close it: its WebSocket is over."""
+        self.writer.close()
+
     async def cut(self, stream_id: int | None) -> None:
         """Reset one HTTP/2 stream; a connection of HTTP/1 ends as a whole."""
         protocol = self._http2
@@ -225,164 +222,6 @@ class GuardedProtocol:
         for start in range(0, len(data), step):
             await self._inner.handle(RawData(data=data[start : start + step]))
             await asyncio.sleep(0)
-
-
-class HandedApp:
-    """The app as Hypercorn's AppWrapper for one connection: counts, closes while draining, ends WebSockets."""
-
-    def __init__(self, service: Service, connection: HandedConnection) -> None:
-        self.service = service
-        self.connection = connection
-
-    async def __call__(
-        self,
-        scope: dict[str, Any],
-        receive: Callable[[], Any],
-        send: Callable[[dict[str, Any]], Any],
-        sync_spawn: Callable[..., Any],
-        call_soon: Callable[..., Any],
-    ) -> None:
-        if scope["raw_path"][:1] != b"/":
-            try:
-                as_origin(scope)
-            except RequestRefused as refused:
-                await self._refuse(send, refused.status)
-                return
-        if self.connection.tls is not None:
-            scope.setdefault("extensions", {})["tls"] = self.connection.tls
-        announced = self.connection.announced
-        if announced is not None:
-            scope["client"], scope["server"] = announced
-        if self.service.forwarded is not None:
-            self.service.forwarded.rewrite(scope)
-        mount(scope)
-        if self.service.request_ids:
-            from ..lane.request_ids import with_request_id
-
-            scope["headers"] = with_request_id(scope["headers"])
-            enter_request(scope["headers"][-1][1].decode())
-        if scope["type"] == "websocket":
-            drop = self._drop if scope["http_version"] in ("1.0", "1.1") else None
-            await serve_websocket(self.service, scope, receive, send, drop)
-        else:
-            request = _HandedRequest(self.service, scope, receive, send, self.connection)
-            self.connection.requests.add(request)
-            try:
-                await request.run()
-            finally:
-                self.connection.requests.discard(request)
-
-    def _drop(self) -> None:
-        self.connection.writer.close()
-
-    async def _refuse(self, send: Callable[[dict[str, Any]], Any], status: int) -> None:
-        headers = [(b"content-length", b"0"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def as_origin(scope: dict[str, Any]) -> None:
-    """Make the path and the host of a target that is a URL those of the request. Raises RequestRefused."""
-    target, host = origin_of(scope.get("method", "GET").encode(), scope["raw_path"])
-    scope["raw_path"], scope["path"], _ = split_target(target)
-    if host:
-        scope["headers"] = [(b"host", host), *(field for field in scope["headers"] if field[0].lower() != b"host")]
-
-
-class _HandedRequest:
-    """One HTTP request of any version through Hypercorn."""
-
-    __slots__ = (
-        "_bytes_in",
-        "_bytes_out",
-        "_connection",
-        "_receive",
-        "_send",
-        "_service",
-        "_status",
-        "row",
-        "scope",
-        "stage",
-        "started",
-        "task",
-    )
-    row: int  # of the in-flight table
-    stage: float
-
-    def __init__(
-        self, service: Service, scope: dict[str, Any], receive: Any, send: Any, connection: HandedConnection
-    ) -> None:
-        self._service = service
-        self._connection = connection
-        self.scope = scope
-        self._receive = receive
-        self._send = send
-        self._status = 0
-        self._bytes_in = self._bytes_out = 0
-
-    async def run(self) -> None:
-        counters = self._service.counters
-        table = self._service.table
-        counters.request_started()
-        self.started = perf_counter()
-        self.task = asyncio.current_task()
-        if table is not None:
-            table.begin(self, READING, *described(self.scope))
-        try:
-            service = self._service
-            if service.overload is None and service.limits.body_bytes is None:
-                await service.app(self.scope, self.receive, self.send)
-            else:
-                from .limits import BoundedRequest
-
-                await BoundedRequest(service, self.scope, self.receive, self.send, self._cut).run()
-        except Exception:
-            self._status = self._status or 500
-            raise
-        finally:
-            seconds = perf_counter() - self.started
-            counters.request_finished(self._status, self._bytes_in, self._bytes_out, seconds)
-            if table is not None:
-                table.end(self)
-
-    async def receive(self) -> Any:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._bytes_in += len(message["body"])
-            if not message.get("more_body", False):
-                self._now(HANDLING)
-        return message
-
-    async def send(self, message: dict[str, Any]) -> None:
-        kind = message["type"]
-        if "headers" in message:
-            # h2 sends line breaks as they are, which become headers of their own where a proxy turns to HTTP/1.
-            check_headers(message["headers"])
-        if kind == "http.response.start":
-            self._status = int(message["status"])
-            if self._service.request_ids:
-                from ..lane.request_ids import with_echo
-
-                message = {**message, "headers": with_echo(self.scope, message.get("headers", ()))}
-            if self._service.connections.farewell and self.scope["http_version"] in ("1.0", "1.1"):
-                headers = list(message.get("headers", ()))
-                if not any(bytes(name).lower() == b"connection" for name, _ in headers):
-                    headers.append((b"connection", b"close"))
-                message = {**message, "headers": headers}
-        elif kind == "http.response.body":
-            self._bytes_out += len(message.get("body", b""))
-            self._now(STREAMING if message.get("more_body", False) else SENDING)
-        await self._send(message)
-
-    async def _cut(self) -> None:
-        """End the response where it is, so that nobody can take it for complete."""
-        # Hypercorn tells an app neither its stream nor a way to reset it; what `send` is bound to knows it.
-        stream = getattr(getattr(self._send, "__self__", None), "stream_id", None)
-        await self._connection.cut(stream)
-
-    def _now(self, stage: float) -> None:
-        if self._service.table is not None:
-            self._service.table.stage(self, stage)
 
 
 class HandedProtocol(asyncio.StreamReaderProtocol):

@@ -33,7 +33,7 @@ class Timers:
 
     def __init__(self, service: Service, connection: Timed) -> None:
         self._service = service
-        self._connection = connection
+        self._connection: Timed | None = connection
         self._idle: asyncio.TimerHandle | None = None
         self._read: asyncio.TimerHandle | None = None
         #: By the loop's time. The connection sets both; the second only if there is a read_timeout.
@@ -57,23 +57,26 @@ class Timers:
         for timer in (self._idle, self._read):
             if timer is not None:
                 timer.cancel()
+        self._connection = None  # or each would keep the other until the collector finds them
 
     def _check_idle(self) -> None:
         service = self._service
         left = service.keep_alive_timeout
-        if self._connection.is_idle():
+        connection = self._connection
+        if connection is not None and connection.is_idle():
             left += self.idle_since - service.loop.time()
             if left <= 0:
-                self._connection.idle_too_long()
+                connection.idle_too_long()
                 return
         self._idle = service.loop.call_later(left, self._check_idle)
 
     def _check_read(self, timeout_s: float) -> None:
         loop = self._service.loop
         left = timeout_s
-        if self._connection.is_due():
+        connection = self._connection
+        if connection is not None and connection.is_due():
             left += max(self.last_read, self.idle_since) - loop.time()
             if left <= 0:
-                self._connection.read_too_late()
+                connection.read_too_late()
                 return
         self._read = loop.call_later(min(left, timeout_s), self._check_read, timeout_s)
