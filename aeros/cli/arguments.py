@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ..errors import NotAServerError, OptionsError
+from ..core.text import one_line
+from ..errors import AerosError, ControlError, NotAServerError, OptionsError
 from ..server import Server, connect, running_servers
 
 #: The parsers of the commands, as argparse adds them.
@@ -68,8 +72,51 @@ def find(options: argparse.Namespace, named: str | None) -> Server:
             "no server of this user is running (one started with --control off or a path is not seen)"
         )
     if len(found) > 1:
-        raise OptionsError(f"several servers are running; say which: {', '.join(map(str, found))}")
+        servers = "; ".join(_with_directory(pid) for pid in found)
+        raise OptionsError(f"several servers are running; say which: {servers}")
     return connect(found[0])
+
+
+def find_to_change(options: argparse.Namespace, named: str | None) -> Server:
+    """The same, for what cannot be undone: a server that nobody named and that was started in another directory may be
+    another one than was meant. --yes says that it is meant."""
+    server = find(options, named)
+    if named is not None or options.named is not None or options.yes or _is_from_here(server):
+        return server
+    about = _with_directory(server.pid)
+    if not sys.stdin.isatty():
+        raise OptionsError(
+            f"the only server that runs was started in another directory: {about}; say aeros {options.command} "
+            f"{server.pid}, or --yes"
+        )
+    if input(f"{options.command} {about}? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise OptionsError("nothing was done")
+    return server
+
+
+def yes_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="also if the only server was started in another directory")
+
+
+def _is_from_here(server: Server) -> bool:
+    with contextlib.suppress(ControlError, OSError):
+        return not (started := server.status().directory) or Path.cwd().is_relative_to(started)
+    return True
+
+
+def title(server: Server) -> str:
+    """Return what a command says of the server it has dealt with: shop (pid 17, http://127.0.0.1:8000)."""
+    with contextlib.suppress(ControlError):
+        status = server.status()
+        if status.addresses:
+            return one_line(f"{status.name or 'the server'} (pid {server.pid}, {status.addresses[0]})")
+    return f"the server (pid {server.pid})"
+
+
+def _with_directory(pid: int) -> str:
+    with contextlib.suppress(AerosError), connect(pid) as server:
+        return one_line(f"{title(server)} in {server.status().directory or 'an unknown directory'}")
+    return f"pid {pid}"
 
 
 def seconds(text: str) -> float:

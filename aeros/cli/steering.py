@@ -14,7 +14,19 @@ from ..core.text import json_text, one_line
 from ..errors import OptionsError, ReloadFailed, UpgradeFailed
 from ..server import running_servers
 from ..status.records import Reloaded, Upgraded
-from .arguments import SERVER_HELP, Commands, about_a_server, find, seconds, server_option, some_seconds, whole
+from .arguments import (
+    SERVER_HELP,
+    Commands,
+    about_a_server,
+    find,
+    find_to_change,
+    seconds,
+    server_option,
+    some_seconds,
+    title,
+    whole,
+    yes_option,
+)
 
 
 def add(commands: Commands) -> None:
@@ -62,6 +74,7 @@ def _add_scale(commands: Commands) -> None:
     )
     scale.add_argument("numbers", nargs="+", metavar="[SERVER] N", help="the new number of workers")
     server_option(scale)
+    yes_option(scale)
     scale.set_defaults(run=_scale)
 
 
@@ -91,6 +104,7 @@ def _add_debug(commands: Commands) -> None:
 
 def _add_stop(commands: Commands) -> None:
     stop = about_a_server(commands, "stop", "stop a server gracefully, and wait until it is gone", _stop)
+    yes_option(stop)
     stop.add_argument("--now", action="store_true", help="without waiting for requests in flight")
 
 
@@ -100,7 +114,7 @@ def _reload(options: argparse.Namespace) -> int:
         return _as_json(lambda: server.reload(timeout=options.timeout))
     done = server.reload(timeout=options.timeout)
     same = "" if done.how == "rerun" else one_line(f" (the same code: {done.reason})")
-    print(f"reloaded: generation {done.generation} serves after {show_duration(done.seconds)}{same}")
+    print(f"{title(server)} reloaded: generation {done.generation} serves after {show_duration(done.seconds)}{same}")
     return int(ExitCode.OK)
 
 
@@ -108,11 +122,12 @@ def _upgrade(options: argparse.Namespace) -> int:
     server = find(options, options.server)
     if options.json:
         return _as_json(lambda: server.upgrade(timeout=options.timeout, arguments=options.others))
+    title_before = title(server)
     done = server.upgrade(timeout=options.timeout, arguments=options.others)
     versions = one_line(f"Aeros {done.aeros_version}, Python {done.python_version}")
     print(
-        f"upgraded: pid {done.pid} serves after {show_duration(done.seconds)} ({versions}); pid {done.replaced} ends "
-        "with its last connection"
+        f"{title_before} upgraded: pid {done.pid} serves after {show_duration(done.seconds)} ({versions}); "
+        f"pid {done.replaced} ends with its last connection"
     )
     return int(ExitCode.OK)
 
@@ -132,15 +147,17 @@ def _scale(options: argparse.Namespace) -> int:
     if len(named) > 1 or not number.isdigit():
         wrong = number if not number.isdigit() else " ".join(options.numbers)
         raise OptionsError(f"aeros scale [SERVER] N takes the number of workers, not {wrong!r}")
-    find(options, named[0] if named else None).scale(int(number))
-    print(f"{number} worker{'s' if int(number) != 1 else ''} ready")
+    server = find_to_change(options, named[0] if named else None)
+    server.scale(int(number))
+    print(f"{title(server)} scaled: {number} worker{'s' if int(number) != 1 else ''} ready")
     return int(ExitCode.OK)
 
 
 def _restart(options: argparse.Namespace) -> int:
     named, slot = _server_and_slot(options)
-    slots = find(options, named).restart(slot)
-    print(f"restarting slot{'s' if len(slots) != 1 else ''} {', '.join(map(str, slots))}")
+    server = find(options, named)
+    slots = server.restart(slot)
+    print(f"{title(server)} restarting slot{'s' if len(slots) != 1 else ''} {', '.join(map(str, slots))}")
     return int(ExitCode.OK)
 
 
@@ -169,12 +186,13 @@ def _server_and_slot(options: argparse.Namespace) -> tuple[str | None, int | Non
 def _debug(options: argparse.Namespace) -> int:
     server = find(options, options.server)
     server.debug(options.slot, options.fault, options.seconds)
-    print(f"worker of slot {options.slot} told to {options.fault}")
+    print(f"{title(server)} worker of slot {options.slot} told to {options.fault}")
     return int(ExitCode.OK)
 
 
 def _stop(options: argparse.Namespace) -> int:
-    server = find(options, options.server)
+    server = find_to_change(options, options.server)
+    about = title(server)
     server.stop(now=options.now)
-    print(f"stopped: pid {server.pid}")
+    print(f"{about} stopped")
     return int(ExitCode.OK)

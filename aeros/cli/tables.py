@@ -88,6 +88,26 @@ def _ill_slots(status: ServerStatus) -> Iterator[str]:
             yield f"slot {slot.slot} {slot.state}, last exit {local_time(last.at)}: {how}"
 
 
+def render_servers(found: Sequence[ServerStatus]) -> str:
+    """Return the running servers as a page for a terminal."""
+    if not found:
+        return "no server of this user is running"
+    head = ("pid", "name", "state", "workers", "up", "addresses", "directory")
+    rows = [
+        (
+            str(one.pid),
+            one.name or "-",
+            one.state,
+            f"{one.ready_workers}/{one.target_workers}",
+            show_duration(one.uptime_s),
+            ", ".join(one.addresses),
+            one.directory,
+        )
+        for one in found
+    ]
+    return "\n".join(one_line(line) for line in _table(head, rows))
+
+
 def render_requests(found: Sequence[RequestInFlight], requests: int, websockets: int) -> str:
     """Return what `server.requests()` found as a page for a terminal. requests, websockets: how many there are, shown
     or not."""

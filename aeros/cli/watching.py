@@ -1,23 +1,36 @@
-"""The commands that look at a running server and change nothing: status, requests, top, stack, logs."""
+"""The commands that look at a running server and change nothing: list, status, requests, top, stack, logs."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 
 from ..core.exitcodes import ExitCode
 from ..core.text import json_text, several_lines
-from ..errors import OptionsError
+from ..errors import OptionsError, ServerStopped
+from ..server import connect, running_servers
 from .arguments import Commands, about_a_server, find, seconds, server_option, whole
-from .tables import render, render_requests
+from .tables import render, render_requests, render_servers
 
 
 def add(commands: Commands) -> None:
     """Add them."""
+    _add_list(commands)
     _add_status_and_requests(commands)
     _add_top(commands)
     _add_stack(commands)
     _add_logs(commands)
+
+
+def _add_list(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "list",
+        help="list the running servers of this user",
+        description="List the running servers of this user, with addresses and the directory of the start.",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=_list)
 
 
 def _add_status_and_requests(commands: Commands) -> None:
@@ -59,6 +72,19 @@ def _add_logs(commands: Commands) -> None:
     )
     logs.add_argument("-f", "--follow", action="store_true", help="go on with those that come, until the server stops")
     logs.add_argument("-n", "--lines", type=whole, metavar="N", help="only the last N events")
+
+
+def _list(options: argparse.Namespace) -> int:
+    found = []
+    for pid in running_servers():
+        with contextlib.suppress(ServerStopped), connect(pid) as server:
+            found.append(server.status())
+    if options.json:
+        about = ("pid", "name", "state", "addresses", "directory")
+        print(json_text([{key: getattr(status, key) for key in about} for status in found], indent=2))
+    else:
+        print(render_servers(found))
+    return int(ExitCode.OK)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -67,6 +67,8 @@ class StatusReader:
             last_upgrade=Upgraded(**upgrade) if upgrade else None,
             load=summary.get("load", "fork"),
             threads=tuple(summary.get("threads", ())),
+            name=summary.get("name", ""),
+            directory=summary.get("directory", ""),
         )
 
     def requests(self) -> tuple[RequestInFlight, ...]:

@@ -173,7 +173,8 @@ class ServerStatus:
     dashboard is, "" without. accept_queue: one per address, in the order of addresses. last_reload: None before the
     first. last_upgrade: the one this server came by, or one that was refused since. rss_bytes and pss_bytes: of all
     workers. load: how workers get the app, fork or worker (each loads it itself). threads: the libraries whose own
-    threads were alive when the app was loaded, with their number; those threads do not exist in forked workers.
+    threads were alive when the app was loaded, with their number; forked workers do not have them. name: of
+    the app, "" with --proctitle off. directory: where the server was started.
     """
 
     pid: int
@@ -196,6 +197,8 @@ class ServerStatus:
     last_upgrade: Upgraded | None = None
     load: str = "fork"
     threads: tuple[str, ...] = ()
+    name: str = ""
+    directory: str = ""
 
     def describe_load(self) -> str:
         """Return in words how workers get the app, "" where it is the usual way and nothing speaks against it."""

@@ -66,6 +66,8 @@ def summary(office: Office, known: Known, accounts: Accounts, offset: float) -> 
     seconds to those since the epoch."""
     return {
         "pid": known.pid,
+        "name": office.policy.proctitle,
+        "directory": office.command.directory,
         "generation": office.target.committed,
         "state": known.state,
         "target_workers": office.target.workers,
