@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import gc
 import os
 import signal
 import sys
@@ -83,6 +84,7 @@ class FirstProgram:
                 os._exit(1)
             if self._shows_hangs:
                 faulthandler.enable()
+            gc.freeze()  # all there is is ours and stays: the app's collections need not look through it
             self._begin(arguments)
             _loading = self
             app = self._load()

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from ..log.lines import LineLog
-from .collector import collect_new
 from .immortal import Mortal, immortalise_program
 
 _PR_SET_MEMORY_MERGE = 67
@@ -26,7 +25,7 @@ def settle_memory(log: LineLog, *, immortal: bool = True) -> None:
     copy would write to, and so unshare, all of what it has from that. Says at debug level what was done.
     """
     global _settled  # noqa: PLW0603 - a fact of this process, as the collector's state is
-    collect_new()
+    gc.collect()
     if immortal:
         try:
             log.debug(f"{immortalise_program()} objects of the program are immortal (--immortal)")
