@@ -1,4 +1,4 @@
-"""The commands that serve, and that check what a server would meet: run, doctor."""
+"""The commands that serve, and that check what a server would meet: run, dev, doctor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .arguments import Commands, change_directory, chdir_option
 def add(commands: Commands, shared: OptionsParser) -> None:
     """Add them. shared: the options of a server."""
     _add_run(commands, shared)
+    _add_dev(commands, shared)
     _add_doctor(commands, shared)
 
 
@@ -24,9 +25,28 @@ def _add_run(commands: Commands, shared: OptionsParser) -> None:
         help="serve an app",
         description="Serve an ASGI app until stopped: aeros run module:app -w 4, or module:factory().",
     )
-    run.add_argument("app", metavar="APP", help="module:app, module:factory(), or module alone for module:app")
+    run.add_argument(
+        "app",
+        metavar="APP",
+        nargs="?",
+        help="module:app, module:factory(), or module alone for module:app; without it app.py, main.py and the like "
+        "are looked into",
+    )
     chdir_option(run)
     run.set_defaults(run=_run)
+
+
+def _add_dev(commands: Commands, shared: OptionsParser) -> None:
+    dev = commands.add_parser(
+        "dev",
+        parents=[shared],
+        help="serve an app while working on it",
+        description="Serve an ASGI app while working on it: one worker, reloads when a file changes, the framework's "
+        "debug mode, a line for each request, errors as pages.",
+    )
+    dev.add_argument("app", metavar="APP", nargs="?", help="as for aeros run; found by itself if left out")
+    chdir_option(dev)
+    dev.set_defaults(run=_dev)
 
 
 def _add_doctor(commands: Commands, shared: OptionsParser) -> None:
@@ -44,10 +64,18 @@ def _add_doctor(commands: Commands, shared: OptionsParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from ..start import serve
+    from ..start.guess import guess_app
 
     change_directory(options)
     secrets.hide()  # the app has no use for them while it loads, either
-    return serve(options.app, arguments_of(options))
+    return serve(options.app or guess_app(), arguments_of(options))
+
+
+def _dev(options: argparse.Namespace) -> int:
+    from .dev import run
+
+    change_directory(options)
+    return run(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -43,7 +43,11 @@ class Options:
     threads: int
     #: None: as many extra workers as there are workers.
     reload_surge: int | None
+    dev: bool
     use_reloader: bool
+    #: Patterns of further files.
+    watch: tuple[str, ...]
+    refresh: bool
     #: Paths, each with its query string.
     warmup: tuple[str, ...]
     memory_merge: bool

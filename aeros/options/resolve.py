@@ -14,6 +14,7 @@ from ..core.record import record
 from ..errors import OptionsError
 from . import files
 from .cpus import usable_cpus
+from .development import development, project_files
 from .given import Given, Layer, contradiction, convert, from_mapping, join, shorten
 from .model import Options
 from .spec import ENV_PREFIX, Option, nearest
@@ -39,7 +40,8 @@ def resolve(
 ) -> Options:
     """Return the options of a server from all there is, the first of these that names an option deciding it:
 
-    1. `arguments` ("-w 2", or a list) and `keywords` (workers=2), which must not contradict each other
+    1. `arguments` ("-w 2", or a list) and `keywords` (workers=2), which must not contradict each other; then, with
+       `dev`, what is for development
     2. `environ` (None: the process's): AEROS_<OPTION>; WEB_CONCURRENCY for workers. An empty one is not set
     3. the file, module or Config object named by `config`, --config, AEROS_CONFIG or the constructor
     4. `constructor`: what WebServer(…) was given
@@ -98,9 +100,15 @@ def gather(
     layers = [told, environment, filed, built]
     for layer in layers:
         _refuse_two_addresses(layer)
+    dev = next((layer["dev"].value for layer in layers if "dev" in layer), False)
+    if dev:
+        # Above a file that is meant for production: who develops says otherwise in this very command.
+        layers.insert(1, development())
     given: Layer = {}
     for layer in reversed(layers):
         given |= layer
+    if dev:
+        given |= project_files(given.get("watch"))
     if address := _bind(layers) or _hosted(given, os.environ if environ is None else environ):
         given["bind"] = address
     return Gathered(given, config_object, warnings)

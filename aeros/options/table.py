@@ -20,6 +20,7 @@ from .values import several
 ACCESS_LOG_FORMAT = '%(h)s %(l)s %(l)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 
 LISTENERS = "listeners"
+DEVELOPMENT = "development"
 FLEET = "fleet"
 TIMES = "times"
 RECYCLING = "recycling"
@@ -31,7 +32,7 @@ LIMITS = "limits"
 HTTP = "HTTP and WebSocket"
 PROXIES = "proxies in front"
 
-GROUPS = (LISTENERS, FLEET, TIMES, RECYCLING, LOGS, CONTROL, ADMIN, TLS, LIMITS, HTTP, PROXIES)
+GROUPS = (LISTENERS, DEVELOPMENT, FLEET, TIMES, RECYCLING, LOGS, CONTROL, ADMIN, TLS, LIMITS, HTTP, PROXIES)
 
 
 def _default_worker_class() -> str:
@@ -92,6 +93,29 @@ OPTIONS: tuple[Option, ...] = (
         "Group of Unix sockets, by number or name.",
         "GROUP", hypercorn="group", flags=("-g", "--group"),
     ),
+    # -- development
+    Option(
+        "dev", DEVELOPMENT, units.switch, False,
+        "For working on the app, as aeros dev does it: one worker, reloads when a file changes, the framework's debug "
+        "mode, a line for each request, errors as pages. Not for production.",
+        field="dev", kind="switch",
+    ),
+    Option(
+        "use_reloader", DEVELOPMENT, units.switch, False,
+        "Reload when a source file changes.",
+        field="use_reloader", hypercorn="use_reloader", flags=("--reload",), kind="switch",
+    ),
+    Option(
+        "watch", DEVELOPMENT, several(values.filled), (),
+        "Further files whose change is a reason to reload (with --dev or --reload): a pattern such as *.yml or "
+        "locale/*.po, below the directory of the start. May be repeated.",
+        "GLOB", field="watch", kind="list",
+    ),
+    Option(
+        "refresh", DEVELOPMENT, units.switch, False,
+        "With --dev, let the browser load a page again when the app behind it has changed.",
+        field="refresh", kind="switch",
+    ),
     # -- fleet
     Option(
         "workers", FLEET, values.workers, 1,
@@ -138,11 +162,6 @@ OPTIONS: tuple[Option, ...] = (
         "reload_surge", FLEET, or_none(whole(1, 1024)), None,
         "Extra workers at once during a reload, where memory is tight; none starts all new ones at once.",
         field="reload_surge",
-    ),
-    Option(
-        "use_reloader", FLEET, units.switch, False,
-        "Reload when a source file changes.",
-        field="use_reloader", hypercorn="use_reloader", flags=("--reload",), kind="switch",
     ),
     Option(
         "warmup", FLEET, several(values.request_path), (),

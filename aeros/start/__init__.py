@@ -12,7 +12,6 @@ from ..options import Options, resolve, secrets
 from ..server import Server
 from ..supervisor.system.summons import CHANNEL_VARIABLE, UPGRADE_VARIABLE, is_meant
 from ..supervisor.system.summons import take as take_summons
-from .check_app import asgi_app
 from .find_app import load_app
 from .finish import finished, here
 from .first import supervise_beside, supervise_here, watch
@@ -20,6 +19,7 @@ from .first_program import being_loaded
 from .moment import can_supervise, check_may_block, check_moment
 from .next_generation import become_zygote
 from .output import give_up
+from .served import served_app
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -30,18 +30,19 @@ def check(constructor: Mapping[str, object]) -> None:
     resolve(constructor=constructor, environ={})
 
 
-def serve(name: str, arguments: Sequence[str]) -> int:
-    """Serve the app called `name`; the way of `aeros run`. Returns 0 or ends the program; raises AerosError."""
+def serve(name: str, arguments: Sequence[str], load: Callable[[str], Any] = load_app) -> int:
+    """Serve the app called `name`; the way of `aeros run`. load: how it is had by that name. Returns 0 or ends the
+    program; raises AerosError."""
     if is_meant(CHANNEL_VARIABLE, os.environ) or not can_supervise():
         directory = here()
-        app = load_app(name)
+        app = load(name)
         constructor = getattr(app, "serving_defaults", None)
         result = start(app, arguments, {}, constructor=constructor, program=name, directory=directory)
         assert isinstance(result, int)
         return result
     from .fork_first import run
 
-    return run(name, arguments)
+    return run(name, arguments, load)
 
 
 def start(
@@ -82,14 +83,15 @@ def start(
         from .next_supervisor import explaining, supervise_next
 
         with explaining(to_heir):
-            return supervise_next(to_heir, asgi_app(app), resolved(), block, program)
+            options = resolved()
+            return supervise_next(to_heir, served_app(app, options), options, block, program)
     return _serve_first(app, resolved, block, program)
 
 
 def _serve_first(app: Any, resolved: Callable[[], Options], block: bool, program: str) -> int | Server:
     try:
         options = resolved()
-        app = asgi_app(app)
+        app = served_app(app, options)
         if block and can_supervise():
             return supervise_here(app, options, program)
         server = supervise_beside(app, options)

@@ -35,14 +35,13 @@ from ..supervisor.model.plan import Plan
 from ..supervisor.model.policy import Policy
 from . import app_metrics
 from .accounts import account_of, out_of_reach
-from .check_app import asgi_app
 from .check_tls import check_tls
-from .find_app import load_app
 from .finish import finished, here
 from .first import plan_of
 from .next_generation import Welcomed, await_welcome
 from .output import flush_output
 from .own_log import make_log
+from .served import served_app
 
 #: The supervisor may have to ask the one before it, and look up names; that it is gone ends the wait.
 _WELCOME_S = 60.0
@@ -61,11 +60,17 @@ def being_loaded() -> FirstProgram | None:
 class FirstProgram:
     """One per process."""
 
-    def __init__(self, line: Channel, name: str, inherited: Sequence[int], *, shows_hangs: bool) -> None:
-        """line: to the supervisor-to-be, our parent. name: of the app. inherited: sockets that are only the parent's to
-        hold. shows_hangs: print the stack at SIGABRT, as long as the app is being loaded."""
+    def __init__(
+        self, line: Channel, name: str, load: Callable[[str], Any], inherited: Sequence[int], *, shows_hangs: bool
+    ) -> None:
+        """line: to the supervisor-to-be, our parent. name: of the app. load: how it is had by that name.
+
+        inherited: sockets that are only the parent's to hold. shows_hangs: print the stack at SIGABRT, as long as the
+        app is being loaded.
+        """
         self._line = line
         self._name = name
+        self._load_app = load
         self._directory = here()
         self._account: Account | None = None
         self._shows_hangs = shows_hangs
@@ -99,7 +104,7 @@ class FirstProgram:
                 faulthandler.disable()
             options = finished(resolved(), app, self._name, self._directory)
             plan, policy = plan_of(app, options)
-            app = asgi_app(app)
+            app = served_app(app, options)
             if self._account is None:
                 check_tls(options)
             self._check_line()
@@ -143,7 +148,7 @@ class FirstProgram:
     def _load(self) -> Any:
         unreadable = out_of_reach(self._account)
         try:
-            return load_app(self._name)
+            return self._load_app(self._name)
         except AppLoadError as error:
             if self._account is None or not unreadable:
                 raise

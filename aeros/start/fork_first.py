@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from ..core.exitcodes import ExitCode
 from ..core.ipc.channel import Channel, channel_pair
@@ -41,21 +42,23 @@ from .output import flush_output
 from .prepare import Preparation, check_load
 
 
-def run(name: str, arguments: Sequence[str]) -> int:
-    """Serve the app called `name` until the end. Raises AerosError; ends the program where the server has failed."""
+def run(name: str, arguments: Sequence[str], load: Callable[[str], Any]) -> int:
+    """Serve the app called `name`, which `load` returns, until the end. Raises AerosError; ends the program
+    where the server has failed."""
     streams.secure()
     to_old = take_summons(UPGRADE_VARIABLE, os.environ)
     with explaining(to_old) if to_old is not None else contextlib.nullcontext():
-        return _Start(name, arguments, to_old).run()
+        return _Start(name, arguments, load, to_old).run()
 
 
 class _Start:
     """One start, from the fork to the supervisor's end."""
 
-    def __init__(self, name: str, arguments: Sequence[str], to_old: Channel | None) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], load: Callable[[str], Any], to_old: Channel | None) -> None:
         """to_old: the line to the supervisor that this one is to succeed, if there is one."""
         self._name = name
         self._arguments = arguments
+        self._load = load
         self._to_old = to_old
         # Out of the environment before the fork: neither the app nor what it runs is to speak for the server.
         self._activated = take_activated(os.environ)
@@ -94,7 +97,7 @@ class _Start:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             line = Channel(theirs, "the supervisor")
             inherited = [fd for _, fd in self._activated.sockets]
-            program = FirstProgram(line, self._name, inherited, shows_hangs=self._to_old is not None)
+            program = FirstProgram(line, self._name, self._load, inherited, shows_hangs=self._to_old is not None)
             program.run(self._arguments, parent)
         theirs.close()
         ours.only_from = pid  # what it starts in turn has inherited its end

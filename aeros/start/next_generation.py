@@ -27,11 +27,11 @@ from ..supervisor.system.choice import system_for
 from ..supervisor.zygotes.load import WORKER, Load
 from ..supervisor.zygotes.zygote import Zygote
 from ..version import __version__
-from .check_app import asgi_app
 from .check_tls import check_tls
 from .output import flush_output, give_up, have_stderr
 from .own_log import make_log
 from .program import AppProgram
+from .served import served_app
 
 #: How long a new program waits for the supervisor to say what it is to be.
 WELCOME_TIMEOUT_S = 10.0
@@ -43,7 +43,7 @@ def become_zygote(line: Channel, app: Any, resolved: Callable[[], Options], *, a
     _learn_secrets(line)
     try:
         options = resolved()
-        app = asgi_app(app)
+        app = served_app(app, options)
         mistaken(options)
         if options.run_as is None:
             check_tls(options)  # else the supervisor does; the key may not be ours to read
@@ -109,7 +109,9 @@ class Welcomed:
         options = replace(options, admin_token=None)
         program = AppProgram(app, options, self.listeners, self._scoreboard, log)
         generation = self._welcome.generation
-        notes = [] if self._alone else _changed_binds(options, self.listeners)
+        # What could not be loaded cannot say where it wants to be served.
+        unsaid = self._alone or getattr(app, "failed", False)
+        notes = [] if unsaid else _changed_binds(options, self.listeners)
         system = system_for(options.faults, f"zygote gen={generation}")
         system.attach(log)
         load = Load(WORKER) if self._alone else None

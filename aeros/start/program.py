@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.ipc.messages import ReloadOutcome
@@ -75,7 +76,7 @@ class AppProgram:
             obstacle=obstacle(self._app),
             after_fork=lambda: self._hooks.run("after_fork", about),
             on_ready=lambda: self._hooks.run_async("worker_ready", about),
-            on_reload=self.after_reload,
+            on_reload=partial(self._told_of_reload, alone=seed.alone),
             startup_failure=getattr(self._app, "startup_failure", lambda: None),
         )
         run_worker(
@@ -101,6 +102,14 @@ class AppProgram:
 
     def after_exit(self, slot: int, generation: int, pid: int, how: str) -> None:
         self._hooks.run("worker_exit", WorkerInfo(slot, generation, pid, how))
+
+    def _told_of_reload(self, outcome: ReloadOutcome, *, alone: bool) -> None:
+        """In a worker. alone: there is no zygote that runs the hook."""
+        told = getattr(self._app, "after_reload", None)  # of what serves the app in development
+        if told is not None:
+            told(outcome)
+        if alone:
+            self.after_reload(outcome)
 
     def after_reload(self, outcome: ReloadOutcome) -> None:
         record = Reloaded(outcome.ok, outcome.generation, "", outcome.seconds, 0.0, outcome.reason, outcome.traceback)

@@ -33,10 +33,9 @@ class Reaper:
         if self._admin is not None:
             self._admin.reap()
         if not self.foreign:
-            while (pid := system.ended_child()) and pid not in (
-                self._generations.reloading.loader_pid,
-                self._upgrade.pid,
-            ):
+            reloading = self._generations.reloading
+            known = (reloading.loader_pid, self._upgrade.pid, *reloading.ahead.pids)
+            while (pid := system.ended_child()) and pid not in known:
                 # A worker may have ended since the lines above: its exit must not be lost.
                 self._workforce.ends.reap_adopted()
                 with contextlib.suppress(ChildProcessError):

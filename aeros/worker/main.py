@@ -178,10 +178,8 @@ class _Worker:
             lifespan=Lifespan(options.lifespan, log),
             proxy_headers=_proxy_headers(loop, options, log),
         )
-        if seed.alone and seed.slot == 0 and options.use_reloader:
-            from .watch import watch_sources
-
-            watch_sources(loop, self.channel)
+        if options.use_reloader:
+            _watch(serving, options, self.channel if seed.alone and seed.slot == 0 else None)
         # Somebody may know only our pid. Ask to be replaced first, then end: nothing is lost that way.
         loop.add_signal_handler(signal.SIGTERM, serving.request_retirement, "SIGTERM")
         return await serving.run()
@@ -235,6 +233,17 @@ def _forwarded(options: Options) -> Forwarded | None:
     from .lane.forwarded import Forwarded
 
     return Forwarded(options.forwarded_allow, options.forwarded_header)
+
+
+def _watch(serving: Serving, options: Options, channel: Channel | None) -> None:
+    """Look at the source files. channel: to the supervisor, if it is to hear of changes from here."""
+    from .watch import report_to, watch_sources
+
+    loop = asyncio.get_running_loop()
+    if channel is not None:
+        watch_sources(loop, options.watch, report_to(channel))
+    if options.dev:
+        watch_sources(loop, options.watch, lambda changed: serving.outdated.begin())
 
 
 def _proxy_headers(loop: asyncio.AbstractEventLoop, options: Options, log: LineLog) -> ProxyHeaders | None:

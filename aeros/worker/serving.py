@@ -48,6 +48,7 @@ from .accept.fairness import Turn
 from .accept.tls_handshake import Failures
 from .lane.service import Service
 from .lifespan import Lifespan
+from .outdated import Outdated
 from .report.figures import Figures
 from .report.heartbeat import Heartbeat
 from .report.task_stacks import all_await_stacks
@@ -120,6 +121,7 @@ class Serving:
         self._quic: Endpoints | None = None
         self._context: ssl.SSLContext | None = None
         self._certified = asyncio.Event()
+        self.outdated = Outdated(self._loop, service.connections)
 
     async def run(self) -> int:
         """Serve until told to end. Returns the exit code; what went wrong has been reported by then."""
@@ -194,6 +196,7 @@ class Serving:
             return
         acceptor = self._acceptor = self._make_acceptor()
         acceptor.start()
+        self.outdated.accepts(acceptor)
         if self._quic is not None:
             self._quic.start()
         self._send(Accepting())
@@ -355,6 +358,7 @@ class Serving:
 
     def _after_reload(self, outcome: ReloadOutcome) -> None:
         """Only where workers load the app themselves: there is no zygote that could run the hook."""
+        self.outdated.over()
         try:
             self._hosted.on_reload(outcome)
         except Exception:

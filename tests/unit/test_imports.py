@@ -27,8 +27,10 @@ ALLOWED = {
     "supervisor": {"core", "errors", "options", "status", "titles", "version"},
     "server": {"core", "errors", "status", "supervisor", "version"},
     "dashboard": {"core", "errors", "quart", "server", "status", "titles", "version", "worker"},
+    "dev": {"core"},
     "start": {
         "core",
+        "dev",
         "errors",
         "hooks",
         "options",
@@ -75,6 +77,7 @@ OUTSIDE = {
     "quart": {"quart", "werkzeug", "flask", "hypercorn"},
     "supervisor": {"psutil", "hypercorn"},
     "misc": {"quart", "asgiref"},
+    "dev": {"quart"},
     "start": {"quart", "prometheus_client"},
     "dashboard": {"hypercorn", "prometheus_client", "quart"},
 }

@@ -36,6 +36,8 @@ _OF_THE_START = {
     "tls_files": "TLS files",
     "log_files": "log files",
     "use_reloader": "--reload",
+    "watch": "--watch",
+    "dev": "--dev",
     "debug_faults": "--debug-faults",
     "proctitle": "--proctitle",
 }
@@ -67,6 +69,10 @@ class Policy:
     load: str = "auto"
     #: "auto" or "off": whether a zygote makes the program immortal before it forks.
     immortal: str = "auto"
+    #: With use_reloader: patterns of files, beside the program's modules, whose change is a reason for a reload.
+    watch: list[str] = field(default_factory=list)
+    #: Whether somebody works on the program: its workers are told what came of a reload.
+    dev: bool = False
 
     @classmethod
     def of(cls, options: Options) -> Policy:

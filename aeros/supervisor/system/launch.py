@@ -119,6 +119,11 @@ class CommandLine:
             attributes=changed_by_program(),
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether the program, run ahead of time, waits before it imports the app: `aeros dev` does."""
+        return self.own > 0 and self.arguments[len(self.arguments) - self.own] == "dev"
+
     def with_others(self, others: Sequence[str]) -> CommandLine:
         """Return the same command line with other arguments for the program; what `aeros run` serves stays."""
         own = len(self.kept) + len(others)

@@ -128,7 +128,8 @@ def run_again(
     variable: str = CHANNEL_VARIABLE,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Loader, Channel]:
-    """Start the program again; return it, and our end of its channel. variable, environ: see `launch`.
+    """Start the program again; return it, and our end of its channel. variable, environ: see `launch`. One that gets
+    variables of its own is not told the secrets.
 
     Only the process that was started may speak there: what it starts in turn has inherited its end.
     Raises OSError; then nothing was started.
@@ -150,12 +151,12 @@ def run_again(
     finally:
         os.close(stderr_write)
     channel.only_from = pid
-    if variable == CHANNEL_VARIABLE and command.secrets:
-        _tell_secrets(channel, command)
+    if variable == CHANNEL_VARIABLE and command.secrets and not environ:
+        tell_secrets(channel, command)
     return Loader(office, pid, generation, stderr_read), channel
 
 
-def _tell_secrets(channel: Channel, command: CommandLine) -> None:
+def tell_secrets(channel: Channel, command: CommandLine) -> None:
     """Give the program what its options need; one that runs as another user only learns that there is something."""
     known = command.secrets if command.account is None else dict.fromkeys(command.secrets, MASK)
     with contextlib.suppress(ChannelClosed):  # it has ended already, as whoever waits for it will find

@@ -17,6 +17,7 @@ from ..model.policy import Policy
 from ..model.reconcile import rolled
 from ..model.reload import REVERT_S, Reload, ReloadRecord, Waiter
 from ..state.office import Office
+from .ahead import Ahead
 from .changes import Changes
 from .links import ZygoteLink
 from .load import WORKER, Load
@@ -58,6 +59,7 @@ class Reloading:
         self._directory = ""
         self._loader: Loader | None = None
         self._changes = Changes()
+        self.ahead = Ahead(office)
         self._next = 2
         #: How long the last reload took that succeeded, in seconds.
         self._usual_s = 0.0
@@ -109,10 +111,13 @@ class Reloading:
     def files_changed(self, generation: int, teller: int, paths: list[str]) -> None:
         """Source files of that generation's program have changed on the disk, as process `teller` has seen. Raises
         ProtocolError where nobody is to look for that."""
-        if generation != self._office.target.committed:
+        coming = self.reload.generation if not self.reload.idle else 0
+        if generation not in (self._office.target.committed, coming):
             return
         if not self._office.policy.use_reloader:
             raise ProtocolError("it reports changed files, and is not to look for any")
+        if any("site-packages" in path for path in paths):
+            self.ahead.drop()  # it has imported what was there before
         if new := self._changes.new(teller, paths, self._office.system.monotonic()):
             names = ", ".join(os.path.basename(path) for path in new[:3])  # noqa: PTH119
             self.request(None, None, f"changed: {clip(names, MAX_REASON_CHARS)}")
@@ -129,6 +134,8 @@ class Reloading:
             self._commit(now)
         if reload.state is ReloadState.REVERTING:
             self._see_reverted(now)
+        if reload.idle and self._office.was_ready and self._office.policy.dev and self._office.command.waits:
+            self.ahead.keep()
         # During an upgrade requests wait: its outcome decides whose they are.
         if reload.idle and reload.queued and self._office.was_ready and not self._office.upgrading:
             self._begin(now)
@@ -155,7 +162,8 @@ class Reloading:
             self.fail(f"cannot run the program again: {error}")
 
     def _run_again(self, generation: int) -> None:
-        self._loader, channel = run_again(self._office, generation, self._office.command)
+        prepared = self.ahead.take(generation)
+        self._loader, channel = prepared or run_again(self._office, generation, self._office.command)
         pid = self._loader.pid
         self._zygotes.add(ZygoteLink(generation, channel, pid, self._office.system.open_pidfd(pid)))
 
@@ -278,6 +286,7 @@ class Reloading:
         office = self._office
         old, new = office.target.committed, self.reload.generation
         self.reload.on("commit")
+        self._changes = Changes()  # who told of the old one's is heard no more, and the next save may be soon
         office.fleet.settle_on(office.target, new)
         before, office.policy = office.policy, self._candidate_policy
         self._sources.load = self._candidate_load
@@ -359,9 +368,10 @@ class Reloading:
         committed = self._office.target.committed
         if record is not None and committed in self._sources.forkable:
             outcome = ReloadOutcome(record.ok, record.generation, record.reason, record.traceback, record.seconds)
-            if committed in self._sources.nurseries:
+            in_nursery = committed in self._sources.nurseries
+            if in_nursery or self._office.policy.dev:
                 self._telling.outcome(outcome)
-            else:
+            if not in_nursery:
                 self._office.tell(self._sources.zygote_of(committed).channel, outcome)
         self._office.answers += [partial(waiter, record) for waiter in self.reload.take_waiters()]
         self._office.poke()
@@ -369,6 +379,7 @@ class Reloading:
     def stop(self) -> None:
         """The server is stopping: no reload will happen."""
         self._sources.nurseries.clear()
+        self.ahead.drop()
         self._office.answers += [partial(waiter, None) for waiter in self.reload.abandon()]
         self._drop_loader()
 
@@ -381,6 +392,7 @@ class Reloading:
 
     def reap(self) -> None:
         """Reap the program being run again, if it has ended."""
+        self.ahead.reap()
         loader = self._loader
         status = loader.reap() if loader is not None else None
         if loader is None or status is None:

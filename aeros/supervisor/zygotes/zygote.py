@@ -57,7 +57,7 @@ from ...core.process.signalling import (
     reset_signals,
 )
 from ...core.record import field, mutable, replace
-from ...core.sources import WATCH_EVERY_S, SourceFiles
+from ...core.sources import SourceFiles
 from ...titles import Title
 from ..model.policy import Policy
 from ..system.system import System
@@ -176,7 +176,7 @@ class Zygote:
         gc.freeze()
         load = self.load = self.load or Load(FORK)
         if self.policy.use_reloader and load.how == FORK:
-            self._watched = SourceFiles()
+            self._watched = SourceFiles(self.policy.watch)
         return load
 
     def _choose(self, threads: list[str]) -> Load:
@@ -191,17 +191,25 @@ class Zygote:
         poller = select.poll()
         poller.register(self.channel.fileno(), select.POLLIN)
         poller.register(self._wake_read.fileno(), select.POLLIN)
+        watched = self._watched
+        if watched is not None and watched.fileno() >= 0:
+            poller.register(watched.fileno(), select.POLLIN)
+        look_at = 0.0  # at once: it may have been saved while it was imported
         while not (self._retiring and not self._children):
-            timeout = WATCH_EVERY_S * 1000 if self._watched else None
-            for fd, _ in poller.poll(timeout):
+            stirred = False
+            for fd, _ in poller.poll(max(0.0, look_at - monotonic()) * 1000 if watched is not None else None):
                 if fd == self.channel.fileno():
                     for message, fds in self.channel.receive():
                         self._obey(message, fds)
+                elif watched is not None and fd == watched.fileno():
+                    stirred = watched.settled()
                 else:
                     self._drain_wakeups()
             self._reap()
-            if self._watched and (changed := self._watched.changed()):
-                self.channel.send(FilesChanged(changed))
+            if watched is not None and (stirred or monotonic() >= look_at):
+                look_at = monotonic() + watched.every_s
+                if changed := watched.changed():
+                    self.channel.send(FilesChanged(changed))
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -322,6 +330,9 @@ class Zygote:
         self.channel.close()
         self._wake_read.close()
         self._wake_write.close()
+        if self._watched is not None:
+            self._watched.close()
+            self._watched = None
         self._children.forget()
 
     def _reap(self) -> None:

@@ -1,0 +1,51 @@
+"""aeros dev: serve an app while working on it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from typing import Any
+
+from ..core.sources import remember
+from ..core.text import one_line, several_lines
+from ..dev.ahead import prepare, wait
+from ..dev.app import DevelopedApp
+from ..dev.failure import Failure
+from ..errors import AppLoadError
+from ..options import arguments_of, secrets
+from ..options.development import PATTERNS
+from ..start import serve
+from ..start.find_app import load_app
+from ..start.guess import guess_app
+from ..supervisor.system.summons import LINE_FD
+from ..supervisor.zygotes.ahead import AHEAD_VARIABLE
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until Ctrl+C. A program that cannot be loaded is answered for with a page until it can be."""
+    name = options.app or guess_app()
+    secrets.hide()
+    if os.environ.pop(AHEAD_VARIABLE, ""):
+        prepare(name.partition(":")[0])
+        wait(LINE_FD)
+        name = options.app or guess_app()
+    remember(PATTERNS)
+    result = serve(name, ["--dev", *arguments_of(options)], _load)
+    # Who presses Ctrl+C waits for this: taking apart what was imported takes longer than the whole stop.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(result)
+
+
+def _load(name: str) -> Any:
+    try:
+        return load_app(name)
+    except AppLoadError as error:
+        # Said here, once; each request is answered with it.
+        sys.stderr.write(one_line(f"aeros: {error}") + "\n")
+        if error.traceback:
+            sys.stderr.write(several_lines(error.traceback.rstrip("\n")) + "\n")
+        return DevelopedApp(None, Failure(str(error), error.traceback))
