@@ -126,7 +126,6 @@ class HeadParser:
         else:
             # The same fields behind another target, as from any browser: only the request line is new.
             self._feed(data[:end] + b"\r\n\r\n", target)
-
         head = Head()
         head.raw_method = method
         head.method = method.decode("ascii")

@@ -99,11 +99,55 @@ def response_head(
     headers: the app's; pairs of str are Quart's, sent in lower case and UTF-8. common: see CommonHeaders.
     keep_alive: whether the request leaves the connection open.
     last: this is the last response this connection may carry (keep_alive_max_requests, draining).
-    remaining: how many body bytes must follow, or CHUNKED, or UNTIL_CLOSE; 0 where the body is not sent at all.
-    Raises ResponseError.
+    remaining: how many body bytes must follow, or CHUNKED, or UNTIL_CLOSE; 0 where none is sent. Raises ResponseError.
     """
     if not 200 <= status <= 999:
         raise ResponseError(f"status {status} is not one of a final response")
+    lines, deciding = _written(status, headers)
+    length: int | None = None
+    connection: set[bytes] = set()
+    encoded = False
+    if deciding is not None:
+        length, encoded, connection, own = _read_deciding(deciding)
+        if own:
+            common = without(common, own)
+    dropped: set[bytes] = set()
+    if status in (204, 304) or (method == "CONNECT" and status < 300):
+        dropped.update((b"content-length", b"transfer-encoding"))  # RFC 9110 section 8.6, RFC 9112 section 6.1
+        remaining = 0
+    elif encoded or length is None:
+        dropped.update((b"content-length", b"transfer-encoding"))
+        remaining = CHUNKED if version == "1.1" else UNTIL_CLOSE
+        keep_alive = keep_alive and (version == "1.1" or method == "HEAD")
+    else:
+        remaining = length
+    # h11 leaves the app's Connection header where it is unless it must add to it. For a `last` response Hypercorn
+    # puts its own line behind the common headers, which by itself does not make h11 rewrite anything.
+    if not keep_alive:
+        dropped.add(b"connection")
+    if deciding is not None and dropped:
+        for name, _, index in reversed(deciding):
+            if name in dropped:
+                del lines[index]
+    lines.append(common)
+    if last:
+        if keep_alive:
+            lines.append(b"connection: close\r\n")
+        connection.add(b"close")
+    if remaining == CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    if not keep_alive:
+        connection.discard(b"keep-alive")
+        connection.add(b"close")
+        lines += [b"Connection: %s\r\n" % value for value in sorted(connection)]
+    if method == "HEAD":
+        remaining = 0
+    lines.append(b"\r\n")
+    return b"".join(lines), remaining, b"close" not in connection
+
+
+def _written(status: int, headers: Iterable[Pair]) -> tuple[list[bytes], list[tuple[bytes, bytes, int]] | None]:
+    """Return the lines of the head so far, and (name, value, index of the line) of those that decide about framing."""
     lines = [_STATUS_LINES[status]]
     deciding: list[tuple[bytes, bytes, int]] | None = None
     for pair in headers:
@@ -116,52 +160,7 @@ def response_head(
                 deciding = []
             deciding.append((decides, value, len(lines)))
         lines.append(line)
-
-    length: int | None = None
-    connection: set[bytes] = set()
-    encoded = False
-    if deciding is not None:
-        length, encoded, connection, own = _read_deciding(deciding)
-        if own:
-            common = without(common, own)
-    dropped: set[bytes] = set()
-    remaining: int
-    if status in (204, 304) or (method == "CONNECT" and status < 300):
-        dropped.update((b"content-length", b"transfer-encoding"))  # RFC 9110 section 8.6, RFC 9112 section 6.1
-        remaining = 0
-    elif encoded or length is None:
-        dropped.update((b"content-length", b"transfer-encoding"))
-        if version == "1.1":
-            remaining = CHUNKED
-        else:
-            remaining = UNTIL_CLOSE
-            keep_alive = keep_alive and method == "HEAD"
-    else:
-        remaining = length
-    # h11 leaves the app's Connection header where it is unless it must add to it. For a `last` response Hypercorn
-    # puts its own line behind the common headers, which by itself does not make h11 rewrite anything.
-    if not keep_alive:
-        dropped.add(b"connection")
-    if deciding is not None and dropped:
-        for name, _, index in reversed(deciding):
-            if name in dropped:
-                del lines[index]
-    tail = common
-    if last:
-        if keep_alive:
-            tail += b"connection: close\r\n"
-        connection.add(b"close")
-    if remaining == CHUNKED:
-        tail += b"Transfer-Encoding: chunked\r\n"
-    if not keep_alive:
-        connection.discard(b"keep-alive")
-        connection.add(b"close")
-        tail += b"".join(b"Connection: %s\r\n" % value for value in sorted(connection))
-    if method == "HEAD":
-        remaining = 0
-    lines.append(tail)
-    lines.append(b"\r\n")
-    return b"".join(lines), remaining, b"close" not in connection
+    return lines, deciding
 
 
 def header_line(pair: Pair) -> bytes:

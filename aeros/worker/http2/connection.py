@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..lane.exchange import Exchange
+from ..lane.timers import Timers
 from .control import HANDLERS
 from .departure import Departure
 from .flood_guard import Allowance
@@ -80,9 +81,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._full = False  # this one was used up
         self._preface = True
         self._max_frame: int = max(service.config.h2_max_inbound_frame_size, 1 << 14)
-        self._idle_since = self._last_read = service.loop.time()
-        self._timer: asyncio.TimerHandle | None = None
-        self._read_timer: asyncio.TimerHandle | None = None
+        self._timers = Timers(service, self)
         self._slow = SlowStreams(self)
         self.streams = Streams(service, peer, common, self.output, self.allowance, self._slow, self._on_idle)
         self.departure = Departure(self.streams, self._close_unless_over)
@@ -107,9 +106,7 @@ class HTTP2Connection(asyncio.Protocol):
             + window_update(0, CONNECTION_WINDOW - 65535)
         )
         service.connections.replaced(replaced, self)
-        self._timer = service.loop.call_later(service.keep_alive_timeout, self._idle_check)
-        if service.read_timeout is not None:
-            self._read_timer = service.loop.call_later(service.read_timeout, self._read_check)
+        self._timers.start()
         if data:
             self.data_received(data)
 
@@ -118,8 +115,8 @@ class HTTP2Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.streams.over:
             return
-        if self._read_timer is not None:
-            self._last_read = self.service.loop.time()
+        if self.service.read_timeout is not None:
+            self._timers.last_read = self.service.loop.time()
         if self._turn is not None:
             self._rest += data  # it was on its way already
             return
@@ -166,9 +163,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.streams.over = True
-        for timer in (self._timer, self._read_timer):
-            if timer is not None:
-                timer.cancel()
+        self._timers.stop()
         self._slow.stop()
         self.departure.stop()
         self.streams.drop_all()
@@ -194,7 +189,7 @@ class HTTP2Connection(asyncio.Protocol):
         """Draining has told the client already, and closes when the last stream is done."""
 
     def idle_since(self) -> float | None:
-        return None if self.streams.open else self._idle_since
+        return None if self.streams.open else self._timers.idle_since
 
     def abort(self) -> None:
         self.streams.over = True
@@ -288,7 +283,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def _on_idle(self) -> None:
         """The last stream is over."""
-        self._idle_since = self.service.loop.time()
+        self._timers.idle_since = self.service.loop.time()
         self.departure.idle()
 
     def fail(self, code: int) -> None:
@@ -329,33 +324,22 @@ class HTTP2Connection(asyncio.Protocol):
         """Whether a frame or a header block has begun and not ended."""
         return self._requests.block_begun or (self._turn is None and bool(self._rest))
 
-    def _say_goodbye(self) -> None:
+    # timers.Timed
+
+    def is_idle(self) -> bool:
+        return not self.streams.open
+
+    def is_due(self) -> bool:
+        streams = self.streams.open.values()
+        return not streams or any(not stream.remote_closed and not stream.held for stream in streams)
+
+    def idle_too_long(self) -> None:
         if not self.streams.over:
             self.output.write(goaway(self.streams.highest, NO_ERROR))
             self.close()
 
-    def _idle_check(self) -> None:
-        """Close a connection on which nothing has been asked for too long. See HTTP1Connection._idle_check."""
-        service = self.service
-        left = service.keep_alive_timeout
-        if not self.streams.open:
-            left += self._idle_since - service.loop.time()
-            if left <= 0:
-                self._say_goodbye()
-                return
-        self._timer = service.loop.call_later(left, self._idle_check)
-
-    def _read_check(self) -> None:
-        """Close a connection whose next bytes are due and do not come (read_timeout)."""
-        service = self.service
-        left = timeout = cast(float, service.read_timeout)
-        streams = self.streams.open.values()
-        if not streams or any(not stream.remote_closed and not stream.held for stream in streams):
-            left += max(self._last_read, self._idle_since) - service.loop.time()
-            if left <= 0:
-                self._say_goodbye()
-                return
-        self._read_timer = service.loop.call_later(min(left, timeout), self._read_check)
+    def read_too_late(self) -> None:
+        self.idle_too_long()
 
 
 def take_over(common: CommonFields, service: Service, peer: Peer, replaced: Connection, data: bytes) -> None:

@@ -41,8 +41,7 @@ def request_head(fields: list[Field], size: int, max_path: int, max_fields: int)
     pseudo: dict[bytes, bytes] = {}
     headers: list[Field] = [(b"host", b"")]
     cookies: list[bytes] = []
-    host = length = None
-    expects = False
+    special = _Special()
     _check_values(fields)
     for field in fields:
         name, value = field
@@ -53,48 +52,21 @@ def request_head(fields: list[Field], size: int, max_path: int, max_fields: int)
             headers.append(field)
             continue
         if name[:1] == b":":
-            if len(headers) > 1 or host is not None or cookies:
+            if len(headers) > 1 or special.host is not None or cookies:
                 raise _malformed("a pseudo-header behind a header")
             if name not in _PSEUDO or name in pseudo:
                 raise _malformed("an unknown or repeated pseudo-header")
             pseudo[name] = value
             continue
         _check_name(name)
-        if name == b"host":
-            if host is not None and host != value:
-                raise _malformed("several hosts")
-            host = value
-            continue
-        if name == b"content-length":
-            if (length is not None and length != value) or not value.isdigit() or len(value) > 18:
-                raise _malformed("bad content-length")
-            if length is not None:
-                continue
-            length = value
-        elif name == b"te":
-            if value.lower() != b"trailers":
-                raise _malformed("a TE other than trailers")
-        elif name == b"expect":
-            expects = value.lower() == b"100-continue"
-        elif name in _OF_HTTP1:
-            raise _malformed("a header that belongs to a connection of HTTP/1")
-        elif len(_plain_names) < _PLAIN_NAMES_MAX:
-            _plain_names.add(name)
-        headers.append(field)
+        if special.take(name, value):
+            headers.append(field)
     if cookies:
         # Put together again (section 8.2.3), and where Hypercorn's h2 puts them.
         headers.append((b"cookie", b"; ".join(cookies)))
     head = HTTP2Head()
     _read_target(head, pseudo, max_path)
-    authority = pseudo.get(b":authority")
-    if authority is None:
-        authority = host
-    elif host is not None and host != authority:
-        raise _malformed("a Host that is not the authority")
-    if authority is None:
-        raise _malformed("neither authority nor Host")
-    if not is_host(authority):
-        raise RequestRefused(400, "invalid authority")
+    authority = _authority(pseudo.get(b":authority"), special.host)
     if len(headers) - 1 > max_fields:
         raise RequestRefused(431, "too many header fields")
     headers[0] = (b"host", authority)
@@ -103,13 +75,61 @@ def request_head(fields: list[Field], size: int, max_path: int, max_fields: int)
     head.text_headers = None
     head.version = "2"
     head.size = size
-    head.sized = length is not None
-    head.content_length = int(length or 0)
-    head.expect_continue = expects
+    head.sized = special.length is not None
+    head.content_length = int(special.length or 0)
+    head.expect_continue = special.expects
     head.chunked = False
     head.keep_alive = True
     head.upgrade = ""
     return head
+
+
+class _Special:
+    """What the headers say that mean something here."""
+
+    __slots__ = ("expects", "host", "length")
+
+    def __init__(self) -> None:
+        self.host: bytes | None = None
+        self.length: bytes | None = None
+        self.expects = False
+
+    def take(self, name: bytes, value: bytes) -> bool:
+        """Take a header that is not known to be plain; tell whether the app sees it as it is."""
+        if name == b"host":
+            if self.host is not None and self.host != value:
+                raise _malformed("several hosts")
+            self.host = value
+            return False
+        if name == b"content-length":
+            again = self.length is not None
+            if (again and self.length != value) or not value.isdigit() or len(value) > 18:
+                raise _malformed("bad content-length")
+            self.length = value
+            return not again
+        if name == b"te":
+            if value.lower() != b"trailers":
+                raise _malformed("a TE other than trailers")
+        elif name == b"expect":
+            self.expects = value.lower() == b"100-continue"
+        elif name in _OF_HTTP1:
+            raise _malformed("a header that belongs to a connection of HTTP/1")
+        elif len(_plain_names) < _PLAIN_NAMES_MAX:
+            _plain_names.add(name)
+        return True
+
+
+def _authority(authority: bytes | None, host: bytes | None) -> bytes:
+    """Return the host that is asked, by its pseudo-header or its header."""
+    if authority is None:
+        authority = host
+    elif host is not None and host != authority:
+        raise _malformed("a Host that is not the authority")
+    if authority is None:
+        raise _malformed("neither authority nor Host")
+    if not is_host(authority):
+        raise RequestRefused(400, "invalid authority")
+    return authority
 
 
 def _read_target(head: HTTP2Head, pseudo: dict[bytes, bytes], max_path: int) -> None:

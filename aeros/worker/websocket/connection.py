@@ -25,6 +25,7 @@ from ..http1.slow_clients import SlowTaker
 from ..lane.app_exit import exit_called
 from ..lane.connections import ACCEPT_WAIT_S, CLOSE_CODES, CLOSE_WAIT_S
 from ..lane.mount import mount
+from ..lane.timers import Timers
 from ..lane.waiters import Waiters, wait_among, wake
 from .deflate import DEFLATE_MAX, Deflater, Inflater
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, close_code, close_payload, frame_head
@@ -86,7 +87,6 @@ class WebSocketConnection(asyncio.Protocol):
         "_entered",
         "_handshake",
         "_held",
-        "_last_read",
         "_lost",
         "_opened",
         "_over",
@@ -94,12 +94,12 @@ class WebSocketConnection(asyncio.Protocol):
         "_pong_due",
         "_queue",
         "_queued",
-        "_read_timer",
         "_reader",
         "_readers",
         "_response",
         "_resuming",
         "_slow",
+        "_timers",
         "_writers",
         "cancel_at_end",
         "row",
@@ -146,8 +146,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._close_timer: asyncio.TimerHandle | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
         self._ping_timer: asyncio.TimerHandle | None = None
-        self._read_timer: asyncio.TimerHandle | None = None
-        self._last_read = 0.0
+        self._timers = Timers(service, self)
         self._slow: SlowTaker | None = None
         headers = head.headers.copy()
         scope: dict[str, Any] = {
@@ -186,9 +185,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._handshake.reason:
             self._refuse(400)
             return
-        self._last_read = service.loop.time()
-        if service.read_timeout is not None:
-            self._read_timer = service.loop.call_later(service.read_timeout, self._read_check)
+        self._timers.start_read()
         service.connections.websocket_begun(self)
         if service.connections.draining:
             # Accepted by the kernel or begun before the drain: see handed.serve_websocket.
@@ -243,8 +240,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.service.counters.websocket_bytes(len(data), 0)
-        if self._read_timer is not None:
-            self._last_read = self.service.loop.time()
+        if self.service.read_timeout is not None:
+            self._timers.last_read = self.service.loop.time()
         reader = self._reader
         if reader is None:
             if self.state is CONNECTING:
@@ -268,7 +265,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._lost = True
         self._read_the_rest()
         self.state = CLOSED
-        for timer in (self._close_timer, self._ping_timer, self._read_timer):
+        self._timers.stop()
+        for timer in (self._close_timer, self._ping_timer):
             if timer is not None:
                 timer.cancel()
         if self._slow is not None:
@@ -392,7 +390,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._digest(reader.read())
         if not self._held and not self.transport.is_closing():
             self.transport.resume_reading()
-            self._last_read = self.service.loop.time()
+            self._timers.last_read = self.service.loop.time()
 
     # What the app is told
 
@@ -620,7 +618,8 @@ class WebSocketConnection(asyncio.Protocol):
         self.state = CLOSED
         self._early.clear()
         self._reader = None
-        for timer in (self._close_timer, self._ping_timer, self._read_timer):
+        self._timers.stop()
+        for timer in (self._close_timer, self._ping_timer):
             if timer is not None:
                 timer.cancel()
         if linger and transport.can_write_eof() and not transport.is_closing():
@@ -681,17 +680,20 @@ class WebSocketConnection(asyncio.Protocol):
             self._slow = SlowTaker(self.service, self.transport, self.abort)
         return self._slow
 
-    def _read_check(self) -> None:
-        """Close a WebSocket on which nothing came for too long (read_timeout)."""
-        loop = self.service.loop
-        left = timeout = cast(float, self.service.read_timeout)
-        if not self._held:
-            left += self._last_read - loop.time()
-            if left <= 0:
-                self._end(ABNORMAL, "")
-                self._close()
-                return
-        self._read_timer = loop.call_later(min(left, timeout), self._read_check)
+    # timers.Timed
+
+    def is_idle(self) -> bool:
+        return False
+
+    def is_due(self) -> bool:
+        return not self._held
+
+    def idle_too_long(self) -> None:
+        """A WebSocket may be silent: pings find out whether its client is there."""
+
+    def read_too_late(self) -> None:
+        self._end(ABNORMAL, "")
+        self._close()
 
 
 _LOGGING: set[asyncio.Task[None]] = set()

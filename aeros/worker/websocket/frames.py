@@ -185,16 +185,11 @@ class FrameReader:
                 raise _Failed(PROTOCOL_ERROR, "continuation of nothing")
         elif self._opcode:
             raise _Failed(PROTOCOL_ERROR, "message inside a message")
-        header = 6
-        if length >= 126:
-            header = 8 if length == 126 else 14
-            if have < header:
-                return 0
-            least, length = (126, 1 << 16)[length == 127], int.from_bytes(data[at + 2 : at + header - 4], "big")
-            if length < least or length >> 63:
-                raise _Failed(PROTOCOL_ERROR, "length not in its shortest form")
-        elif have < header:
+        header = 6 if length < 126 else 8 if length == 126 else 14
+        if have < header:
             return 0
+        if header > 6:
+            length = _long_length(data[at + 2 : at + header - 4])
         if opcode:
             self._compressed = bool(first & 0x40)
         if self._compressed:
@@ -216,23 +211,27 @@ class FrameReader:
             else:
                 events.append((BINARY, payload))
             return header + length
+        self._key = key
+        self._begin_payload(opcode, first >= 0x80, length, events)
+        return header
+
+    def _begin_payload(self, opcode: int, fin: bool, length: int, events: list[Event]) -> None:
+        """The header of a data frame was read; its payload is to come."""
         if opcode:
             self._opcode = opcode
             if opcode == TEXT:
                 self._decoder = _DECODER()
-        self._key = key
-        self._fin = first >= 0x80
+        self._fin = fin
         if not self._compressed:
             self._size += length
         if length:
             self._left = length
-        else:
-            self._empty += 1
-            if self._empty > EMPTY_FRAGMENTS_MAX:
-                raise _Failed(POLICY, "too many empty fragments")
-            if self._fin:
-                self._end_of_payload(events)
-        return header
+            return
+        self._empty += 1
+        if self._empty > EMPTY_FRAGMENTS_MAX:
+            raise _Failed(POLICY, "too many empty fragments")
+        if fin:
+            self._end_of_payload(events)
 
     def _control(self, data: bytes, at: int, have: int, first: int, length: int, events: list[Event]) -> int:
         opcode = first & 0x0F
@@ -331,6 +330,14 @@ class FrameReader:
 class _Failed(Exception):  # noqa: N818 - reads as the fact it is
     def __init__(self, code: int, reason: str) -> None:
         self.fault = Fault(code, reason)
+
+
+def _long_length(field: bytes) -> int:
+    """Return the length that a field of 2 or 8 bytes says (section 5.2)."""
+    length = int.from_bytes(field, "big")
+    if length < (126 if len(field) == 2 else 1 << 16) or length >> 63:
+        raise _Failed(PROTOCOL_ERROR, "length not in its shortest form")
+    return length
 
 
 def may_be_sent(code: int) -> bool:
