@@ -15,7 +15,7 @@ NOTHING = "-"
 
 _HEAD = """# Clients
 
-What real clients get from Aeros, and from other servers that serve the same Quart app: {versions}. Made by
+What real clients get from {versions}, which serves a Quart app with one worker. Made by
 `scripts/clients --page`; nothing here is written by hand. A client does each of {things} things on a connection that it
 keeps, with a GET behind it on the same connection. A thing is good when every answer came, and was the right one.
 
@@ -35,7 +35,7 @@ Requests lost, of so many: GET, HEAD, 204, 304, 404, 500, streams, and uploads t
 
 
 def write(cells: Cells, servers: list[str]) -> None:
-    head = _HEAD.format(versions=", ".join(shown_version(name) for name in servers), things=len(THINGS))
+    head = _HEAD.format(versions=", and from ".join(shown_version(name) for name in servers), things=len(THINGS))
     PAGE.write_text(head + _counts(cells, servers) + _WRONG + _each(cells, servers) + _MANY + _lost(cells, servers))
 
 
