@@ -13,11 +13,12 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, StreamReset
+from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
 
 from .http import Address
 
 _TIMEOUT_S = 10.0
+_CONTROL, _GOAWAY = 3, b"\x07"  # the server's first stream of its own; RFC 9114 section 7.2.6
 
 
 class Answer:
@@ -31,13 +32,15 @@ class Answer:
 
 
 class Line(QuicConnectionProtocol):
-    """One connection. Knows nothing of GOAWAY, as aioquic does not."""
+    """One connection."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
         self._http = H3Connection(self._quic)
         self._answers: dict[int, Answer] = {}
         self.ended = False
+        #: The server asks for no more requests (GOAWAY). aioquic does not look at that.
+        self.leaving = False
 
     async def ask(self, path: str, upload: bytes | None = None, headers: Iterable[tuple[str, str]] = ()) -> Answer:
         """Send a request and wait for its answer. OSError when there is none."""
@@ -81,6 +84,8 @@ class Line(QuicConnectionProtocol):
             self.ended = True
             for answer in self._answers.values():
                 _fail(answer, f"the connection has ended: {event.error_code:#x} {event.reason_phrase}")
+        elif isinstance(event, StreamDataReceived) and event.stream_id == _CONTROL and event.data[:1] == _GOAWAY:
+            self.leaving = True
         elif isinstance(event, StreamReset) and event.stream_id in self._answers:
             _fail(self._answers[event.stream_id], f"the stream was reset: {event.error_code:#x}")
         for found in self._http.handle_event(event):
@@ -134,6 +139,20 @@ async def ask_many(address: Address, connections: int, requests: int, path: str 
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
             group.create_task(one())
+    return tally
+
+
+async def obey(address: Address, until: asyncio.Future[Any], path: str = "/") -> Tally:
+    """Ask on one connection until that is done; on a new one as soon as the server has sent GOAWAY."""
+    tally = Tally()
+    while not until.done():
+        try:
+            async with h3_line(address) as line:
+                tally.connections += 1
+                while not until.done() and not line.leaving:
+                    tally.count(await line.ask(path))
+        except OSError as error:
+            tally.failed.append(repr(error))
     return tally
 
 

@@ -18,7 +18,7 @@ from tests.integration.test_upgrade import upgrade
 
 pytest.importorskip("aioquic", reason="needs aioquic: pip install aioquic")
 
-from tests.helpers.h3client import Line, Tally, ask_many, h3_line
+from tests.helpers.h3client import Line, Tally, ask_many, h3_line, obey
 
 
 @pytest.fixture
@@ -71,6 +71,23 @@ def test_kept_connections_lose_nothing_in_a_reload(serve: Serve, port: int, tls:
     assert len(during.bodies) >= 3, "several workers have connections"
     assert not old & after.bodies.keys(), "new connections come to the new workers"
     assert len(after.bodies) >= 3
+    assert server.stop() == 0
+
+
+def test_a_client_that_knows_goaway_leaves_at_once(serve: Serve, port: int, tls: tuple[str, ...]) -> None:
+    server = serve(WHO, "-w", "2", "--keep-alive", "60", *tls, bind=f"127.0.0.1:{port}").ready(2)
+
+    def reload() -> None:
+        server.handle().reload(timeout=60)
+        eventually(lambda: {worker.generation for worker in server.workers()} == {2}, 25, "the old workers' end")
+
+    async def load() -> Tally:
+        return await obey(("127.0.0.1", port), asyncio.ensure_future(asyncio.to_thread(reload)), "/pid")
+
+    tally = asyncio.run(load())
+    assert not tally.failed, tally.failed[:5]
+    assert tally.connections == 2, "one with the old worker, one with a new"
+    assert len(tally.bodies) == 2
     assert server.stop() == 0
 
 
