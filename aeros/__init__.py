@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .hooks import WorkerInfo
     from .logs import JSONFormatter, RequestIdFilter
     from .server import Server, connect, running_servers
+    from .start.serving import current_server, current_worker, serve
     from .status.latency import LatencyHistogram
     from .status.records import (
         AcceptQueue,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "app": ("WebServer",),
+    "start.serving": ("current_server", "current_worker", "serve"),
     "core.exitcodes": ("ExitCode",),
     "core.request_id": ("request_id",),
     "errors": (
@@ -135,8 +137,11 @@ __all__ = [
     "WorkerStatus",
     "__version__",
     "connect",
+    "current_server",
+    "current_worker",
     "request_id",
     "running_servers",
+    "serve",
 ]
 
 

@@ -32,7 +32,10 @@ def asgi_app(app: Any) -> Any:
     if not callable(app):
         raise AppLoadError(f"{app!r} ({type(app).__name__}) is not an ASGI app: it cannot be called")
     if callable(getattr(app, "wsgi_app", None)) and not _is_async(app):
-        raise AppLoadError(f"{app!r} is a WSGI app (Flask?); Aeros serves ASGI apps: use Quart, or an ASGI adapter")
+        raise AppLoadError(
+            f"{app!r} is a WSGI app (Flask?); Aeros serves ASGI apps: give it asgiref.wsgi.WsgiToAsgi(app), or "
+            "use Quart"
+        )
     if inspect.isclass(app):
         return _of_class(app)
     if _takes(app, 3):
@@ -43,7 +46,8 @@ def asgi_app(app: Any) -> Any:
         raise AppLoadError(f"{app!r} is async, but does not take scope, receive and send, as an ASGI app does")
     if len(_parameters(app)) == 2:
         raise AppLoadError(
-            f"{app!r} takes two arguments, as a WSGI app does; an ASGI app takes scope, receive and send"
+            f"{app!r} takes two arguments, as a WSGI app does; an ASGI app takes scope, receive and send. "
+            "asgiref.wsgi.WsgiToAsgi(app) makes one of it"
         )
     raise AppLoadError(f"{app!r} is not an ASGI app: it does not take scope, receive and send. {_FACTORY}")
 
