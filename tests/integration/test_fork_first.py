@@ -75,7 +75,9 @@ def is_clean(server: ServerProcess) -> bool:
 @pytest.mark.limit_s(180)
 def test_the_supervisor_never_sees_the_app(serve: Serve, tmp_path: Path) -> None:
     server = run(serve, tmp_path, APP, bind=None).ready(2)  # the constructor says how many, and where
-    server.expect("live thread", "SIGKILL", "refused", "SyntaxError")
+    server.expect(
+        "live thread", "SIGKILL", "refused", "SyntaxError", "ZeroDivisionError", "Traceback", "shop.py", "1 / 0", "~"
+    )
     assert "until the next reload ends it" in server.wait_log("live thread.*")[0]
     assert server.get().json()["version"] == "v1"
     assert is_clean(server)
@@ -94,6 +96,12 @@ def test_the_supervisor_never_sees_the_app(serve: Serve, tmp_path: Path) -> None
     victim = next(iter(server.ready_pids()))
     os.kill(victim, signal.SIGKILL)
     eventually(lambda: victim not in server.ready_pids() and len(server.ready_pids()) == 2, 10)
+
+    replace(tmp_path / "shop.py", "1 / 0\n")
+    refused = server.command("upgrade", str(server.pid))
+    assert refused.returncode == 1
+    assert "shop cannot be imported: ZeroDivisionError" in refused.stderr
+    assert server.get().json()["version"] == "v2"
 
     replace(tmp_path / "shop.py", APP.replace('"v1"', '"v3"'))
     assert server.command("upgrade", str(server.pid)).returncode == 0
