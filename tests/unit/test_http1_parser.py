@@ -204,6 +204,7 @@ def test_what_is_taken_is_what_h11_takes(data: bytes) -> None:
     )
 )
 @example([b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", GOOD])
+@example([b"GET * HTTP/1.0\r\n\r\n", GOOD])
 def test_a_parser_has_no_memory_that_shows(heads: list[bytes]) -> None:
     """Remembering equal heads and equal fields changes nothing."""
 

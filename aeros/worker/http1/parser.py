@@ -131,7 +131,7 @@ class HeadParser:
         head.method = method.decode("ascii")
         authority = b""
         if target[0] != 0x2F:
-            target, authority = origin_of(method, target)
+            target, authority = self._origin_of(method, target)
         head.raw_path, head.path, head.query_string = split_target(target)
         head.version = version
         head.size = len(data)
@@ -186,6 +186,13 @@ class HeadParser:
         if self._target != target:
             self._parser = None
             raise RequestRefused(400, "illegal request line")
+
+    def _origin_of(self, method: bytes, target: bytes) -> tuple[bytes, bytes]:
+        try:
+            return origin_of(method, target)
+        except RequestRefused:
+            self._parser = None  # it may wait for a body, or for nothing more at all
+            raise
 
     def _request_line(self, line: bytes) -> tuple[bytes, bytes, str]:
         # llhttp takes several spaces between the parts, RTSP and ICE, and versions 0.9 and 2.0.
