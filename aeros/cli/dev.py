@@ -17,8 +17,8 @@ from ..errors import AppLoadError
 from ..options import arguments_of, secrets
 from ..options.development import PATTERNS
 from ..start import serve
-from ..start.find_app import load_app
-from ..start.guess import guess_app
+from ..start.app.find_app import load_app
+from ..start.app.guess import guess_app
 from ..supervisor.system.summons import LINE_FD
 from ..supervisor.zygotes.ahead import AHEAD_VARIABLE
 

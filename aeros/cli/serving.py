@@ -64,7 +64,7 @@ def _add_doctor(commands: Commands, shared: OptionsParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from ..start import serve
-    from ..start.guess import guess_app
+    from ..start.app.guess import guess_app
 
     change_directory(options)
     secrets.hide()  # the app has no use for them while it loads, either

@@ -12,7 +12,7 @@ from ..options import Options, resolve, secrets
 from ..server import Server
 from ..supervisor.system.summons import CHANNEL_VARIABLE, UPGRADE_VARIABLE, is_meant
 from ..supervisor.system.summons import take as take_summons
-from .find_app import load_app
+from .app.find_app import load_app
 from .finish import finished, here
 from .first import supervise_beside, supervise_here, watch
 from .first_program import being_loaded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..options import Options
-from .check_app import asgi_app
+from .app.check_app import asgi_app
 
 
 def served_app(app: Any, options: Options) -> Any:

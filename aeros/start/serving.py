@@ -11,7 +11,7 @@ from ..server import Server
 from ..worker import context
 from ..worker.context import WorkerContext
 from . import start
-from .find_app import load_app
+from .app.find_app import load_app
 from .from_within import server_of_worker
 
 if TYPE_CHECKING:

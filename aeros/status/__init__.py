@@ -1,16 +1,7 @@
 """What one may know of a server: frozen records."""
 
 from .latency import LatencyHistogram
-from .records import (
-    AcceptQueue,
-    LastExit,
-    Reloaded,
-    ServerStatus,
-    SlotStatus,
-    Totals,
-    Upgraded,
-    WorkerStatus,
-)
+from .records import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, Upgraded, WorkerStatus
 from .requests import RequestInFlight
 from .stacks import Stack, WorkerStacks
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aeros.errors import AppLoadError
-from aeros.start.check_app import asgi_app
+from aeros.start.app.check_app import asgi_app
 
 
 async def three(scope: Any, receive: Any, send: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aeros.errors import OptionsError
-from aeros.start.guess import guess_app
+from aeros.start.app.guess import guess_app
 
 
 @pytest.mark.parametrize(

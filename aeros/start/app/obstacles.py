@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import AppLoadError
+from ...errors import AppLoadError
 
 #: So many middlewares around an app are looked through.
 _MOST_LAYERS = 32

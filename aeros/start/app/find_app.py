@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ..errors import AppLoadError, OptionsError
+from ...errors import AppLoadError, OptionsError
 
 _SHAPE = re.compile(r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*(\(\))?)?$")
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..errors import AppLoadError
+from ...errors import AppLoadError
 from .obstacles import check_app
 
 _FACTORY = "A factory is written with (): module:factory()"

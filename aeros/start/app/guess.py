@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import OptionsError
+from ...errors import OptionsError
 
 #: Where it usually is, best guess first.
 _PLACES = ("app", "main", "asgi", "wsgi", "server", "api", "application", "web", "run", "app.main", "app.app")
