@@ -11,19 +11,18 @@ saw requests that no client had made.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
 from ..core.clock import monotonic, show_duration
 from ..core.log.lines import LineLog
+from ..core.process.bounded import bounded
 from ..core.shared.scoreboard import Scoreboard
 from ..options import Options
 from ..worker import context
@@ -43,7 +42,7 @@ def warm_up(app: Any, options: Options, scoreboard: Scoreboard, log: LineLog) ->
     # Handlers may ask who they are: a worker to be, of slot 0.
     context.current = context.WorkerContext(0, 0, os.getpid(), scoreboard)
     try:
-        with _alarm(options.boot_timeout_s):
+        with bounded(options.boot_timeout_s, TimeoutError):  # nobody supervises us yet
             _run(_ask(app, options, log))
     except TimeoutError:
         log.warning(f"the warm-up was given up after {show_duration(options.boot_timeout_s)} (--boot-timeout)")
@@ -170,22 +169,6 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Interrupt what blocks this thread beyond `seconds` with a TimeoutError. Nobody supervises us yet."""
-
-    def ring(signum: int, frame: object) -> None:
-        raise TimeoutError
-
-    previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def _end_thread_of_sync_to_async() -> None:

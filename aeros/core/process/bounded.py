@@ -1,4 +1,4 @@
-"""A bound on code that nobody else can interrupt: the program's hooks in a zygote, which has one thread and no loop."""
+"""A bound on code that nobody else can interrupt: the program's, in a process with one thread and no loop of ours."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Overdue(BaseException):
 
 
 @contextlib.contextmanager
-def bounded(seconds: float) -> Iterator[None]:
-    """Raise Overdue, inside of what runs in this context, after so many seconds. For the main thread.
+def bounded(seconds: float, error: type[BaseException] = Overdue) -> Iterator[None]:
+    """Raise `error`, inside of what runs in this context, after so many seconds. For the main thread.
 
     Code in C that does not look for signals is not interrupted; the supervisor's own bounds are for that.
     """
 
     def late(number: int, frame: FrameType | None) -> None:
-        raise Overdue
+        raise error
 
     before = signal.signal(signal.SIGALRM, late)
     # Again each second: a bare `except:` in a loop may have swallowed the first.

@@ -9,6 +9,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 
+from ..text import one_line
+
 _PR_SET_PDEATHSIG = 1
 _PR_GET_PDEATHSIG = 2
 _PR_SET_CHILD_SUBREAPER = 36
@@ -124,7 +126,7 @@ def working_directory(pid: int) -> str:
         found = os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115
     except OSError:
         return ""
-    return found if found.isprintable() else ascii(found)
+    return one_line(found)
 
 
 def children_of(pid: int) -> list[int]:
@@ -171,7 +173,7 @@ def _left_in_group(group: int) -> list[str]:
                 state, _, pgrp = tail.split()[:3]
                 if int(pgrp) == group and state not in (b"Z", b"X"):
                     name = head.partition(b"(")[2].decode(errors="replace")
-                    found.append(f"{name if name.isprintable() else ascii(name)} (pid {entry})")
+                    found.append(f"{one_line(name)} (pid {entry})")
     return found
 
 
