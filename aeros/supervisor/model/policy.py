@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ...core.record import as_dict, field, field_names, field_types, record
+from ...core.record import as_dict, field, field_names, field_types, record, replace
 from ...core.shared.scoreboard import MAX_WORKERS
+from ...errors import ReloadFailed
 
 if TYPE_CHECKING:
     from ...options import Options
@@ -88,6 +89,16 @@ class Policy:
             if not _possible(name, record[name]):
                 raise ValueError(f"{name} cannot be {str(record[name])[:80]}")
         return cls(**record)
+
+    def allowed(self, running: Policy) -> Policy:
+        """Return the part of what a new program asks for that is its to ask for where it runs as another user than we
+        do. running: the policy now. Raises ReloadFailed where it asks for more."""
+        if beyond := self.beyond(running):
+            raise ReloadFailed(
+                f"the new program asks for other {', '.join(beyond)}: with --run-as these are as whoever started the "
+                "server has them; use aeros upgrade or a restart to change them"
+            )
+        return replace(self, tls_files=running.tls_files)
 
     def beyond(self, start: Policy) -> list[str]:
         """Return what of this, the policy of a program that another user runs, only whoever started the server decides

@@ -9,7 +9,6 @@ from functools import partial
 from ...core.clock import show_duration, wall_time
 from ...core.ipc.messages import MAX_REASON_CHARS, Loaded, LoadFailed, ProtocolError, ReloadOutcome, clip
 from ...core.net.certificates import CertificateError
-from ...core.record import replace
 from ...errors import ReloadFailed
 from ..model.fleet import Worker
 from ..model.lifecycle import ReloadState, WorkerState
@@ -259,7 +258,9 @@ class Reloading:
     def _take_policy(self, generation: int, message: Loaded) -> str | None:
         """Take what a new program asks for; return why that cannot be, None if it can."""
         try:
-            self._candidate_policy = self._accepted(Policy.from_message(message.policy))
+            asked = Policy.from_message(message.policy)
+            foreign = self._office.command.account is not None
+            self._candidate_policy = asked.allowed(self._office.policy) if foreign else asked
             self._office.take_certificates(generation, self._candidate_policy)
         except (TypeError, KeyError, AttributeError) as error:
             return f"the new program has another version of Aeros; restart the server to change it ({error})"
@@ -268,19 +269,6 @@ class Reloading:
         except (CertificateError, ReloadFailed, OSError) as error:
             return str(error)
         return None
-
-    def _accepted(self, policy: Policy) -> Policy:
-        """Return the policy that a new program asks for, or the part of it that is its to ask for. Raises ReloadFailed
-        where another user's program asks for more."""
-        office = self._office
-        if office.command.account is None:
-            return policy  # it is the user that we are, and could do by itself whatever we do for it
-        if beyond := policy.beyond(office.policy):
-            raise ReloadFailed(
-                f"the new program asks for other {', '.join(beyond)}: with --run-as these are as whoever started the "
-                "server has them; use aeros upgrade or a restart to change them"
-            )
-        return replace(policy, tls_files=office.policy.tls_files)
 
     def _commit(self, now: float) -> None:
         office = self._office
