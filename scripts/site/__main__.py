@@ -13,6 +13,7 @@ SITE = stage.STAGED / "site"
 
 def build() -> int:
     """Return the exit code of Zensical; with --strict it fails for a link or an anchor that leads nowhere."""
+    stage.check_navigation()
     stage.stage()
     zensical = Path(sys.executable).with_name("zensical")
     done = subprocess.run([zensical, "build", "--strict", "--clean"], cwd=stage.STAGED, check=False)

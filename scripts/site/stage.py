@@ -54,7 +54,6 @@ def stage(to: Path = STAGED) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, path)
     (to / "zensical.toml").write_text((ROOT / "docs/zensical.toml").read_text())
-    _check_navigation(set(pages))
 
 
 def _gather() -> dict[str, tuple[str, str]]:
@@ -162,8 +161,9 @@ def _linked(link: re.Match[str], origin: str, place: str, places: dict[str, str]
     )
 
 
-def _check_navigation(pages: set[str]) -> None:
-    """A page that no menu leads to is a mistake."""
+def check_navigation() -> None:
+    """Raise SystemExit where a page is in no menu, or a menu names a page that does not exist."""
+    pages = set(_gather())
     config = tomllib.loads((ROOT / "docs/zensical.toml").read_text())
     named = set(re.findall(r"[\w/.-]+\.md", str(config["project"]["nav"])))
     if named != pages:
