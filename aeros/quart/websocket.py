@@ -14,7 +14,7 @@ from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
 from quart.signals import websocket_received, websocket_sent
 
-from ..worker.websocket.connection import INTERNAL_ERROR, OPEN
+from ..worker.websocket.state import INTERNAL_ERROR, OPEN
 
 if TYPE_CHECKING:
     from ..worker.websocket.connection import WebSocketConnection

@@ -18,7 +18,7 @@ from .lane.connections import Connections
 from .lane.counters import Counters, NullCounters
 from .lane.limits import Limits
 from .lane.service import DirectPath, Protocols, Service
-from .websocket import connection as websocket
+from .websocket.asgi import take_over as take_over_websocket
 
 if TYPE_CHECKING:
     from .lane.forwarded import Forwarded
@@ -57,7 +57,7 @@ def make_service(
         loop=loop,
         counters=counters,
         limits=limits,
-        protocols=Protocols(partial(http2.take_over, CommonFields(config)), websocket.take_over),
+        protocols=Protocols(partial(http2.take_over, CommonFields(config)), take_over_websocket),
         common=CommonHeaders(config),
         direct=direct(app),
         table=table,

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -287,7 +288,7 @@ def test_an_app_that_takes_nothing_makes_the_client_wait() -> None:
                 size = writer.transport.get_write_buffer_size()
                 await asyncio.sleep(0.05)
                 assert writer.transport.get_write_buffer_size() == size > 10_000_000
-                assert session._queued + session._reader.kept < READ_AHEAD + (1 << 20)
+                assert session.inbox.size + session._reader.kept < READ_AHEAD + (1 << 20)
                 go.set()
                 assert await asyncio.wait_for(reader.read(), 10) == b"\x88\x02\x03\xe8"
                 await eventually(lambda: taken == [1000] * 30_000)
@@ -454,6 +455,9 @@ def test_quart_handlers_end_as_under_hypercorn(path: str) -> None:
         return ended, told
 
     lane, hypercorn = both(check)
+    if path == "/breaks" and knows_quart():  # RFC 6455 section 7.4.1: 1000 would say that all went as wanted
+        (head, outcome), told = hypercorn
+        hypercorn = (head, replace(outcome, code=1011)), told
     assert lane == hypercorn
 
 

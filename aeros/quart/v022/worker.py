@@ -10,6 +10,7 @@ from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from ...worker.websocket.asgi import Channel
 from ..body import PartedBody
 from ..websocket import WatchedApp, next_message, send_message
 
@@ -160,7 +161,7 @@ class QuartWebSocket(ASGIWebsocketConnection):
         session.cancel_at_end = True
         session.keep_ahead(session.service.config.websocket_max_message_size)
         app = WatchedApp(self.app)
-        send = app.closing(session.send)
+        send = app.closing(Channel(session).send)
         websocket = self._create_websocket_from_scope(send)
         self.app = cast(Any, app)
         await self.handle_websocket(websocket, send)

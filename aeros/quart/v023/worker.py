@@ -17,6 +17,7 @@ from quart.wrappers.websocket import Buffer
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ...worker.lane.waiters import Waiters, wait_among, wake
+from ...worker.websocket.asgi import Channel
 from ..body import PartedBody
 from ..websocket import WatchedApp, next_message, send_message
 
@@ -214,14 +215,15 @@ class QuartWebSocket(ASGIWebsocketConnection):
 
     async def run(self) -> None:
         session = self._session
-        send = cast(Any, session.send)
+        channel = Channel(session)
+        send = cast(Any, channel.send)
         if self.app.websocket_class.buffer_class is not Buffer:  # it wants to be fed
-            await self(cast(Any, session.receive), send)
+            await self(cast(Any, channel.receive), send)
             return
         session.cancel_at_end = True
         session.keep_ahead(session.service.config.websocket_max_message_size)
         app = WatchedApp(self.app)
-        send = app.closing(session.send)
+        send = app.closing(channel.send)
         websocket = self._create_websocket_from_scope(send)
         websocket.buffer = _LaneBuffer(session)
         self.app = cast(Any, app)
