@@ -12,7 +12,7 @@ from apps import DIRECT, LeanApp, asgi_app, make_quart
 from lane_server import Served, eventually, normal, quiet_config, run, served
 from quart import Quart, Response, request
 
-from aeros.worker.http1 import body, leftover
+from aeros.worker.http1 import body
 from aeros.worker.lane.limits import Limits
 
 LOOPS = ["uvloop", "asyncio"]
@@ -626,7 +626,6 @@ def test_more_of_a_body_than_will_be_dropped_is_the_last_of_its_connection(
     monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     monkeypatch.setattr(body, "DROP_MAX", 200_000)
-    monkeypatch.setattr(leftover, "DROP_MAX", 200_000)
 
     async def check() -> None:
         async with served(asgi_app) as server:
@@ -651,10 +650,10 @@ def test_more_of_a_body_than_will_be_dropped_is_the_last_of_its_connection(
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("end", ["stalls", "endless", "malformed"])
-def test_the_rest_of_a_body_is_dropped_within_bounds(monkeypatch: pytest.MonkeyPatch, end: str, loop: str) -> None:
+@pytest.mark.parametrize("end", ["stalls", "malformed", "comes"])
+def test_the_rest_of_a_chunked_body_is_dropped_to_its_end(monkeypatch: pytest.MonkeyPatch, end: str, loop: str) -> None:
     monkeypatch.setattr(body, "REST_WINDOW_S", 0.2)
-    monkeypatch.setattr(leftover, "DROP_MAX", 1 << 20)
+    monkeypatch.setattr(body, "DROP_MAX", 1 << 20)  # is for what ends the connection
 
     async def check() -> None:
         async with served(asgi_app, limits=Limits(min_data_rate=1000)) as server:
@@ -668,9 +667,33 @@ def test_the_rest_of_a_body_is_dropped_within_bounds(monkeypatch: pytest.MonkeyP
                 writer.write(b"100\r\n" + bytes(0x100) + b"\r\n")
                 await asyncio.sleep(0.15)
             assert reader.at_eof() == (end == "malformed")
-            if end == "endless":
-                writer.write((b"10000\r\n" + bytes(0x10000) + b"\r\n") * 20)
+            if end == "comes":
+                writer.write((b"10000\r\n" + bytes(0x10000) + b"\r\n") * 40 + b"0\r\n\r\n" + get("/text"))
+                await asyncio.wait_for(reader.readuntil(b"text"), 5)
+                writer.close()
             await eventually(lambda: not server.connections.open)  # type: ignore[union-attr]
+
+    run(check(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_rest_of_a_body_behind_the_last_response_is_dropped_within_bounds(
+    monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
+    monkeypatch.setattr(body, "DROP_MAX", 1 << 20)
+
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            reader, writer = await server.connect()
+            writer.write(b"POST /early HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+            assert (await asyncio.wait_for(reader.read(), 2)).endswith(b"early")
+            piece = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+            writer.write(piece * 8)
+            await asyncio.sleep(0.1)
+            assert server.connections.open  # type: ignore[union-attr]
+            writer.write(piece * 12)
+            await eventually(lambda: not server.connections.open)  # type: ignore[union-attr]
+            writer.close()
 
     run(check(), loop)
 

@@ -106,6 +106,22 @@ def test_the_clock_of_a_head_ends_with_the_head() -> None:
     run(main())
 
 
+def test_the_clock_of_a_head_ends_with_its_last_line_end() -> None:
+    """It came by itself, and could pass for an empty line."""
+
+    async def main() -> None:
+        async with served(make_app(), limits=Limits(header_timeout_s=0.5)) as server:
+            reader, writer = await server.connect()
+            for _ in range(3):
+                writer.write(GET[:-4])
+                await asyncio.sleep(0.2)
+                writer.write(GET[-4:])
+                assert b"home" in await reader.read(1000)
+            writer.close()
+
+    run(main())
+
+
 def test_body_that_trickles_in_is_answered_with_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_clients, "BODY_WINDOW_S", 0.3)
 

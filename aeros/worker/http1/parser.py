@@ -2,7 +2,7 @@
 
 llhttp (through httptools) parses every head. It is handed exactly one complete head at a time, so that it never runs
 ahead into a pipelined request and the raw bytes are at hand for the checks it does not make. A counted body needs no
-parser; for chunked ones see http1_chunks.
+parser; for chunked ones see chunks.
 """
 
 from __future__ import annotations
