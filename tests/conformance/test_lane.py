@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from typing import Any
@@ -81,7 +82,8 @@ def test_bytes_do_not_keep_a_slow_head_alive() -> None:
                 await asyncio.sleep(0.02)
                 if reader.at_eof() or writer.is_closing():
                     break
-            assert await reader.read(-1) == b""
+            with contextlib.suppress(ConnectionResetError):  # a byte crossed the end
+                assert await reader.read(-1) == b""
             assert asyncio.get_running_loop().time() - begun < 0.8
             writer.close()
 
