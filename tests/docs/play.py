@@ -32,6 +32,7 @@ BIN = Path(sys.executable).parent
 def plain(text: str) -> str:
     """Return text without what differs from run to run."""
     text = re.sub(r"\d{4}-\d\d-\d\d[T ][\d:.]+Z?", "TIME", text)
+    text = re.sub(r"\w{3}, \d\d \w{3} \d{4} [\d:]+ GMT|\d\d/\w{3}/\d{4}:[\d:]+", "TIME", text)
     text = re.sub(r"0x[0-9a-f]+", "ADDRESS", text)
     text = re.sub(r"\b[0-9a-f]{32}\b", "ID", text)
     text = re.sub(r"\d+(\.\d+)?", "0", text)
