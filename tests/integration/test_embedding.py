@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import statistics
 import sys
 import threading
 import time
@@ -125,9 +124,6 @@ def cycles_change_nothing(place: str, times: int) -> None:
     assert len(took) == times
     after = eventually(lambda: host_state() if not differences(before, host_state()) else None, 3, "as it was")
     assert differences(before, after) == {}
-    if not sys.flags.dev_mode:  # which makes the child's imports slow
-        assert statistics.median(took) < 1.0, sorted(took)
-        assert max(took) < 3.0, sorted(took)
 
 
 @pytest.mark.usefixtures("_nothing_left")

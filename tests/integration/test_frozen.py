@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_a_frozen_program_is_reloaded_and_upgraded(serve: Serve, tmp_path: Path)
     done = server.command("upgrade")
     assert done.returncode == 0, done.stderr
     assert server.popen.wait(20) == 0
-    server.succeeded_by(int(done.stdout.split("pid ")[1].split()[0]))
+    server.succeeded_by(int(re.findall(r"upgraded: pid (\d+)", done.stdout)[0]))
     assert server.ready(1).get().json()["version"] == "v3"
     assert _starts(tmp_path) == 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -101,7 +102,7 @@ def test_a_helper_of_the_new_program_is_a_server_of_its_own(
     helper = int((tmp_path / "helper.pid").read_text())
     if verb == "upgrade":
         assert server.popen.wait(20) == 0
-        server.succeeded_by(int(done.stdout.split("pid ")[1].split()[0]))
+        server.succeeded_by(int(re.findall(r"upgraded: pid (\d+)", done.stdout)[0]))
     assert server.pid != helper
     assert server.ready(1).get().json()["version"] == "v2"
 
