@@ -87,7 +87,8 @@ def test_all_that_separates_lines_or_hides_is_known() -> None:
 @given(
     st.recursive(
         st.one_of(WILD, st.floats(), st.integers(), st.none(), st.booleans()),
-        lambda x: st.lists(x) | st.dictionaries(WILD, x),
+        lambda x: st.lists(x, max_size=4) | st.dictionaries(WILD, x, max_size=4),
+        max_leaves=12,
     )
 )
 def test_json_is_json_whatever_is_in_it(value: Any) -> None:

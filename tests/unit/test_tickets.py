@@ -13,6 +13,7 @@ from aeros.core.log.lines import LineLog
 from aeros.core.net.certificates import Pair, TLSFiles, load, ticket_secret, with_ticket_secret
 from aeros.core.net.tickets import Secret, can_share, share_tickets
 from aeros.supervisor.sockets.certificates import Certificates
+from aeros.supervisor.system.system import System
 from aeros.worker.accept.tls import make_context
 from tests.helpers.tls import make_certificate
 
@@ -114,7 +115,7 @@ def test_a_successor_goes_on_with_the_secret_for_the_rest_of_its_time() -> None:
 
 def test_secrets_are_replaced_in_time(pair: tuple[Path, Path]) -> None:
     log = LineLog("")
-    certificates = Certificates(log)
+    certificates = Certificates(log, System())
     files = TLSFiles(pairs=(Pair("", str(pair[0]), str(pair[1])),), ca_certs=None, password=None, watch=False)
     certificates.take(1, files)
     first = ticket_secret(load(certificates.fd_of(1) or -1))
