@@ -23,7 +23,7 @@ def preload(options: Options) -> None:
 
 
 def _needed(options: Options) -> Iterator[str]:
-    yield from ("worker.main", "worker.http2.websocket")
+    yield from ("worker.hosted", "worker.main", "worker.http2.websocket")
     if options.http != "lane":
         yield from ("worker.hypercorn.connection", "worker.hypercorn.limits")
     if options.forwarded_allow:
