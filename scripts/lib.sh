@@ -53,6 +53,17 @@ prepare() {
     "$venv/bin/python" -m compileall -q aeros
 }
 
+# add_packages WHAT FILE: install the packages that FILE lists into $venv, if it has changed since. WHAT: in a word, for people.
+add_packages() {
+    local what=$1 file=$2 stamp
+    stamp=$venv/.packages-$(echo "$file" | tr '/' '-')
+    if [ ! -f "$stamp" ] || [ "$(cat "$file")" != "$(cat "$stamp")" ]; then
+        echo "installing $what into it" >&2
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade -r "$file"
+        cp "$file" "$stamp"
+    fi
+}
+
 # What the tests are run with where nothing is said. Three processes for two cores: most tests wait for servers most of
 # the time. A file's tests stay together.
 test_arguments=(-m "not slow" -n 3 --dist loadfile)
