@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "aeros"
+from tests.helpers.modules import MODULES, PACKAGE, SOURCES, imported, module_of
 
 #: What each part may import of aeros besides itself, as docs/architecture.md draws it: lowest first.
 #: Imports in a function and imports for types alone count too.
@@ -83,46 +82,10 @@ OUTSIDE = {
 }
 
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
-
-
-def module_of(path: Path) -> str:
-    """`aeros.core.clock` for aeros/core/clock.py, `aeros.core` for its __init__.py."""
-    return ".".join(["aeros", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
-
-
-MODULES = {module_of(path): path for path in SOURCES}
-
-
 def part_of(path: Path) -> str:
     """`core` for aeros/core/ipc/channel.py, `errors` for aeros/errors.py."""
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
-
-
-def imported(path: Path) -> list[tuple[int, str, bool]]:
-    """(line, dotted name, only for type checkers) of each import; relative ones made absolute."""
-    tree = ast.parse(path.read_text(), str(path))
-    for_checkers = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    here = ["aeros", *path.relative_to(PACKAGE).with_suffix("").parts]
-    found: list[tuple[int, str, bool]] = []
-    for node in ast.walk(tree):
-        only_types = id(node) in for_checkers
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name, only_types) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = here[: len(here) - node.level] if node.level else []
-            module = ".".join([*base, *(node.module.split(".") if node.module else [])])
-            for alias in node.names:  # from . import errors: each name may be a module
-                inner = f"{module}.{alias.name}"
-                found.append((node.lineno, inner if inner in MODULES or module == "aeros" else module, only_types))
-    return found
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
