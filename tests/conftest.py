@@ -119,6 +119,14 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder everybody may enter; tmp_path is its owner's alone."""
+    with tempfile.TemporaryDirectory(prefix="aeros-open-") as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+
+
+@pytest.fixture
 def runtime_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A runtime directory for servers started inside the test process, in place of the user's own."""
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -258,15 +255,6 @@ app = WebServer(__name__OPTIONS)
 async def home():
     return {"loaded_as": loaded_as}
 """
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder everybody may enter; tmp_path is its owner's alone."""
-    path = Path(tempfile.mkdtemp(prefix="aeros-run-as-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def as_nobody(serve: Serve, folder: Path, *args: str, before: str = "", options: str = "") -> ServerProcess:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,15 +47,6 @@ async def home():
 if __name__ == "__main__":
     app.start(sys.argv[1:])
 """
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder everybody may enter; tmp_path is its owner's alone."""
-    path = Path(tempfile.mkdtemp(prefix="aeros-run-as-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def uids_of(pid: int) -> set[str]:

@@ -7,9 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,14 +55,6 @@ if __name__ == "__main__":
     app.start(sys.argv[1:])
     print("token", os.environ.get("AEROS_ADMIN_TOKEN"), flush=True)
 """
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder everybody may enter; tmp_path is its owner's alone."""
-    with tempfile.TemporaryDirectory(prefix="aeros-secrets-") as path:
-        Path(path).chmod(0o755)
-        yield Path(path)
 
 
 @pytest.fixture
