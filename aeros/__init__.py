@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .hooks import WorkerInfo
     from .logs import JSONFormatter, RequestIdFilter
     from .server import Server, connect, running_servers
-    from .start.serving import current_server, current_worker, serve
+    from .start.serving import current_server, serve
     from .status.latency import LatencyHistogram
     from .status.records import (
         AcceptQueue,
@@ -67,10 +67,12 @@ if TYPE_CHECKING:
     )
     from .status.requests import RequestInFlight
     from .status.stacks import Stack, WorkerStacks
+    from .worker.context import current_worker
 
 _HOMES = {
     "app": ("WebServer",),
-    "start.serving": ("current_server", "current_worker", "serve"),
+    "start.serving": ("current_server", "serve"),
+    "worker.context": ("current_worker",),
     "core.exitcodes": ("ExitCode",),
     "core.request_id": ("request_id",),
     "errors": (

@@ -19,7 +19,7 @@ from .server import Server
 from .start import check, start
 from .start.from_within import server_of_worker
 from .worker import context
-from .worker.context import WorkerContext
+from .worker.context import WorkerContext, current_worker
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -140,9 +140,7 @@ class WebServer(LeanQuart, Quart):
     @property
     def worker(self) -> WorkerContext:
         """The worker this code runs in: its slot, generation and pid. StateError outside a worker."""
-        if context.current is None:
-            raise StateError("this code does not run in a worker")
-        return context.current
+        return current_worker()
 
     # --- hooks -----------------------------------------------------------------------------------------------
 

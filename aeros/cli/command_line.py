@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ..core.exitcodes import ExitCode
-from ..core.text import one_line, several_lines
+from ..core.text import complaint
 from ..errors import AerosError, OptionsError, ReloadFailed, UpgradeFailed
 from ..options import argument_parser
 from ..options.parse import OptionsParser
@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(text: str, traceback: str) -> None:
     """Say what went wrong. Much of it may be a worker's words, or an app's."""
-    print(one_line(text), file=sys.stderr)
-    if traceback:
-        print(several_lines(traceback.rstrip("\n")), file=sys.stderr)
+    print(complaint(text, traceback.rstrip("\n")), file=sys.stderr)
 
 
 def _dispatch(arguments: list[str]) -> int:

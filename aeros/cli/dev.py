@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from ..core.sources import remember
-from ..core.text import one_line, several_lines
+from ..core.text import complaint
 from ..dev.ahead import prepare, wait
 from ..dev.app import DevelopedApp
 from ..dev.failure import Failure
@@ -45,7 +45,5 @@ def _load(name: str) -> Any:
         return load_app(name)
     except AppLoadError as error:
         # Said here, once; each request is answered with it.
-        sys.stderr.write(one_line(f"aeros: {error}") + "\n")
-        if error.traceback:
-            sys.stderr.write(several_lines(error.traceback.rstrip("\n")) + "\n")
+        sys.stderr.write(complaint(f"aeros: {error}", error.traceback.rstrip("\n")) + "\n")
         return DevelopedApp(None, Failure(str(error), error.traceback))

@@ -37,6 +37,11 @@ def several_lines(text: str) -> str:
     return _LINES.sub(_number, text)
 
 
+def complaint(text: str, traceback: str = "") -> str:
+    """Return what a program says as it fails: a line, and below it the traceback, if there is one."""
+    return one_line(text) + (f"\n{several_lines(traceback)}" if traceback else "")
+
+
 def continuation(text: str) -> str:
     """Return the lines of `text`, a traceback say, each indented, so that none looks like an entry of a log."""
     return "".join(f"    {line}\n" for line in several_lines(text.rstrip("\n")).split("\n"))

@@ -53,7 +53,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        source = Source(Server(Channel(line, "the supervisor")), settings)
+        source = Source(Server(Channel(line, "the supervisor")))
     except AerosError:
         sys.exit(0)  # it ended while we started
     asyncio.run(_serve(source, settings, listener))

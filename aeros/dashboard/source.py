@@ -7,7 +7,6 @@ import os
 import time
 from typing import Any
 
-from ..core.ipc.dashboard import AdminSettings
 from ..server import Server
 from ..status.records import ServerStatus
 
@@ -18,9 +17,8 @@ _SHARED_FOR_S = 0.2
 class Source:
     """Status and commands, without ever blocking the loop."""
 
-    def __init__(self, server: Server, settings: AdminSettings) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self.settings = settings
         self._parent = os.getppid()
         self._read_at = 0.0
         self._status: ServerStatus | None = None

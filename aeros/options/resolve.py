@@ -90,7 +90,8 @@ def gather(
     told = join(told, _mapping(keywords, "keywords", "keyword"))
     if config is not None:
         told = join(told, {"config": convert(BY_NAME["config"], config, "config", "keyword")})
-    environment, notes = _from_environment(os.environ if environ is None else environ, told)
+    variables = os.environ if environ is None else environ
+    environment, notes = _from_environment(variables, told)
     warnings += notes
     built = _mapping(constructor, "constructor", "constructor")
 
@@ -109,7 +110,7 @@ def gather(
         given |= layer
     if dev:
         given |= project_files(given.get("watch"))
-    if address := _bind(layers) or _hosted(given, os.environ if environ is None else environ):
+    if address := _bind(layers) or _hosted(given, variables):
         given["bind"] = address
     return Gathered(given, config_object, warnings)
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.process import streams
+from ..core.process.origin import here
 from ..errors import AerosError, StartError, StateError
 from ..options import Options, resolve, secrets
 from ..server import Server
 from ..supervisor.system.summons import CHANNEL_VARIABLE, UPGRADE_VARIABLE, is_meant
 from ..supervisor.system.summons import take as take_summons
 from .app.find_app import load_app
-from .finish import finished, here
+from .finish import finished
 from .first import supervise_beside, supervise_here, watch
 from .first_program import being_loaded
 from .moment import can_supervise, check_may_block, check_moment

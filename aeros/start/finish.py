@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
+from ..core.process.origin import here
 from ..core.record import replace
 from ..options import Options
 from ..options.anchor import anchored
@@ -13,14 +13,6 @@ from ..titles import program_label
 
 def app_name(app: Any) -> str:
     return getattr(app, "name", "") or type(app).__name__
-
-
-def here() -> str:
-    """Return the working directory, "" if it was removed."""
-    try:
-        return os.getcwd()  # noqa: PTH109 - options hold strings
-    except OSError:
-        return ""
 
 
 def finished(options: Options, app: Any, program: str = "", directory: str = "") -> Options:

@@ -23,6 +23,7 @@ from ..core.ipc.messages import Founding, LoadFailed, Loading, Welcome, clip
 from ..core.log.lines import LineLog
 from ..core.net.listener import Listener
 from ..core.process.exit_handlers import run_exit_handlers
+from ..core.process.origin import here
 from ..core.process.privileges import Account
 from ..core.process.signalling import die_with_parent
 from ..core.text import one_line
@@ -36,7 +37,7 @@ from ..supervisor.model.policy import Policy
 from . import app_metrics
 from .accounts import account_of, out_of_reach
 from .check_tls import check_tls
-from .finish import finished, here
+from .finish import finished
 from .first import plan_of
 from .next_generation import Welcomed, await_welcome
 from .output import flush_output

@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 from ..core.process.streams import is_ours
-from ..core.text import one_line, several_lines
+from ..core.text import complaint
 from ..errors import AerosError
 
 
@@ -30,6 +30,5 @@ def give_up(error: AerosError) -> NoReturn:
     """End the program with the error's own exit code, and one line instead of a traceback."""
     sys.stdout.flush()
     traceback = getattr(error, "traceback", "")
-    text = one_line(f"aeros: {error}") + (f"\n{several_lines(traceback)}" if traceback else "")
-    print(text, file=sys.stderr)  # noqa: T201
+    print(complaint(f"aeros: {error}", traceback), file=sys.stderr)  # noqa: T201
     sys.exit(int(error.exit_code))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..errors import StateError
 from ..hooks import Hooks
 from ..server import Server
-from ..worker import context
-from ..worker.context import WorkerContext
+from ..worker.context import current_worker
 from . import start
 from .app.find_app import load_app
+from .finish import app_name
 from .from_within import server_of_worker
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class HookedApp:
     def __init__(self, app: Any, hooks: Hooks) -> None:
         self._app = app
         self.hooks = hooks
-        self.name = getattr(app, "name", "") or type(app).__name__
+        self.name = app_name(app)
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
         return self._app(scope, receive, send)
@@ -92,13 +91,6 @@ def serve(
     served = _hooked(found, dict(zip(Hooks.EVENTS, functions, strict=True)))
     constructor = getattr(found, "serving_defaults", None)
     return start(served, arguments, options, config=config, constructor=constructor, block=block)
-
-
-def current_worker() -> WorkerContext:
-    """Return the worker this code runs in: its slot, generation and pid. Raises StateError outside of a worker."""
-    if context.current is None:
-        raise StateError("this code does not run in a worker")
-    return context.current
 
 
 def current_server() -> Server:

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..core.record import as_dict
 from ..errors import AerosError, OptionsError, ReloadFailed, ServerStopped, StateError, UpgradeFailed
-from ..status.records import Upgraded
+from ..status.records import Reloaded, Upgraded
 from .control.dashboard import AdminChild
 from .control.socket import Reply
-from .model.reload import ReloadRecord, Waiter
+from .model.reload import Waiter
 from .readiness import Readiness
 from .state.office import Office
 from .upgrade.running import Upgrade
@@ -83,14 +83,14 @@ class CommandHandler:
         self._readiness.when_settled(lambda: reply({}))
 
     def _reload_waiter(self, reply: Reply) -> Waiter:
-        def waiter(record: ReloadRecord | None) -> None:
+        def waiter(record: Reloaded | None) -> None:
             upgraded = self._upgrade.last
             if record is None and self._office.target.upgraded and upgraded is not None:
                 reply(ServerStopped(f"an upgrade came first: the server is pid {upgraded.pid} now, which reloads"))
             elif record is None:
                 reply(ServerStopped("the server stopped before the reload was done"))
             elif record.ok:
-                reply(record.to_message())
+                reply(as_dict(record))
             else:
                 reply(ReloadFailed(record.reason, traceback=record.traceback))
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.record import as_dict, record
-from ..status.records import Upgraded
+from ..status.records import Reloaded, Upgraded
 from .control.systemd import Facts
 from .model.fleet import Slot, Worker
 from .model.lifecycle import SlotState
-from .model.reload import Reload, ReloadRecord
+from .model.reload import Reload
 from .model.totals import Accounts
 from .state.office import Office
 
@@ -35,7 +35,7 @@ def state_of(office: Office, reload: Reload) -> str:
     return "failed" if not serving and all(slot.state is SlotState.FAILED for slot in slots) else "degraded"
 
 
-def facts_of(office: Office, reload: Reload, last: ReloadRecord | None) -> Facts:
+def facts_of(office: Office, reload: Reload, last: Reloaded | None) -> Facts:
     """Return what systemd, and the process title, say of the server. last: how the last reload ended."""
     target = office.target
     serving = len({worker.slot for worker in office.fleet.serving() if worker.slot < target.workers})
@@ -55,7 +55,7 @@ class Known:
     load: str
     threads: list[str]
     started_at: float
-    last_reload: ReloadRecord | None
+    last_reload: Reloaded | None
     last_upgrade: Upgraded | None
     #: By slot: how its last worker ended.
     last_exits: dict[int, dict[str, Any]]
@@ -77,7 +77,7 @@ def summary(office: Office, known: Known, accounts: Accounts, offset: float) -> 
         "load": known.load,
         "threads": known.threads,
         "started_at": known.started_at,
-        "last_reload": known.last_reload.to_message() if known.last_reload else None,
+        "last_reload": as_dict(known.last_reload) if known.last_reload else None,
         "last_upgrade": as_dict(known.last_upgrade) if known.last_upgrade else None,
         "reloads": accounts.reloads,
         "exits": accounts.exits,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..core.record import field, record
 from ..core.shared.scoreboard import Scoreboard
+from ..errors import StateError
 
 
 @record
@@ -18,3 +19,10 @@ class WorkerContext:
 
 #: Set once in a worker, right after its fork; None in every other process.
 current: WorkerContext | None = None
+
+
+def current_worker() -> WorkerContext:
+    """Return the worker this code runs in: its slot, generation and pid. Raises StateError outside of a worker."""
+    if current is None:
+        raise StateError("this code does not run in a worker")
+    return current

@@ -9,10 +9,11 @@ import pytest
 
 from aeros.core.log.lines import LineLog
 from aeros.core.shared.scoreboard import Scoreboard
+from aeros.status.records import Reloaded
 from aeros.supervisor.model.fleet import Target, Worker
 from aeros.supervisor.model.lifecycle import ReloadState, SlotState, WorkerState
 from aeros.supervisor.model.policy import Policy
-from aeros.supervisor.model.reload import Reload, ReloadRecord
+from aeros.supervisor.model.reload import Reload
 from aeros.supervisor.model.totals import Accounts
 from aeros.supervisor.state.office import Office
 from aeros.supervisor.summary import Known, facts_of, state_of, summary
@@ -78,7 +79,7 @@ def test_the_state_in_a_word(office: Office, change: Callable[[Office], None], r
 
 def test_the_facts_count_slots_and_not_workers(office: Office) -> None:
     office.fleet.workers[2].slot = 0  # a replacement beside the one that it replaces
-    last = ReloadRecord(True, 1, "rerun", 0.5, 1e9)
+    last = Reloaded(True, 1, "rerun", 0.5, 1e9)
     facts = facts_of(office, Reload(ReloadState.LOADING, generation=7), last)
     assert (facts.serving, facts.wanted, facts.generation, facts.reload, facts.last) == (1, 2, 1, 7, last)
 

@@ -59,15 +59,16 @@ def for_the_next_run(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _read_directory() -> str:
+def here() -> str:
+    """Return the working directory, "" if it was removed."""
     try:
         return os.getcwd()  # noqa: PTH109 - pathlib is not imported yet
-    except OSError:  # it was removed
+    except OSError:
         return ""
 
 
 _started_with = _read_environment()
-_directory = _read_directory()
+_directory = here()
 _first_of_path = sys.path[0] if sys.path else ""
 
 

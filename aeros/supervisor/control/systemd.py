@@ -14,7 +14,7 @@ from ...core.record import record
 from ...core.text import one_line
 
 if TYPE_CHECKING:
-    from ..model.reload import ReloadRecord
+    from ...status.records import Reloaded
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 #: While the server starts, reloads or stops, systemd is asked for this much more time, this often. Each of these has
@@ -40,7 +40,7 @@ class Facts:
     wanted: int
     generation: int
     reload: int
-    last: ReloadRecord | None
+    last: Reloaded | None
 
 
 class Notifier:

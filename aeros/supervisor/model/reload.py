@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from ...core.record import as_dict, field, mutable, record
+from ...core.record import field, mutable
+from ...status.records import Reloaded
 from .lifecycle import RELOAD_EDGES, ReloadState, advance
 
 #: New workers of a refused reload get this long to end by themselves.
 REVERT_S = 5.0
 
 
-@record
-class ReloadRecord:
-    """How a reload ended. at: seconds since the epoch. how: "rerun" (new code) or "refork" (the same code)."""
-
-    ok: bool
-    generation: int
-    how: str
-    seconds: float
-    at: float
-    reason: str = ""
-    traceback: str = ""
-
-    def to_message(self) -> dict[str, Any]:
-        return as_dict(self)
-
-
-Waiter = Callable[[ReloadRecord | None], None]
+Waiter = Callable[[Reloaded | None], None]
 
 
 @mutable
@@ -48,7 +32,7 @@ class Reload:
     limit: float = 0.0
     #: Workers that were too slow have been asked for their stacks.
     last_call: bool = False
-    failure: ReloadRecord | None = None
+    failure: Reloaded | None = None
     waiters: list[Waiter] = field(default_factory=list)
     queued: bool = False
     queued_timeout_s: float | None = None

@@ -10,11 +10,12 @@ from ...core.clock import show_duration, wall_time
 from ...core.ipc.messages import MAX_REASON_CHARS, Loaded, LoadFailed, ProtocolError, ReloadOutcome, clip
 from ...core.net.certificates import CertificateError
 from ...errors import ReloadFailed
+from ...status.records import Reloaded
 from ..model.fleet import Worker
 from ..model.lifecycle import ReloadState, WorkerState
 from ..model.policy import Policy
 from ..model.reconcile import rolled
-from ..model.reload import REVERT_S, Reload, ReloadRecord, Waiter
+from ..model.reload import REVERT_S, Reload, Waiter
 from ..state.office import Office
 from .ahead import Ahead
 from .changes import Changes
@@ -65,7 +66,7 @@ class Reloading:
         self._telling: Telling
         self._slots: Slots
         self.reload = Reload()
-        self.last: ReloadRecord | None = None
+        self.last: Reloaded | None = None
         self.counts = {"ok": 0, "failed": 0}
 
     def open(self, telling: Telling, slots: Slots) -> None:
@@ -290,7 +291,7 @@ class Reloading:
         self.counts["ok"] += 1
         self._usual_s = now - self.reload.started_at
         seconds, why_same = round(now - self.reload.started_at, 3), office.command.why_not
-        record = ReloadRecord(True, new, self.reload.how, seconds, wall_time(), why_same)
+        record = Reloaded(True, new, self.reload.how, seconds, wall_time(), why_same)
         same = f" (the same code: {why_same})" if why_same else ""
         place = f" from {self._directory}" if self._directory else ""
         self._log.info(f"reloaded: generation {new} serves after {show_duration(record.seconds)}{place}{same}")
@@ -317,7 +318,7 @@ class Reloading:
             self._zygotes.retire(zygote)
         self.counts["failed"] += not overtaken
         seconds = round(now - self.reload.started_at, 3)
-        refusal = ReloadRecord(False, new, self.reload.how, seconds, wall_time(), reason, traceback)
+        refusal = Reloaded(False, new, self.reload.how, seconds, wall_time(), reason, traceback)
         self.reload.failure = None if overtaken else refusal
         outcome = "given up" if overtaken else f"refused, generation {office.target.committed} goes on serving"
         facts = {"generation": new, "reason": reason, "traceback": "" if logged else traceback}
@@ -350,7 +351,7 @@ class Reloading:
 
     # --- over ------------------------------------------------------------------------------------------------
 
-    def _finish(self, record: ReloadRecord | None) -> None:
+    def _finish(self, record: Reloaded | None) -> None:
         self.last = record or self.last
         self.reload.deadline = 0.0
         committed = self._office.target.committed
