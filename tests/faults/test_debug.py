@@ -23,7 +23,8 @@ def test_a_worker_told_to_fail_is_replaced(serve: Serve, how: str, report: Repor
     with Load(server.address, (NewConnectionGet,), timeout_s=10) as tally:
         begun = time.monotonic()
         done = server.command("debug", str(server.pid), "1", how)
-        assert (done.returncode, done.stdout) == (0, f"worker of slot 1 told to {how}\n")
+        named = f"app.py (pid {server.pid}, {server.url.removesuffix('/')})"
+        assert (done.returncode, done.stdout) == (0, f"{named} worker of slot 1 told to {how}\n")
         eventually(lambda: not proc.alive(victim), 10)
         took = time.monotonic() - begun
         server.ready(2)

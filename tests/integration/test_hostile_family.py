@@ -17,9 +17,7 @@ from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.everybody import interpreter
 from tests.helpers.serverproc import ServerProcess
-from tests.integration.test_run_as import ROOT_ONLY, open_folder
-
-__all__ = ["open_folder"]
+from tests.integration.test_run_as import ROOT_ONLY
 
 MEMORY = '''
 import fcntl, mmap, os, random, sys

@@ -78,6 +78,7 @@ def test_a_client_that_knows_goaway_leaves_at_once(serve: Serve, port: int, tls:
     server = serve(WHO, "-w", "2", "--keep-alive", "60", *tls, bind=f"127.0.0.1:{port}").ready(2)
 
     def reload() -> None:
+        eventually(lambda: server.status().totals.requests > 0, 25, "an answer of the old workers")
         server.handle().reload(timeout=60)
         eventually(lambda: {worker.generation for worker in server.workers()} == {2}, 25, "the old workers' end")
 

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import address_of, get
-from tests.integration.test_run_as import as_nobody, open_folder  # noqa: F401 - the fixture
+from tests.integration.test_run_as import as_nobody
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root has something to lose here")
 
@@ -61,12 +61,12 @@ class Place:
 
 
 @pytest.fixture
-def place(open_folder: Path) -> Place:  # noqa: F811
+def place(open_folder: Path) -> Place:
     return Place(open_folder)
 
 
 @pytest.mark.parametrize("kind", LAID)
-def test_at_the_start_it_is_refused_in_a_sentence(serve: Serve, open_folder: Path, place: Place, kind: str) -> None:  # noqa: F811
+def test_at_the_start_it_is_refused_in_a_sentence(serve: Serve, open_folder: Path, place: Place, kind: str) -> None:
     place.lay(kind)
     server = as_nobody(serve, open_folder, *place.options)
     assert server.wait_exit() == 2
@@ -76,7 +76,7 @@ def test_at_the_start_it_is_refused_in_a_sentence(serve: Serve, open_folder: Pat
 
 
 @pytest.mark.limit_s(240)
-def test_while_it_runs_the_old_files_are_kept(serve: Serve, open_folder: Path, place: Place) -> None:  # noqa: F811
+def test_while_it_runs_the_old_files_are_kept(serve: Serve, open_folder: Path, place: Place) -> None:
     server = as_nobody(serve, open_folder, *place.options)
     server.expect("cannot reopen", "reload", "upgrade")
     eventually(lambda: server.control_path.exists() and server.ready_pids(), 30)
@@ -115,7 +115,7 @@ def test_while_it_runs_the_old_files_are_kept(serve: Serve, open_folder: Path, p
     assert server.stop() == 0
 
 
-def test_pid_files_that_are_none_are_left_alone(serve: Serve, open_folder: Path, place: Place) -> None:  # noqa: F811
+def test_pid_files_that_are_none_are_left_alone(serve: Serve, open_folder: Path, place: Place) -> None:
     text = open_folder / "notes.txt"
     text.write_text("4711 is not a pid\n")
     (open_folder / "link.pid").symlink_to(text)

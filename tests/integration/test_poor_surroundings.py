@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import shutil
 import signal
@@ -33,7 +34,7 @@ def test_a_reload_with_64_descriptors(serve: Serve, tmp_path: Path) -> None:
     deploy(tmp_path / "app.py", version="v3")
     done = server.command("upgrade")
     assert done.returncode == 0, done.stderr
-    server.succeeded_by(int(done.stdout.split("pid ")[1].split()[0]))
+    server.succeeded_by(int(re.findall(r"upgraded: pid (\d+)", done.stdout)[0]))
     assert server.get().json()["version"] == "v3"
 
 
@@ -48,7 +49,7 @@ def test_a_path_that_is_longer_than_a_socket_may_have(serve: Serve, tmp_path: Pa
     for verb in ("status", "reload", "upgrade"):
         done = run_command([sys.executable, "-m", "aeros", verb], folder, tmp_path, **env)
         assert done.returncode == 0, done.stderr
-    pid = int(done.stdout.split("pid ")[1].split()[0])
+    pid = int(re.findall(r"upgraded: pid (\d+)", done.stdout)[0])
     assert server.popen.wait(20) == 0
     server.pid = server.supervisor_pid = pid
     done = run_command([sys.executable, "-m", "aeros", "stop"], folder, tmp_path, **env)
