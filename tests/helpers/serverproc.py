@@ -284,7 +284,10 @@ class ServerProcess:
             raise AssertionError(f"still there after {deadline_s:g} s:\n{shown}\nlog:\n{self.log}") from None
 
     def stop(self, number: int = signal.SIGTERM, deadline_s: float = STOP_S) -> int:
+        """End the server, wait until it has ended, and return the exit code of the program that was started."""
         self.send_signal(number)
+        # After an upgrade that program ended before, and the supervisor of today is not our child.
+        self.wait_gone(deadline_s) if self.pid != self.popen.pid else None
         return self.wait_exit(deadline_s)
 
     def family_gone(self, deadline_s: float = 5.0) -> None:
