@@ -31,7 +31,7 @@ places_of() {
     esac
 }
 
-# prepare EXTRAS [CONSTRAINTS]: make or refresh the environment named by $venv with Aeros and these extras, e.g. "test,check".
+# prepare EXTRAS [CONSTRAINTS]: make or refresh the environment named by $venv with Aeros and these extras, e.g. "suite,check".
 # CONSTRAINTS: a file of versions for pip to keep to.
 prepare() {
     local extras=$1 constraints=${2:-} python want stamp

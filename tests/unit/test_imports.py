@@ -41,6 +41,7 @@ ALLOWED = {
         "version",
         "worker",
     },
+    "testing": {"core", "errors", "options", "quart", "server", "start", "status", "supervisor"},
 }
 #: What a user imports; nothing below may.
 TOP = {"app", "cli", "__init__", "__main__"}
@@ -78,6 +79,7 @@ OUTSIDE = {
     "misc": {"quart", "asgiref"},
     "dev": {"quart"},
     "start": {"quart", "prometheus_client"},
+    "testing": {"pytest"},
     "dashboard": {"hypercorn", "prometheus_client", "quart"},
 }
 
