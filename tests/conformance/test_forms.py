@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from aeros.quart.forms import bound_forms
 
-HEAD = b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nContent-Type: "
+HEAD = b"POST /form HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\nContent-Type: "
 URLENCODED = HEAD + b"application/x-www-form-urlencoded\r\n\r\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import time
@@ -223,25 +224,25 @@ def test_a_command_that_is_too_long_is_refused(serve: Serve) -> None:
             assert other.read_answer().status == 413
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Accept": "application/openmetrics-text; version=9.9.9; escaping=x"},
-        {"Accept": "application/openmetrics-text; version=;;=,"},
-        {"Accept": "\u00e4;q=x, */*;q=nan"},
-        {"Authorization": "Bearer \u00e4"},
-        {"Authorization": "Basic Og=="},
-        {"Origin": "http://["},
-        {"Cookie": "=;;\u00e4"},
-        {"X-Forwarded-For": "1", "Range": "bytes=a-"},
-    ],
-)
-def test_odd_headers_are_no_error(serve: Serve, headers: dict[str, str]) -> None:
+ODD_HEADERS = [
+    {"Accept": "application/openmetrics-text; version=9.9.9; escaping=x"},
+    {"Accept": "application/openmetrics-text; version=;;=,"},
+    {"Accept": "\u00e4;q=x, */*;q=nan"},
+    {"Authorization": "Bearer \u00e4"},
+    {"Authorization": "Basic Og=="},
+    {"Origin": "http://["},
+    {"Cookie": "=;;\u00e4"},
+    {"X-Forwarded-For": "1", "Range": "bytes=a-"},
+]
+
+
+def test_odd_headers_are_no_error(serve: Serve) -> None:
     server = up(serve("full", "-w", "1", "--admin", "127.0.0.1:0").ready(1))
-    for path in ("/", "/metrics", "/status.json", "/events", "/page.js", "/nothing", "/readyz"):
+    paths = ("/", "/metrics", "/status.json", "/events", "/page.js", "/nothing", "/readyz")
+    for headers, path in itertools.product(ODD_HEADERS, paths):
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin1")
         with ask_raw(place_of(server), f"GET {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + lines + b"\r\n") as one:
-            assert one.recv(13).split()[1] in (b"200", b"400", b"401", b"403", b"404")
+            assert one.recv(13).split()[1] in (b"200", b"400", b"401", b"403", b"404"), (headers, path)
 
 
 @pytest.mark.parametrize(

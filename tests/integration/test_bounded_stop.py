@@ -15,11 +15,11 @@ from tests.helpers import log, proc
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection, ExchangeError, Refused
 from tests.helpers.load import Load, NewConnectionGet, SlowGet
+from tests.helpers.loops import EVERY_LOOP
 from tests.helpers.serverproc import ServerProcess
 from tests.helpers.wsclient import EchoClient
 
 PYTHONS = [sys.executable, *filter(None, os.environ.get("AEROS_TEST_PYTHONS", "").split(os.pathsep))]
-LOOPS = ["uvloop", "asyncio"]
 
 DRAIN_S, SHUTDOWN_S = 0.5, 0.5
 #: The supervisor's last resort (1 s and the stacks), and what a machine under a load of 16 needs to end a family.
@@ -27,7 +27,6 @@ SLACK_S = 5.0
 LIMITS = ["--drain-timeout", f"{DRAIN_S:g}", "--shutdown-timeout", f"{SHUTDOWN_S:g}"]
 
 every_python = pytest.mark.parametrize("python", PYTHONS, ids=[f"python{n}" for n in range(len(PYTHONS))])
-every_loop = pytest.mark.parametrize("loop", LOOPS)
 
 
 def stop_in_time(server: ServerProcess) -> tuple[int, float]:
@@ -49,7 +48,7 @@ def hold(server: ServerProcess, stack: ExitStack, path: str) -> Connection:
 
 
 @every_python
-@every_loop
+@EVERY_LOOP
 def test_an_endless_stream(serve: Serve, loop: str, python: str) -> None:
     server = serve("full", "-w", "1", "-k", loop, *LIMITS, python=python).ready(1)
     server.expect("drain", "cut", r"worker slot=")
@@ -63,7 +62,7 @@ def test_an_endless_stream(serve: Serve, loop: str, python: str) -> None:
 
 
 @every_python
-@every_loop
+@EVERY_LOOP
 def test_an_idle_websocket_is_told_and_costs_no_time(serve: Serve, loop: str, python: str) -> None:
     server = serve("full", "-w", "1", "-k", loop, "--drain-timeout", "10", python=python).ready(1)
     with EchoClient(server.address, pause_s=0.2) as echo:
@@ -76,7 +75,7 @@ def test_an_idle_websocket_is_told_and_costs_no_time(serve: Serve, loop: str, py
 
 
 @every_python
-@every_loop
+@EVERY_LOOP
 def test_a_handler_that_blocks_the_loop(serve: Serve, loop: str, python: str) -> None:
     server = serve("full", "-w", "2", "-k", loop, *LIMITS, python=python).ready(2)
     server.expect(r"worker slot=\d", "kill", "Fatal Python error")
@@ -87,7 +86,7 @@ def test_a_handler_that_blocks_the_loop(serve: Serve, loop: str, python: str) ->
 
 
 @every_python
-@every_loop
+@EVERY_LOOP
 @pytest.mark.parametrize("how", ["hang", "block", "raise"])
 def test_an_after_serving_that_fails(serve: Serve, loop: str, python: str, how: str) -> None:
     server = serve("full", "-w", "2", "-k", loop, *LIMITS, python=python, env={"TESTAPP_AFTER_SERVING": how}).ready(2)
@@ -101,7 +100,7 @@ def test_an_after_serving_that_fails(serve: Serve, loop: str, python: str, how: 
 
 
 @every_python
-@every_loop
+@EVERY_LOOP
 def test_everything_at_once(serve: Serve, loop: str, python: str) -> None:
     server = serve("full", "-w", "3", "-k", loop, *LIMITS, python=python, env={"TESTAPP_AFTER_SERVING": "hang"}).ready(
         3

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Answer, ExchangeError
+from tests.helpers.loops import EVERY_LOOP
 from tests.helpers.serverproc import ServerProcess
 from tests.helpers.terminal import CTRL_C, Terminal
 
@@ -73,7 +74,7 @@ class Visitor:
         return self.answer
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@EVERY_LOOP
 @pytest.mark.parametrize("path", ["/async", "/plain"])
 def test_a_prompt_in_the_terminal_that_no_timeout_ends(serve: Serve, path: str, loop: str) -> None:
     with Terminal() as terminal:

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection
+from tests.helpers.loops import EVERY_LOOP
 from tests.helpers.wsclient import open_websocket
 
 
@@ -43,7 +44,7 @@ def test_every_request_is_in_the_histogram_and_no_websocket_is(serve: Serve, htt
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@EVERY_LOOP
 def test_a_busy_loop_shows(serve: Serve, loop: str) -> None:
     server = serve("full", "-w", "1", "-k", loop).ready(1)
 

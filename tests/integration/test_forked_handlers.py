@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
+from tests.helpers.loops import EVERY_LOOP
 
 APP = """
 import os, sys
@@ -35,9 +36,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-@pytest.mark.parametrize("way", ["sys.exit(0)", "sys.exit('enough')"])
-@pytest.mark.parametrize("path", ["/async", "/plain"])
+@EVERY_LOOP
+@pytest.mark.parametrize(("path", "way"), [("/async", "sys.exit(0)"), ("/plain", "sys.exit('enough')")])
 def test_a_copy_that_calls_sys_exit_takes_nothing_from_the_worker(serve: Serve, path: str, way: str, loop: str) -> None:
     server = serve(APP.replace("WAY", way), "-w", "1", "-k", loop).ready(1)
     server.expect("DeprecationWarning", r"os\.fork\(\)", "enough")

@@ -18,6 +18,7 @@ from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection, address_of, get
 from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet
+from tests.helpers.loops import EVERY_LOOP
 from tests.helpers.serverproc import ServerProcess
 
 
@@ -84,7 +85,7 @@ def test_no_reuseport_and_nodelay_on_accepted_connections(serve: Serve) -> None:
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@EVERY_LOOP
 def test_accepted_connections_have_nodelay(serve: Serve, loop: str) -> None:
     text = """
 import os, sys, socket
@@ -331,7 +332,7 @@ def test_localhost_is_refused_where_another_has_half_of_it(serve: Serve) -> None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstract sockets are Linux's")
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@EVERY_LOOP
 def test_an_abstract_socket_serves_and_stays(serve: Serve, tmp_path: Path, loop: str) -> None:
     name = f"aeros-test-{os.getpid()}-{loop}"
     server = serve("full", "-w", "2", "-k", loop, bind=f"unix:@{name}")

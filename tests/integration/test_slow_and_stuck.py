@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection
+from tests.helpers.loops import EVERY_LOOP
 
 
 @pytest.mark.parametrize("http", ["lane", "hypercorn"])
@@ -33,7 +34,7 @@ def test_a_slow_request_is_logged_once_and_answered(serve: Serve, http: str) -> 
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@EVERY_LOOP
 def test_a_blocked_loop_is_logged_once_and_goes_on(serve: Serve, loop: str) -> None:
     server = serve("full", "-w", "2", "-k", loop, "--loop-warn", "200ms").ready(2)
     server.expect("has stood still")

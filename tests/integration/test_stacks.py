@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection
+from tests.helpers.loops import EVERY_LOOP
 from tests.helpers.serverproc import ServerProcess, environment
 
 
@@ -27,7 +28,7 @@ def command(server: ServerProcess, *arguments: str) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@EVERY_LOOP
 def test_an_idle_worker_and_one_that_awaits(serve: Serve, loop: str) -> None:
     server = serve("full", "-w", "1", "-k", loop).ready(1)
     stacks = server.handle().stack(0)

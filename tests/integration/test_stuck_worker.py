@@ -14,11 +14,12 @@ from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection
 from tests.helpers.load import Load, NewConnectionGet
+from tests.helpers.loops import EVERY_LOOP
 
 TIMEOUT_S = 1.0
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@EVERY_LOOP
 @pytest.mark.parametrize(("path", "frame"), [("/block?s=600", "in block"), ("/regex", "in regex")])
 def test_a_stuck_loop_is_shown_killed_and_replaced(serve: Serve, path: str, frame: str, loop: str) -> None:
     server = serve("full", "-w", "2", "-k", loop, "--worker-timeout", f"{TIMEOUT_S:g}").ready(2)

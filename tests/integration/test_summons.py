@@ -195,7 +195,8 @@ LIARS = {
 
 @pytest.mark.parametrize("lie", list(LIARS))
 def test_an_heir_that_says_what_cannot_be_is_refused(serve: Serve, tmp_path: Path, lie: str) -> None:
-    server = serve("full", "-w", "1").ready(1)
+    # An heir that may have accepted connections is given as long as a worker to finish them.
+    server = serve("full", "-w", "1", "--drain-timeout", "1", "--shutdown-timeout", "1").ready(1)
     server.expect("upgrade refused")
     text, reason = LIARS[lie]
     replace(tmp_path / "app.py", PLAYED + text)

@@ -14,10 +14,9 @@ from tests.conftest import Serve
 from tests.helpers.conditions import eventually
 from tests.helpers.h2client import GoAway, H2Connection
 from tests.helpers.http import address_of, get
+from tests.helpers.loops import EVERY_LOOP
 from tests.helpers.serverproc import ServerProcess
 from tests.helpers.tls import client_context, make_certificate
-
-LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 
 
 def goaway_of(connection: H2Connection) -> GoAway | None:
@@ -36,7 +35,7 @@ def tls_server(serve: Serve, certificate: tuple[Path, Path], *args: str) -> Serv
     return server
 
 
-@LOOPS
+@EVERY_LOOP
 def test_http_1_and_http_2_by_alpn(serve: Serve, certificate: tuple[Path, Path], loop: str) -> None:
     server = tls_server(serve, certificate, "-w", "2", "-k", loop)
     assert get(server.address, tls=client_context(certificate[0], "http/1.1")).status == 200
@@ -49,7 +48,7 @@ def test_http_1_and_http_2_by_alpn(serve: Serve, certificate: tuple[Path, Path],
     assert server.stop() == 0
 
 
-@LOOPS
+@EVERY_LOOP
 @pytest.mark.parametrize("end", ["reload", "stop"])
 def test_an_idle_http_2_connection_gets_a_goaway(
     serve: Serve, certificate: tuple[Path, Path], loop: str, end: str
@@ -68,7 +67,7 @@ def test_an_idle_http_2_connection_gets_a_goaway(
         assert server.wait_exit() == 0
 
 
-@LOOPS
+@EVERY_LOOP
 def test_streams_under_way_finish_after_the_goaway(serve: Serve, certificate: tuple[Path, Path], loop: str) -> None:
     server = tls_server(serve, certificate, "-w", "1", "-k", loop, "--drain-timeout", "15")
     with H2Connection(server.address, client_context(certificate[0], "h2")) as connection:

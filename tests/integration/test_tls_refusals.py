@@ -15,9 +15,9 @@ from tests.conftest import Serve
 from tests.helpers.authority import Authority, replace
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Address, get
+from tests.helpers.loops import EVERY_LOOP
 from tests.helpers.serverproc import ServerProcess
 
-LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
 
@@ -92,7 +92,7 @@ def answer_of(address: Address, context: ssl.SSLContext) -> bytes:
         return secure.recv(65536)
 
 
-@LOOPS
+@EVERY_LOOP
 @VERSIONS
 def test_a_refused_client_gets_an_alert(serve: Serve, clients: Clients, loop: str, version: ssl.TLSVersion) -> None:
     server = clients.start(serve, "-k", loop, "--verify-flags", "VERIFY_CRL_CHECK_LEAF")
@@ -114,7 +114,7 @@ def test_a_refused_client_gets_an_alert(serve: Serve, clients: Clients, loop: st
     assert server.stop() == 0
 
 
-@LOOPS
+@EVERY_LOOP
 def test_a_storm_of_failures_is_counted_and_said_once(serve: Serve, clients: Clients, loop: str) -> None:
     server = clients.start(serve, "-k", loop)
     context = clients.authority.context()
@@ -133,17 +133,17 @@ def test_a_storm_of_failures_is_counted_and_said_once(serve: Serve, clients: Cli
     assert server.stop() == 0
 
 
-@LOOPS
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
-def test_plain_http_at_the_tls_port_is_told_so(serve: Serve, clients: Clients, loop: str, method: str) -> None:
+@EVERY_LOOP
+def test_plain_http_at_the_tls_port_is_told_so(serve: Serve, clients: Clients, loop: str) -> None:
     server = clients.start(serve, "-k", loop)
-    with socket.create_connection(server.address, timeout=10) as plain:
-        plain.sendall(f"{method} /x HTTP/1.1\r\nhost: x\r\n\r\n".encode())
-        answer = b""
-        while data := plain.recv(65536):
-            answer += data
-    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"speaks HTTPS" in answer
+    for method in ("GET", "POST", "DELETE", "OPTIONS"):
+        with socket.create_connection(server.address, timeout=10) as plain:
+            plain.sendall(f"{method} /x HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            answer = b""
+            while data := plain.recv(65536):
+                answer += data
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), method
+        assert b"speaks HTTPS" in answer, method
     server.wait_log("failed: the client speaks plain HTTP")
     assert server.stop() == 0
 

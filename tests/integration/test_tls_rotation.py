@@ -20,6 +20,7 @@ from tests.helpers.conditions import eventually
 from tests.helpers.h2client import H2Connection
 from tests.helpers.http import Connection, ExchangeError, get
 from tests.helpers.load import Client, KeepAliveGet, Load, NewConnectionGet
+from tests.helpers.loops import EVERY_LOOP
 from tests.helpers.serverproc import ServerProcess
 
 HOSTS = ("localhost", "127.0.0.1")
@@ -160,7 +161,7 @@ def test_each_name_gets_its_certificate(serve: Serve, authority: Authority) -> N
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@EVERY_LOOP
 def test_a_client_certificate_reaches_the_app(serve: Serve, authority: Authority, loop: str) -> None:
     pair = authority.pair("live", *HOSTS)
     alice = authority.pair("alice", common_name="alice")

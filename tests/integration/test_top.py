@@ -125,7 +125,7 @@ def test_no_such_server(serve: Serve) -> None:
     assert "Traceback" not in gone.stderr
 
 
-@pytest.mark.parametrize("columns", [60, 80, 92, 104, 120])
+@pytest.mark.parametrize("columns", [60, 104])
 def test_no_heading_is_cut_in_a_narrow_terminal(serve: Serve, columns: int) -> None:
     server = serve("plain", "-w", "1").ready(1)
     done = subprocess.run(

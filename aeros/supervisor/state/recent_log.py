@@ -45,7 +45,9 @@ class RecentLog:
 
     def add(self, text: str) -> None:
         """Keep an event as it was written: a line, with its traceback where it has one. For `LineLog.tap`."""
-        text = clip(several_lines(_COLOURS.sub("", text).rstrip("\n")), _EVENT_CHARS)
+        # Cut before it is escaped as well: to escape a megabyte takes the supervisor a second.
+        text = _COLOURS.sub("", clip(text, 2 * _EVENT_CHARS)).rstrip("\n")
+        text = clip(several_lines(text), _EVENT_CHARS)
         if not text:
             return
         self._last += 1
