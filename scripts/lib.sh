@@ -64,9 +64,9 @@ add_packages() {
     fi
 }
 
-# What the tests are run with where nothing is said. Three processes for two cores: most tests wait for servers most of
+# What the tests are run with where nothing is said. Four processes for two cores: most tests wait for servers most of
 # the time. A file's tests stay together.
-test_arguments=(-m "not slow" -n 3 --dist loadfile)
+test_arguments=(-m "not slow" -n 4 --dist loadfile)
 # Of them those that show in a minute or two whether an interpreter, or the versions of the dependencies, will do.
 short_arguments=("${test_arguments[@]}" tests/unit tests/component
     tests/integration/test_{start_forms,requests,reload,worker_death,supervisor_death,tls,warmup}.py)
