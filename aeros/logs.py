@@ -11,12 +11,12 @@ from .worker import context
 
 
 class JSONFormatter(logging.Formatter):
-    """Writes records as Aeros writes its own with --log-format json: time, level, from, slot, generation, pid, message,
-    and request_id and traceback where there are."""
+    """Writes records as Aeros writes its own with --log-format json: time, level, logger, worker (its slot),
+    generation, pid, message, and request_id, exception and stack where there are."""
 
     def format(self, record: logging.LogRecord) -> str:
         worker = context.current
-        where = {"slot": worker.slot, "generation": worker.generation} if worker is not None else {}
+        where = {"worker": worker.slot, "generation": worker.generation} if worker is not None else {}
         return json_line(self, record, {**where, "pid": os.getpid()})
 
 

@@ -17,7 +17,7 @@ from .units import duration, or_none, size, whole
 from .values import several
 
 #: Hypercorn's default, repeated here so that nothing has to import Hypercorn to know it.
-ACCESS_LOG_FORMAT = '%(h)s %(l)s %(l)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+ACCESS_LOG_FORMAT = '%(h)s %(l)s %(l)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s" %(L)s'
 
 LISTENERS = "listeners"
 DEVELOPMENT = "development"

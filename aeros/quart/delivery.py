@@ -223,6 +223,10 @@ class QuartDelivery(Exchange):
         self._body.landed(count)
         self._keep()
 
+    def route(self) -> str | None:
+        rule = getattr(self._request, "url_rule", None)
+        return str(rule.rule) if rule is not None else None
+
     def disconnect(self) -> None:
         if not self.disconnected:
             self.disconnected = True
@@ -240,6 +244,8 @@ class QuartDelivery(Exchange):
         if request is None:
             request = self._make_request()
             request.body.set_complete()
+            if self.carrier.service.notes_routes:
+                self._request = request
         try:
             response: Any = await app.handle_request(request)
         except CLIENT_GONE:

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.log.spoken import speak_json
 from ..core.process import streams
 from ..core.process.origin import here
 from ..errors import AerosError, StartError, StateError
 from ..options import Options, resolve, secrets
+from ..options.resolve import gather
 from ..server import Server
 from ..supervisor.system.summons import CHANNEL_VARIABLE, UPGRADE_VARIABLE, is_meant
 from ..supervisor.system.summons import take as take_summons
@@ -36,6 +38,8 @@ def serve(name: str, arguments: Sequence[str], load: Callable[[str], Any] = load
     program; raises AerosError."""
     if is_meant(CHANNEL_VARIABLE, os.environ) or not can_supervise():
         directory = here()
+        if _speaks_json(arguments):
+            speak_json(names=["stdout"])  # standard error goes through the supervisor while the app is loaded
         app = load(name)
         constructor = getattr(app, "serving_defaults", None)
         result = start(app, arguments, {}, constructor=constructor, program=name, directory=directory)
@@ -44,6 +48,13 @@ def serve(name: str, arguments: Sequence[str], load: Callable[[str], Any] = load
     from .fork_first import run
 
     return run(name, arguments, load)
+
+
+def _speaks_json(arguments: Sequence[str]) -> bool:
+    try:
+        return gather(arguments, environ=secrets.environment()).value("log_format") == "json"
+    except AerosError:
+        return False  # said when the options are resolved
 
 
 def start(

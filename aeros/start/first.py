@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from ..core.exitcodes import ExitCode
 from ..core.ipc.channel import Channel, channel_pair
 from ..core.log.lines import LineLog
+from ..core.log.spoken import speak_json
 from ..core.process.signalling import fork, reset_signals
 from ..core.record import replace
 from ..errors import AerosError, StartError
@@ -48,6 +49,8 @@ def program_of(app: Any, options: Options, prepared: Preparation) -> AppProgram:
 
 def supervise_here(app: Any, options: Options, program: str) -> int:
     """This process becomes the supervisor; the way a program on a command line is served."""
+    if options.log_format == "json":
+        speak_json()
     command = CommandLine.of_this_process(program)
     plan, policy = plan_of(app, options)
     check_load(policy, command)
@@ -94,6 +97,8 @@ def _be_the_child(supervise: Callable[[Channel], ExitCode], line: socket.socket,
     """Be the supervisor until the end. line: to the program that has started it."""
     code = int(ExitCode.FAILURE)
     try:
+        if log.log_format == "json":
+            speak_json()
         # Ctrl+C is for the program that started us; it decides what becomes of the server.
         os.setsid()
         reset_signals()

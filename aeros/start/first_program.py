@@ -21,6 +21,7 @@ from ..core.exitcodes import ExitCode
 from ..core.ipc.channel import Channel, ChannelClosed
 from ..core.ipc.messages import Founding, LoadFailed, Loading, Welcome, clip
 from ..core.log.lines import LineLog
+from ..core.log.spoken import say_rest, speak_json
 from ..core.net.listener import Listener
 from ..core.process.exit_handlers import run_exit_handlers
 from ..core.process.origin import here
@@ -132,16 +133,19 @@ class FirstProgram:
         """Say that the load begins. With --run-as, say first what root has read, and give up root."""
         given = gather(arguments, environ=secrets.environment(), read=self._read)
         boot_timeout_s = float(str(given.value("boot_timeout")))
+        log_format = str(given.value("log_format"))
+        if log_format == "json":
+            speak_json()
         run_as = given.value("run_as")
         if run_as is None:
-            self._line.send(Loading(boot_timeout_s, {}, {}))
+            self._line.send(Loading(boot_timeout_s, log_format, {}, {}))
             return
         options = finished(given.options(), None, self._name, self._directory)
         check_tls(options)
         self._account = account_of(str(run_as))
         assert self._account is not None
         plan, policy = Plan.of(options, ""), Policy.of(options)
-        self._line.send(Loading(boot_timeout_s, plan.to_message(), policy.to_message()))
+        self._line.send(Loading(boot_timeout_s, log_format, plan.to_message(), policy.to_message()))
         secrets.mask()
         give_up_root(self._account, LineLog())
         die_with_parent(signal.SIGKILL)  # the kernel forgets it when the user changes
@@ -209,6 +213,7 @@ def _close_originals(listeners: Sequence[Listener]) -> None:
 
 def _leave(code: int) -> NoReturn:
     """End as a program that has failed does: its exit handlers tidy up what it has made."""
+    say_rest()
     flush_output()
     run_exit_handlers(_TIDY_S, lambda where: os._exit(code))
     os._exit(code)

@@ -15,6 +15,7 @@ from ..core.exitcodes import ExitCode
 from ..core.ipc.channel import Channel, ChannelClosed
 from ..core.ipc.messages import Arrived, LoadFailed, Message, ProtocolError, Secrets, Welcome, clip
 from ..core.log.lines import LineLog
+from ..core.log.spoken import speak_json
 from ..core.net.listener import Listener
 from ..core.process.signalling import die_with_parent
 from ..core.record import replace
@@ -104,6 +105,8 @@ class Welcomed:
         """Be the zygote, or the worker, until the end. app_in_supervisor: see `become_zygote`."""
         with contextlib.suppress(OSError):
             log.reopen()  # standard error may have been the loader's pipe until now
+        if options.log_format == "json":
+            speak_json()
         secrets.hide()  # those that the program has set itself, as from a file
         secrets.forget()
         options = replace(options, admin_token=None)

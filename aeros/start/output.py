@@ -7,6 +7,7 @@ import os
 import sys
 from typing import NoReturn
 
+from ..core.log.spoken import Spoken
 from ..core.process.streams import is_ours
 from ..core.text import complaint
 from ..errors import AerosError
@@ -23,6 +24,8 @@ def have_stderr(fd: int) -> None:
     """Take the server's standard error for ours, which may have been a pipe to the supervisor until now."""
     if is_ours(2):
         os.dup2(fd, 2)
+        if isinstance(sys.stderr, Spoken):
+            sys.stderr.reopen()
     os.close(fd)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..core.clock import monotonic, show_duration
+from ..core.log.spoken import say_rest
 from ..core.process.exit_handlers import run_exit_handlers
 
 #: What exit handlers get where the app's own shutdown has used up all of its time.
@@ -63,6 +64,7 @@ def _running_coverage() -> Any:
 
 
 def _end(code: int) -> NoReturn:
+    say_rest()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

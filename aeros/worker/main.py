@@ -20,6 +20,7 @@ from ..core.clock import monotonic
 from ..core.ipc.channel import Channel, ChannelClosed
 from ..core.ipc.messages import Failed, Logged, clip
 from ..core.log.lines import LineLog
+from ..core.log.spoken import speak_json
 from ..core.process.signalling import (
     DUMP_SIGNAL,
     FAMILY_SIGNALS,
@@ -116,6 +117,9 @@ class _Worker:
         _settle(seed)
         self._place = f"worker slot={seed.slot} gen={seed.generation}"
         log.who = f"{self._place} pid={pid}"
+        log.facts = {"worker": seed.slot, "generation": seed.generation}
+        if options.log_format == "json":
+            speak_json(log.facts)
         self._title = Title(options.proctitle)
         self._title.show(f"{self._place} starting")
         self._cell = scoreboard.cell(seed.cell)
@@ -278,6 +282,8 @@ def _settle(seed: WorkerSeed) -> None:
     reset_signals(FAMILY_SIGNALS)
     ignore_politely((signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, STACK_SIGNAL))
     leave_to_the_app(USER_SIGNALS)
+    # Here, and not on standard error: the supervisor reads it at the worker's end, and logs it whole.
+    faulthandler.enable(file=seed.file_fd)
     faulthandler.register(DUMP_SIGNAL, file=seed.file_fd, all_threads=True)
     random.seed()
     numpy_random = sys.modules.get("numpy.random")

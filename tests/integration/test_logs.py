@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -12,7 +13,9 @@ import pytest
 
 from tests.apps import deploy
 from tests.conftest import Serve
+from tests.faults import json_logs
 from tests.helpers.conditions import eventually
+from tests.helpers.http import ExchangeError
 from tests.helpers.load import KeepAliveGet, Load, NewConnectionGet
 from tests.helpers.serverproc import ServerProcess
 
@@ -29,20 +32,32 @@ def test_one_shape_for_a_worker_in_text(serve: Serve) -> None:
             assert WORKER.search(line), line
 
 
-def test_every_line_is_json_when_asked_for(serve: Serve, tmp_path: Path) -> None:
-    server = serve("full", "-w", "2", "--log-format", "json", "--access-logfile", "-").ready(2)
-    server.expect("reload")
-    with Load(server.address, (KeepAliveGet, NewConnectionGet)) as tally:
-        eventually(lambda: tally.ok > 50, 10)
+def test_every_line_is_json_when_asked_for(tmp_path: Path) -> None:
+    """Exceptions, prints, warnings, a crash, a reload that is refused, a stop. (Under load: scripts/json_logs.)"""
+    (tmp_path / "app.py").write_text(json_logs.APP)
+    with contextlib.closing(ServerProcess(json_logs.COMMAND, tmp_path)) as server:
+        server.ready(2)
+        for path in json_logs.PATHS:
+            server.get(path)
+        with pytest.raises(ExchangeError):
+            server.get("/crash")
+        server.wait_log("died: SIGSEGV")
         (tmp_path / "app.py").write_text("raise LookupError('two\\nlines')\n")
-        server.command("reload", str(server.pid))
-    assert server.stop() == 0
-    records = [json.loads(line) for line in server.log.splitlines()]
-    for record in records:
-        assert {"time", "level"} <= set(record), record
-    assert any("two" in record.get("traceback", "") for record in records)
-    access = [json.loads(line) for line in server.stdout.splitlines()] + records
-    assert len(access) >= len(tally.records), "the access log is there too"
+        assert server.command("reload", str(server.pid)).returncode == 1
+        assert server.stop() == 0
+        lines = (server.log + server.stdout).splitlines()
+        assert [(why, line) for line in lines if (why := json_logs.wrong(line.encode()))] == []
+        records = [json.loads(line) for line in lines]
+        server.expect("")
+    access = [record for record in records if record["logger"] == "hypercorn.access"]
+    routes = [record["route"] for record in access if record["path"] != "/crash"]
+    assert sorted(map(str, routes)) == sorted(["/item/<int:number>"] * 3 + ["/stream", "None", "/raises", "/odd"])
+    assert all(record["request_id"] for record in access)
+    exceptions = "".join(record.get("exception", "") for record in records)
+    for told in ("two\nlines", "Fatal Python error: Segmentation fault", "ValueError: invalid literal", "1 / 0"):
+        assert told in exceptions, told
+    by_logger = {(record["logger"], record["message"]) for record in records}
+    assert {("shop", "sold 7"), ("shop", "begins"), ("stdout", "printed at import"), ("stderr", "ends")} <= by_logger
 
 
 def test_the_access_log_has_every_request_once_and_whole(serve: Serve, tmp_path: Path) -> None:
@@ -323,7 +338,7 @@ def test_one_json_object_per_event_whoever_logs_it(serve: Serve) -> None:
     assert 0 <= first["duration_ms"] < 10_000
     (error,) = [record for record in records if record["level"] == "error"]
     assert "Exception on request GET /boom" in error["message"]
-    assert "ValueError: one" in error["traceback"]
+    assert "ValueError: one" in error["exception"]
     for text in (server.log, server.stdout):
         assert text.isascii()
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f]", text)

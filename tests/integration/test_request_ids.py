@@ -55,7 +55,7 @@ def test_an_id_is_taken_over_or_made_and_sent_back(serve: Serve, http: str) -> N
     assert server.stop() == 0
     records = [json.loads(line) for line in server.stdout.splitlines()]
     assert [record["request_id"] for record in records] == seen
-    assert {(record["slot"], record["generation"]) for record in records} == {(0, 1)}
+    assert {(record["worker"], record["generation"]) for record in records} == {(0, 1)}
 
 
 def test_without_the_option_nothing_is_added(serve: Serve) -> None:
@@ -126,7 +126,7 @@ def test_the_app_and_its_log_know_it(serve: Serve, http: str) -> None:
         assert socket.recv(timeout=10) == "five five"
     assert server.stop() == 0
     records = [json.loads(line) for line in server.stdout.splitlines()]
-    assert [(record["message"], record.get("request_id")) for record in records if record["from"] == "shop"] == [
+    assert [(record["message"], record.get("request_id")) for record in records if record["logger"] == "shop"] == [
         ("starting, id ''", None),
         ("asked politely", "one"),
         ("asked politely", "four"),
@@ -134,8 +134,8 @@ def test_the_app_and_its_log_know_it(serve: Serve, http: str) -> None:
     ]
     failed = next(record for record in records if record["level"] == "error")
     assert failed["request_id"] == "three"
-    assert failed["traceback"].endswith("RuntimeError: on purpose")
-    assert {(record["slot"], record["generation"]) for record in records} == {(0, 1)}
+    assert failed["exception"].endswith("RuntimeError: on purpose")
+    assert {(record["worker"], record["generation"]) for record in records} == {(0, 1)}
 
 
 PLAIN_APP = """
@@ -167,4 +167,4 @@ def test_the_servers_own_log_has_it_where_an_app_failed(serve: Serve) -> None:
     assert server.stop() == 0
     failed = next(record for line in server.log.splitlines() if (record := json.loads(line))["level"] == "error")
     assert failed["request_id"] == "abc"
-    assert "RuntimeError: on purpose" in failed["traceback"]
+    assert "RuntimeError: on purpose" in failed["exception"]

@@ -123,9 +123,10 @@ class Arrived(Message):
 @record
 class Loading(Message):
     """The first program of `aeros run` is about to load the app. plan, policy: of one that gives up root, what root has
-    read; {} of one that stays who it is. See `supervisor.model`."""
+    read; {} of one that stays who it is. See `supervisor.model`. log_format: of what is said until there is a plan."""
 
     boot_timeout_s: float
+    log_format: str
     plan: dict[str, Any]
     policy: dict[str, Any]
 

@@ -31,6 +31,9 @@ _COLOURS = {
 }
 _RESET = "\x1b[0m"
 
+#: What a field is called in JSON.
+_KEYS = {"traceback": "exception"}
+
 LogFormat = Literal["text", "json"]
 
 
@@ -70,6 +73,8 @@ class LineLog:
         self.threshold = LEVELS[level]
         self.log_format = log_format
         self.who = who
+        #: What a JSON line has of the process: worker, generation.
+        self.facts: dict[str, Any] = {}
         self._fd = 2
         self._sink: Sink | None = None
         self._storms = Storms()
@@ -169,8 +174,9 @@ class LineLog:
         return line + continuation(str(traceback)) if traceback else line
 
     def _json(self, level: str, text: str, fields: dict[str, Any]) -> str:
-        record = {"time": iso_time(time.time()), "level": level, "from": self.who, "pid": os.getpid(), "message": text}
-        record |= {key: value for key, value in fields.items() if value not in (None, "")}
+        record: dict[str, Any] = {"time": iso_time(time.time()), "level": level, "logger": "aeros", "from": self.who}
+        record |= {"pid": os.getpid(), **self.facts, "message": text}
+        record |= {_KEYS.get(key, key): value for key, value in fields.items() if value not in (None, "")}
         return json_text(record) + "\n"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ...core.clock import show_duration
 from ...core.exitcodes import ExitCode
+from ...core.ipc.messages import clip
 from ...core.log.lines import ended_with
 from ...core.process.signalling import describe_exit
 from ...core.process.terminal import regain
@@ -105,6 +106,8 @@ class Ends:
         self._hearing.last_words(worker)
         if worker.loading and link.birth is not None and status is not None:
             worker.failure, worker.traceback, worker.logged = link.birth.explain(status)
+        if not worker.traceback and (crash := link.read_dump().strip()).startswith("Fatal Python error"):
+            worker.traceback = clip(crash)
         self._office.forget(link.channel)
         link.close()
         del self._links[worker.ident]

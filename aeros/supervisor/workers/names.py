@@ -15,4 +15,4 @@ def name_of(worker: Worker) -> str:
 
 def facts_of(worker: Worker) -> dict[str, Any]:
     """Return what a line about the worker has as keys of its own when the log is JSON."""
-    return {"slot": worker.slot, "generation": worker.generation, "worker_pid": worker.pid}
+    return {"worker": worker.slot, "generation": worker.generation, "worker_pid": worker.pid}

@@ -36,7 +36,7 @@ class Slots:
             slot.on("failure")
             slot.retry_at = now + delay
             then = f"replaced in {show_duration(delay)}" if delay else "replaced at once"
-        facts = {"slot": slot.index, "state": slot.state.value, "restarts": slot.restarts, "traceback": traceback}
+        facts = {"worker": slot.index, "state": slot.state.value, "restarts": slot.restarts, "traceback": traceback}
         self._office.log.write(level, f"{what}; {then}", facts)
 
     def refused(self, slot: Slot, what: str) -> None:
@@ -44,7 +44,7 @@ class Slots:
         shortage may be over any moment."""
         slot.on("failure")
         slot.retry_at = self._office.system.monotonic() + REFUSED_RETRY_S
-        facts = {"slot": slot.index, "state": slot.state.value, "restarts": slot.restarts}
+        facts = {"worker": slot.index, "state": slot.state.value, "restarts": slot.restarts}
         self._office.log.write("warning", f"{what}; next attempt in {show_duration(REFUSED_RETRY_S)}", facts)
 
     def heal(self, slot: Slot) -> None:

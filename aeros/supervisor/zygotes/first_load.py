@@ -16,6 +16,7 @@ from ...core.clock import show_duration
 from ...core.exitcodes import ExitCode
 from ...core.ipc.channel import Channel, ChannelClosed, close_fds
 from ...core.ipc.messages import Founding, LoadFailed, Loading, Message, ProtocolError
+from ...core.log.spoken import speak_json
 from ...core.process.signalling import descendants, describe_exit, reap
 from ...errors import StartError
 from ..system.handlers import Handlers
@@ -106,6 +107,8 @@ class FirstLoad:
         match message:
             case Loading() if self.loading is None:
                 self.loading = message
+                if message.log_format == "json":
+                    speak_json()
                 self._hand.loop.call_later(max(0.0, message.boot_timeout_s), self._say_slow, message.boot_timeout_s)
             case Founding() if self.loading is not None and message.pid == self.pid:
                 self._founding = message

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ...core.net.client_gone import is_of_gone
 from ...core.request_id import enter_request
 from ..debugging import copies
+from ..report.access_log import ROUTE, SENT, route_of
 from .app_exit import exit_called
 from .overload import RETRY_AFTER
 
@@ -287,8 +288,17 @@ class Exchange:
         if service.access is not None:
             headers = [pair if isinstance(pair[0], bytes) else _encoded(pair) for pair in self.headers]
             response = {"type": "http.response.start", "status": self.status, "headers": headers}
+            self._note()
             await service.access(self.scope, response, seconds)
         carrier.response_done(self)
+
+    def route(self) -> str | None:
+        """Return the rule that the request has met, as the framework writes it; None if it has met none."""
+        return route_of(self.scope)
+
+    def _note(self) -> None:
+        """Put into the scope what only this object knows and the access log shows."""
+        self.scope[ROUTE], self.scope[SENT] = self.route(), self.bytes_out
 
     def _give_up(self) -> None:
         """The app is done, the response is not: a 500 where nothing was sent yet, else it ends where it is."""
@@ -309,5 +319,6 @@ class Exchange:
         if service.table is not None:
             service.table.end(self)
         if service.access is not None:
+            self._note()
             carrier.log_later(service.access(self.scope, response, seconds))
         carrier.response_done(self)

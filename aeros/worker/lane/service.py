@@ -98,6 +98,7 @@ class Service:
         "limits",
         "loop",
         "max_streams",
+        "notes_routes",
         "overload",
         "protocols",
         "read_timeout",
@@ -147,6 +148,8 @@ class Service:
         self.gathers = type(loop).__module__.startswith("uvloop")
         # Read once: none of these can change while a worker runs, and each is a look-up per request otherwise.
         self.access: Access | None = access_logger(config)
+        #: Whether somebody wants to know which rule a request has met.
+        self.notes_routes = self.access is not None
         self.incomplete_size: int = config.h11_max_incomplete_size
         self.keep_alive_max_requests: int = config.keep_alive_max_requests
         # Over HTTP/2 a connection's end loses requests in clients that do not send again what a GOAWAY has excluded.

@@ -21,6 +21,9 @@ from ...core.text import quoted
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
+#: What an exchange adds to the scope of a request that is over, for its line.
+ROUTE, SENT = "aeros.route", "aeros.sent"
+
 Access = Callable[[Any, Any, float], Coroutine[Any, Any, None]]
 
 
@@ -110,21 +113,28 @@ def _phrase(atoms: Atoms) -> str:
         return f"<???{atoms.response['status']}???>"
 
 
+def route_of(scope: Mapping[str, Any]) -> str | None:
+    """Return the route that the framework has left in the scope: FastAPI and Starlette, Litestar."""
+    route = getattr(scope.get("route"), "path", None) or scope.get("path_template")
+    return route if isinstance(route, str) else None
+
+
 def fields(atoms: Atoms) -> dict[str, Any]:
     """Return what a JSON line says of a request beside its text."""
     request, response = atoms.request, atoms.response
     size = atoms.header("{content-length}o")
     request_id = atoms.header("{x-request-id}i")
-    # The context that logs is not always that of the request, which has the id as well.
-    known = {} if request_id == "-" else {"request_id": request_id}
-    return known | {
+    return {
+        # The context that logs is not always that of the request, which has the id as well.
+        "request_id": None if request_id == "-" else request_id,
         "method": _method(atoms),
         "path": request["path"],
+        "route": request.get(ROUTE) or route_of(request),
         "query": _query(atoms),
         "protocol": _protocol(atoms),
         "status": None if response is None else response["status"],
         "duration_ms": round(atoms.request_time * 1000, 3),
-        "bytes": int(size) if size.isdecimal() else None,
+        "bytes": int(size) if size.isdecimal() else request.get(SENT),
         "client": _client(atoms),
     }
 

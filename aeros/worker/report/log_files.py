@@ -103,7 +103,7 @@ class WholeLineHandler(logging.Handler):
 class _JSONFormatter(logging.Formatter):
     def __init__(self, slot: int, generation: int) -> None:
         super().__init__()
-        self._who = {"slot": slot, "generation": generation, "pid": os.getpid()}
+        self._who = {"worker": slot, "generation": generation, "pid": os.getpid()}
 
     def format(self, record: logging.LogRecord) -> str:
         return json_line(self, record, self._who, fields(record.args) if isinstance(record.args, Atoms) else None)
@@ -126,12 +126,26 @@ class _TextFormatter(logging.Formatter):
         return line
 
 
-def _mind_handlers_nobody_chose(as_json: logging.Formatter | None) -> None:
+def _give_root_a_log(resort: logging.Handler, level: str) -> None:
+    """Have what reaches the root logger be written where the app has given it no handler.
+
+    The last resort is that already, from warnings on. A handler at the root logger itself would be in the way: the
+    app's own logging.basicConfig() does nothing where one is.
+    """
+    resort.setLevel(logging.NOTSET)
+    root = logging.getLogger()
+    if not root.handlers and root.level == logging.WARNING:  # as Python leaves it
+        root.setLevel(level)
+
+
+def _mind_handlers_nobody_chose(as_json: logging.Formatter | None, level: str) -> None:
     """Where the app has set up no logging, its errors go to the last resort of the logging module, or to a handler of
     Quart's: they hold what clients sent (the path of a request), and are ours to make lines of."""
     resort = logging.lastResort
     if resort is not None and resort.formatter is None:
         resort.setFormatter(as_json or _TextFormatter())
+        if as_json is not None:
+            _give_root_a_log(resort, level)
     for name in ("quart.logging", "flask.logging"):  # Quart takes Flask's, by its version
         handler = getattr(sys.modules.get(name), "default_handler", None)
         if isinstance(handler, logging.Handler) and type(handler.formatter) is logging.Formatter:
@@ -152,7 +166,7 @@ class WorkerLogs:
         if not issubclass(config.logger_class, Logger):
             return  # somebody's own, who may read these as they are
         as_json = _JSONFormatter(slot, generation) if log_format == "json" else None
-        _mind_handlers_nobody_chose(as_json)
+        _mind_handlers_nobody_chose(as_json, (config.loglevel or "info").upper())
         formatter = as_json or _TextFormatter(_TEXT, _TIME)
         # As Hypercorn sets them up, but for the handler: its own would follow a link that somebody else has laid.
         for attribute, name in (("accesslog", "hypercorn.access"), ("errorlog", "hypercorn.error")):
