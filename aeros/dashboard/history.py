@@ -8,10 +8,12 @@ from typing import Any
 
 from ..core.record import replace
 from ..status.latency import LatencyHistogram
-from ..status.records import ServerStatus
+from ..status.records import ServerStatus, WorkerStatus
 
 _POINTS = 600
 _EVENTS = 60
+#: The windows of what the page shows as a number.
+RECENT_S, MINUTE_S = 10.0, 60.0
 #: What becoming so is worth saying.
 _STATES = {
     "reloading": "a new generation is being made",
@@ -31,6 +33,10 @@ class History:
         #: Requests a second by the worker's pid.
         self.worker_rates: dict[int, float] = {}
         self._last: ServerStatus | None = None
+        #: The readings of the last seconds, for figures that one second would make jump.
+        self._readings: deque[tuple[float, ServerStatus]] = deque()
+        #: Of the last minute: when, answers by class, restarts; by worker its 5xx.
+        self._counts: deque[tuple[float, dict[str, int], dict[int, int]]] = deque()
         self._last_at = 0.0
 
     def add(self, status: ServerStatus) -> None:
@@ -45,6 +51,47 @@ class History:
             if status.last_reload is not None:
                 self._note_reload(status)
         self._last, self._last_at = status, now
+        self._readings.append((now, status))
+        while now - self._readings[0][0] > RECENT_S + 0.5:
+            self._readings.popleft()
+        restarts = sum(slot.restarts for slot in status.slots)
+        counts = {**status.totals.responses, "answers": _answers(status), "restarts": restarts}
+        self._counts.append((now, counts, {worker.pid: worker.responses["5xx"] for worker in status.workers}))
+        while now - self._counts[0][0] > MINUTE_S + 0.5:
+            self._counts.popleft()
+
+    def minute(self) -> dict[str, int]:
+        """Return answers, by class too, and restarts of the last minute."""
+        if not self._counts:
+            return {}
+        first, last = self._counts[0][1], self._counts[-1][1]
+        return {name: max(0, count - first.get(name, 0)) for name, count in last.items()}
+
+    def recent(self) -> dict[str, float | None]:
+        """Return rates and latencies of the last ten seconds."""
+        if len(self._readings) < 2:
+            return {}
+        (began, before), (ended, after) = self._readings[0], self._readings[-1]
+        seconds = ended - began
+        latency = _since(before.totals.latency, after.totals.latency)
+        found: dict[str, float | None] = {
+            name: max(0, after.totals.responses[name] - before.totals.responses[name]) / seconds
+            for name in ("4xx", "5xx")
+        }
+        found["rate"] = max(0, _answers(after) - _answers(before)) / seconds
+        return found | {f"p{share}": latency.quantile(share / 100) for share in (50, 95, 99)}
+
+    def recent_of(self, pid: int) -> dict[str, Any]:
+        """Return of one worker the p99 of the last ten seconds, and its 5xx of the last minute."""
+        if not self._readings:
+            return {"p99": None, "5xx": 0}
+        before, after = (_worker(status, pid) for _, status in (self._readings[0], self._readings[-1]))
+        p99 = None
+        if after is not None:
+            latency = _since(before.latency, after.latency) if before is not None else after.latency
+            p99 = latency.quantile(0.99)
+        failed = [counts[pid] for _, _, counts in self._counts if pid in counts]
+        return {"p99": p99, "5xx": failed[-1] - failed[0] if failed else 0}
 
     def _point(self, before: ServerStatus, after: ServerStatus, seconds: float) -> dict[str, Any]:
         latency = _since(before.totals.latency, after.totals.latency)
@@ -59,6 +106,7 @@ class History:
             # Finished requests, by the clock of whoever asks: what a client counts in the same second.
             "rate": max(0, _answers(after) - _answers(before)) / seconds,
             "errors": max(0, after.totals.responses["5xx"] - before.totals.responses["5xx"]) / seconds,
+            "bad": max(0, after.totals.responses["4xx"] - before.totals.responses["4xx"]) / seconds,
             "p50": latency.quantile(0.5),
             "p95": latency.quantile(0.95),
             "p99": latency.quantile(0.99),
@@ -106,6 +154,10 @@ class History:
 
     def _event(self, at: float, kind: str, text: str) -> None:
         self.events.append({"at": round(at, 2), "kind": kind, "text": text[:300]})
+
+
+def _worker(status: ServerStatus, pid: int) -> WorkerStatus | None:
+    return next((worker for worker in status.workers if worker.pid == pid), None)
 
 
 def _answers(status: ServerStatus) -> int:

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
@@ -28,11 +29,14 @@ from ..worker.accept.acceptor import Acceptor
 from ..worker.assembly import make_service
 from .door import LIMITS, door
 from .history import History
+from .route_rates import RouteRates
 from .site import make_site
 from .source import Source
 
 #: How often the figures are taken for the plots, and the supervisor is looked for.
 _SAMPLE_EVERY_S = 1.0
+#: How often the supervisor is asked what routes did; workers tell it as often.
+_ROUTES_EVERY_S = 2.0
 #: When told to end: for kept-alive connections to ask once more and be told so, then for what is still under way.
 _FAREWELL_S, _LAST_S = 1.0, 1.0
 
@@ -60,9 +64,22 @@ def main() -> None:
     os._exit(0)
 
 
+async def _sample(source: Source, history: History, routes: RouteRates) -> None:
+    """Take the figures for as long as the supervisor lives, then end the process."""
+    routes_at = 0.0
+    while source.supervised:
+        history.add(await source.status())
+        if time.monotonic() >= routes_at:
+            routes_at = time.monotonic() + _ROUTES_EVERY_S
+            with contextlib.suppress(AerosError):
+                routes.take(await source.routes())
+        await asyncio.sleep(_SAMPLE_EVERY_S)
+    os._exit(0)
+
+
 async def _serve(source: Source, settings: AdminSettings, listener: socket.socket) -> None:
-    history = History()
-    site = make_site(source, history, settings)
+    history, routes = History(), RouteRates()
+    site = make_site(source, history, routes, settings)
     config = Config()
     config.accesslog = None
     config.errorlog = None
@@ -73,16 +90,10 @@ async def _serve(source: Source, settings: AdminSettings, listener: socket.socke
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     listener.setblocking(False)
 
-    async def sample() -> None:
-        while source.supervised:
-            history.add(await source.status())
-            await asyncio.sleep(_SAMPLE_EVERY_S)
-        os._exit(0)
-
     async def serve() -> None:
         await source.settled()
         # Not before: what the supervisor before counted is added at that moment, and would look like a burst.
-        sampling = loop.create_task(sample())
+        sampling = loop.create_task(_sample(source, history, routes))
         service = make_service(site, config, loop=loop, limits=LIMITS, direct=direct_path)
         connections = service.connections
         factory, has_room = door(service)

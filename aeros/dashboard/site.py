@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from ..errors import AerosError, ControlError, OptionsError
 from ..status.records import ServerStatus
 from ..version import __version__
 from .commands import BadBodyError, read_nothing, read_number
+from .details import add_details
 from .guard import SESSION_S, Guard
+from .health import health
 from .history import History
 from .metrics import make_registry
+from .route_rates import RouteRates
 from .source import Source
 from .watchers import MOST_OF_ONE, Watchers
 
@@ -41,7 +45,7 @@ _HEADERS = {
 _PROBES = ("/healthz", "/readyz")
 
 
-def make_site(source: Source, history: History, settings: AdminSettings) -> Quart:
+def make_site(source: Source, history: History, routes: RouteRates, settings: AdminSettings) -> Quart:
     """Return the app."""
     site = Quart("aeros.dashboard", static_folder=None)
     site.config["RESPONSE_TIMEOUT"] = _RESPONSE_TIMEOUT_S
@@ -63,10 +67,11 @@ def make_site(source: Source, history: History, settings: AdminSettings) -> Quar
         return response
 
     _add_pages(site, guard, files)
-    _add_events(site, source, history, settings)
+    _add_events(site, source, history, routes, settings)
     _add_figures(site, source, settings)
     _add_probes(site, source, settings)
     _add_commands(site, source)
+    add_details(site, source, settings, _json)
     return site
 
 
@@ -108,7 +113,7 @@ def _add_pages(site: Quart, guard: Guard, files: Mapping[str, bytes]) -> None:
         return Response(files[name], content_type=f"{_KINDS[name]}; charset=utf-8")
 
 
-def _add_events(site: Quart, source: Source, history: History, settings: AdminSettings) -> None:
+def _add_events(site: Quart, source: Source, history: History, routes: RouteRates, settings: AdminSettings) -> None:
     watchers = Watchers()
 
     @site.get("/events")
@@ -123,9 +128,12 @@ def _add_events(site: Quart, source: Source, history: History, settings: AdminSe
 
         async def stream() -> AsyncIterator[bytes]:
             about = {"name": settings.name, "version": __version__, "write": settings.write}
+            about |= {"host": socket.gethostname(), "details": settings.details}
             yield watcher.sending(_event("hello", about | {"points": list(history.points)}))
             while not source.retiring:
-                yield watcher.sending(_event("now", _now(await source.status(), history)))
+                yield watcher.sending(
+                    _event("now", _now(await source.status(), history) | _of_routes(routes, settings))
+                )
                 watcher.sent()
                 await asyncio.sleep(1.0)
 
@@ -196,12 +204,17 @@ def not_ready(status: ServerStatus, ready_min: int) -> str:
     return ""
 
 
+def _of_routes(routes: RouteRates, settings: AdminSettings) -> dict[str, Any]:
+    return {"routes": routes.table(), "errors": routes.errors if settings.details else []}
+
+
 def _now(status: ServerStatus, history: History) -> dict[str, Any]:
     record = status.to_dict()
     for part in (record["totals"], *record["workers"]):
         del part["latency"]
     for worker in record["workers"]:
         worker["rate"] = history.worker_rates.get(worker["pid"], 0.0)
+        worker["recent"] = history.recent_of(worker["pid"])
     requests = [request for worker in record["workers"] for request in worker.pop("requests_in_flight")]
     requests.sort(key=lambda request: (request["websocket"], -request["age_s"]))
     return {
@@ -209,6 +222,8 @@ def _now(status: ServerStatus, history: History) -> dict[str, Any]:
         "requests": requests[:30],
         "point": history.points[-1] if history.points else None,
         "events": list(history.events),
+        "health": health(status, history.minute()),
+        "recent": history.recent(),
     }
 
 

@@ -7,9 +7,12 @@ import os
 import time
 from typing import Any
 
+from ..core.text import several_lines
 from ..server import Server
 from ..status.records import ServerStatus
 
+#: For the supervisor to answer; a stack may take a while.
+ANSWER_TIMEOUT_S = 30.0
 #: A reading is shared by everyone who asks within this time, so that many watchers cost no more than one.
 _SHARED_FOR_S = 0.2
 
@@ -51,6 +54,19 @@ class Source:
     async def ping(self) -> None:
         """Raises ControlError when the supervisor does not answer."""
         await asyncio.to_thread(self._server.ping)
+
+    async def routes(self) -> dict[str, Any]:
+        """Return what the workers have done for each route since the server began, and the latest exceptions."""
+        return await asyncio.to_thread(self._server._ask, "routes", {}, ANSWER_TIMEOUT_S)
+
+    async def log(self, after: int | None, most: int) -> dict[str, Any]:
+        """Return the events after number `after`, of all the last `most`."""
+        arguments = {"after": after, "most": most, "wait": False}
+        return await asyncio.to_thread(self._server._ask, "logs", arguments, ANSWER_TIMEOUT_S)
+
+    async def stack(self, slot: int) -> str:
+        """Return where the worker of `slot` is. Raises OptionsError, StateError."""
+        return several_lines(str(await asyncio.to_thread(self._server.stack, slot)))
 
     async def reload(self) -> dict[str, Any]:
         """Raises ReloadFailed."""

@@ -121,6 +121,7 @@ class Options:
     admin_mode: int
     admin_token: str | None
     admin_write: bool
+    admin_details: Literal["on", "off"]
     ready_min: int
     app_metrics: bool
 

@@ -399,6 +399,12 @@ OPTIONS: tuple[Option, ...] = (
         field="admin_write", kind="switch",
     ),
     Option(
+        "admin_details", ADMIN, values.one_of("on", "off"), "on",
+        "Whether the dashboard shows exceptions, the log and stacks of workers. Without a token every user of the "
+        "machine can read them.",
+        "MODE", field="admin_details",
+    ),
+    Option(
         "ready_min", ADMIN, whole(1, MAX_WORKERS), 1,
         "Workers that must be ready for /readyz to say so.",
         field="ready_min",

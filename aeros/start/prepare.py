@@ -208,7 +208,16 @@ def _admin(plan: Plan, policy: Policy, account: Account | None, inheritance: Inh
     host = "" if address.startswith("unix:") else split_host_port(address)[0]
     directory = _share_metrics(account) if plan.app_metrics else ""
     token = plan.admin_token or ""
-    about = (plan.name, host, token, plan.admin_write, plan.ready_min, directory, policy.proctitle)
+    about = (
+        plan.name,
+        host,
+        token,
+        plan.admin_write,
+        plan.ready_min,
+        directory,
+        policy.proctitle,
+        plan.admin_details == "on",
+    )
     return AdminChild(listener, AdminSettings(*about))
 
 

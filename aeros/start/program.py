@@ -65,6 +65,7 @@ class AppProgram:
     def run_worker(self, seed: WorkerSeed) -> NoReturn:
         """Be a worker until it is told to end, then end the process."""
         from ..quart.direct import direct_path, obstacle
+        from ..quart.exceptions import watch_exceptions
         from ..worker.hosted import HostedApp
         from ..worker.main import run_worker
 
@@ -77,6 +78,7 @@ class AppProgram:
             after_fork=lambda: self._hooks.run("after_fork", about),
             on_ready=lambda: self._hooks.run_async("worker_ready", about),
             on_reload=partial(self._told_of_reload, alone=seed.alone),
+            watch_exceptions=partial(watch_exceptions, self._app),
             startup_failure=getattr(self._app, "startup_failure", lambda: None),
         )
         run_worker(

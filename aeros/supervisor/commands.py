@@ -65,6 +65,8 @@ class CommandHandler:
                 case "logs":
                     after, most = (_maybe_whole(arguments, name) for name in ("after", "most"))
                     office.recent.ask(after, most, bool(arguments.get("wait")), reply)
+                case "routes":
+                    reply(office.routes.answer())
                 case "ping":
                     reply({})
                 case "reopen":

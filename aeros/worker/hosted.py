@@ -25,4 +25,6 @@ class HostedApp:
     after_fork: Callable[[], None]
     on_ready: Callable[[], Awaitable[None]]
     on_reload: Callable[[ReloadOutcome], None]
+    #: Has the given be told of each exception that the app answers with 500: the method, the rule.
+    watch_exceptions: Callable[[Callable[[BaseException, str, str | None], None]], None]
     startup_failure: Callable[[], tuple[str, str, bool] | None]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.clock import monotonic
 from ..core.ipc.channel import Channel, ChannelClosed
-from ..core.ipc.messages import Failed, Logged, clip
+from ..core.ipc.messages import Failed, Logged, Routes, clip
 from ..core.log.lines import LineLog
 from ..core.log.spoken import speak_json
 from ..core.process.signalling import (
@@ -151,6 +151,8 @@ class _Worker:
         answer_by_signal(loop, lambda: (*connections.under_way(), *connections.websockets), seed.file_fd)
         if seed.ident == 1 and self._hosted.obstacle is not None:
             log.info(self._hosted.obstacle)  # once: the first worker of all says it
+        if options.admin is not None:
+            self._count_routes(loop, service)
         if options.slow_request_s:
             from .report.slow_requests import SlowRequests
 
@@ -187,6 +189,26 @@ class _Worker:
         # Somebody may know only our pid. Ask to be replaced first, then end: nothing is lost that way.
         loop.add_signal_handler(signal.SIGTERM, serving.request_retirement, "SIGTERM")
         return await serving.run()
+
+    def _count_routes(self, loop: asyncio.AbstractEventLoop, service: Service) -> None:
+        """For the dashboard."""
+        from .report.route_figures import RouteFigures
+
+        figures, channel = RouteFigures(), self.channel
+        service.count_routes(figures)
+        if self._options.admin_details == "on":
+            self._hosted.watch_exceptions(figures.note)
+
+        def may_send() -> bool:
+            with contextlib.suppress(ChannelClosed):
+                return not channel.pending or channel.flush()
+            return False
+
+        def send(told: Routes) -> None:
+            with contextlib.suppress(ChannelClosed):
+                channel.send(told)
+
+        figures.tell_by(loop, may_send, send)
 
     def _make_service(
         self,

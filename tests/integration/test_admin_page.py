@@ -19,10 +19,17 @@ def test_the_page_shows_the_fleet_and_steers_it(serve: Serve) -> None:
     server = up(serve("full", *options, env={"AEROS_ADMIN_TOKEN": TOKEN}).ready(2))
     with browser(chromium) as page:
         log_in(page, server.status().admin + "/", TOKEN)
+        server.get("/")
         cards = "[...document.querySelectorAll('#fleet .worker h3')].map(h => h.textContent).join(' ')"
         for pid in server.ready_pids():
             eventually(lambda pid=pid: f"pid {pid}" in page.value(cards), 20, "its card")
         assert page.value("document.querySelectorAll('#plots svg').length") == 6
+        eventually(lambda: "GET /" in page.value("document.getElementById('routes').textContent"), 20, "its route")
+        page.value("document.querySelector('#fleet button').click()")
+        eventually(lambda: "worker slot=0" in page.value("document.getElementById('frames').textContent"), 20)
+        page.value("document.getElementById('close').click()")
+        page.value("document.getElementById('tail').click()")
+        eventually(lambda: "ready in" in page.value("document.getElementById('log').textContent"), 20)
         page.value("document.getElementById('reload').click()")
         server.settled(2)
         eventually(lambda: "generation 2" in page.value("document.getElementById('facts').textContent"), 20)

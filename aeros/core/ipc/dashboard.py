@@ -20,6 +20,7 @@ class AdminSettings:
 
     ready_min: workers that must serve for /readyz to say yes. metrics_directory: where the workers keep the app's own
     metrics; "" where they do not. proctitle: the program's name in the process's title; "": no title.
+    details: whether exceptions, the log and stacks are shown.
     """
 
     name: str
@@ -29,6 +30,7 @@ class AdminSettings:
     ready_min: int
     metrics_directory: str
     proctitle: str
+    details: bool = True
 
     def to_file(self) -> int:
         """Return the descriptor of a file that holds them; the caller closes it."""

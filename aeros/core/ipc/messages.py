@@ -290,6 +290,14 @@ class Logged(Message):
 
 
 @record
+class Routes(Message):
+    """What a worker has done for each route since it told last, and the exceptions it met; see `state.route_book`."""
+
+    routes: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+
+
+@record
 class Ready(Message):
     """Lifespan start-up is done; the worker can accept. nonce: the one it was forked with."""
 

@@ -72,42 +72,53 @@ function load(status) {
     : ` · forked workers may hang in ${names}`;
 }
 
+function showIcon(tone) {
+  const color = { good: "177a45", warn: "d98a00", bad: "c0262d" }[tone] || "64707d";
+  const picture = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#${color}"/><path d="M7 24 16 6l9 18-9-5z" fill="#fff"/></svg>`;
+  const href = "data:image/svg+xml," + encodeURIComponent(picture);
+  if ($("icon").getAttribute("href") !== href) $("icon").setAttribute("href", href);
+}
+
 function showHeader(status) {
+  const { word, tone, why } = latest.health;
   setText($("name"), about.name || "Aeros");
-  document.title = `${about.name || "Aeros"} – ${status.state}`;
+  document.title = `${word} – ${about.name || "Aeros"} on ${about.host}`;
   const state = $("state");
-  setText(state, status.state);
-  state.className = "pill " + (TONE[status.state] || "");
+  setText(state, word);
+  state.className = "pill " + tone;
+  showIcon(tone);
+  $("why").hidden = !why.length;
+  $("why").className = tone;
+  $("why").replaceChildren(...why.map((reason) => el("li", {}, reason)));
   const stuck = status.workers.filter(isStuck).length;
-  setText($("facts"), `${status.ready_workers} of ${status.target_workers} workers ready${stuck ? `, ${stuck} of them stuck` : ""} · generation ${status.generation} · pid ${status.pid} · up ${seconds(status.uptime_s)} · ${status.addresses.join(", ")}${load(status)}`);
+  setText($("facts"), `${status.ready_workers} of ${status.target_workers} workers ready${stuck ? `, ${stuck} of them stuck` : ""} · generation ${status.generation} · host ${about.host} · pid ${status.pid} · up ${seconds(status.uptime_s)} · ${status.addresses.join(", ")}${load(status)}`);
 }
 
 function showTiles(status) {
-  const now = points[points.length - 1] || {};
+  const recent = latest.recent;
   const queued = status.accept_queue.filter((q) => q.length !== null);
   const tiles = [
-    ["Requests/s", rate(now.rate || 0)],
-    ["p50", seconds(now.p50)], ["p95", seconds(now.p95)], ["p99", seconds(now.p99)],
-    ["5xx/s", rate(now.errors || 0)],
-    ["In flight", count(status.workers.reduce((sum, w) => sum + w.in_flight, 0))],
-    ["Connections", count(status.workers.reduce((sum, w) => sum + w.connections, 0))],
-    ["Accept queue", queued.length ? count(queued.reduce((sum, q) => sum + q.length, 0)) : "–"],
-    ["Memory", bytes(status.pss_bytes ?? status.rss_bytes)],
-    ["Requests in all", count(status.totals.requests)],
+    ["Requests/s", "10 s", rate(recent.rate || 0)],
+    ["p50", "10 s", seconds(recent.p50)], ["p95", "10 s", seconds(recent.p95)], ["p99", "10 s", seconds(recent.p99)],
+    ["4xx/s", "10 s", rate(recent["4xx"] || 0)],
+    ["5xx/s", "10 s", rate(recent["5xx"] || 0)],
+    ["In flight", "now", count(status.workers.reduce((sum, w) => sum + w.in_flight, 0))],
+    ["Connections", "now", count(status.workers.reduce((sum, w) => sum + w.connections, 0))],
+    ["Accept queue", "now", queued.length ? count(queued.reduce((sum, q) => sum + q.length, 0)) : "–"],
+    ["Memory", "now", bytes(status.pss_bytes ?? status.rss_bytes)],
+    ["Requests", "since the start", count(status.totals.requests)],
+    ["5xx", "since the start", count(status.totals.responses["5xx"])],
   ];
   const list = $("tiles");
-  if (list.children.length !== tiles.length) list.replaceChildren(...tiles.map(() => el("div", {}, el("dt"), el("dd"))));
-  tiles.forEach(([name, value], index) => {
-    setText(list.children[index].children[0], name);
-    setText(list.children[index].children[1], value);
-  });
+  if (list.children.length !== tiles.length) list.replaceChildren(...tiles.map(([name, window]) => el("div", {}, el("dt", {}, name, el("small", {}, window)), el("dd"))));
+  tiles.forEach(([, , value], index) => setText(list.children[index].children[1], value));
 }
 
 // --- plots ----------------------------------------------------------------------------------------------------
 
 const PLOTS = [
-  { title: "Requests per second", show: rate, lines: [["all", "rate"], ["5xx", "errors", 2]], fill: true },
-  { title: "Latency", show: seconds, lines: [["p50", "p50"], ["p95", "p95"], ["p99", "p99"]] },
+  { title: "Requests per second", show: rate, lines: [["all", "rate"], ["4xx", "bad", 1], ["5xx", "errors", 2]], fill: true },
+  { title: "Latency, logarithmic", show: seconds, log: true, lines: [["p50", "p50"], ["p95", "p95"], ["p99", "p99"]] },
   { title: "Event loop lag, worst worker", show: seconds, lines: [["lag", "lag"]], fill: true, least: 0.005 },
   { title: "Busiest event loop", show: (v) => Math.round(v * 100) + " %", lines: [["busy", "busy"]], fill: true, most: 1 },
   { title: "In flight", show: count, lines: [["requests", "in_flight"]], fill: true, least: 4, whole: true },
@@ -124,6 +135,11 @@ function step(most, binary, whole) {
   return steps.map((n) => n * power).find((n) => n >= value * 0.999) * unit;
 }
 
+function decade(s) {
+  const [value, unit] = s < 0.00099 ? [s * 1e6, "µs"] : s < 0.99 ? [s * 1e3, "ms"] : [s, "s"];
+  return `${Math.round(value)} ${unit}`;
+}
+
 function plot(figure, spec) {
   const box = figure.querySelector("svg");
   const width = box.clientWidth || 400, height = box.clientHeight || 150;
@@ -131,14 +147,22 @@ function plot(figure, spec) {
   const begin = end - span;
   const shown = points.filter((p) => p.at >= begin - 2);
   const values = shown.flatMap((p) => spec.lines.map(([, key]) => p[key] ?? 0));
-  const top = spec.most || step(Math.max(spec.least || 0, ...values) || 1, spec.binary, spec.whole);
+  const positive = spec.log ? values.filter((value) => value > 0) : [];
+  // Whole powers of ten: a p99 of a second beside a p50 of a millisecond leaves both to be read.
+  const bottom = spec.log ? 10 ** Math.floor(Math.log10(positive.length ? Math.min(...positive) : 0.001)) : 0;
+  const top = spec.log
+    ? Math.max(bottom * 10, 10 ** Math.ceil(Math.log10(positive.length ? Math.max(...positive) : 0.1)))
+    : spec.most || step(Math.max(spec.least || 0, ...values) || 1, spec.binary, spec.whole);
+  const decades = spec.log ? Math.round(Math.log10(top / bottom)) : 0;
+  const ticks = spec.log ? Array.from({ length: decades + 1 }, (_, index) => bottom * 10 ** index) : [0, 0.5 * top, top];
+  const level = (value) => (spec.log ? Math.log10(Math.max(value, bottom) / bottom) / decades : value / top);
   const x = (at) => LEFT + ((at - begin) / span) * (width - LEFT - RIGHT);
-  const y = (value) => TOP + (1 - Math.min(1, value / top)) * (height - TOP - BOTTOM);
+  const y = (value) => TOP + (1 - Math.min(1, level(value))) * (height - TOP - BOTTOM);
   const parts = [];
-  for (const share of [0, 0.5, 1]) {
-    parts.push(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(top * share), y2: y(top * share) }));
-    const label = svg("text", { x: LEFT - 6, y: y(top * share) + 4, "text-anchor": "end" });
-    label.textContent = share ? spec.show(top * share) : "0";
+  for (const value of ticks) {
+    parts.push(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
+    const label = svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" });
+    label.textContent = spec.log ? decade(value) : value ? spec.show(value) : "0";
     parts.push(label);
   }
   for (const share of [0, 0.5, 1]) {
@@ -219,9 +243,9 @@ function card(slot, worker) {
     item.append(el("div", { class: "busy", title: `event loop ${Math.round(worker.loop_busy * 100)} % busy` }, busy));
     const lag = stuck ? worker.heartbeat_age_s : worker.loop_lag_s;
     const rows = [
-      ["Requests/s", rate(worker.rate)], ["In flight", count(worker.in_flight)],
+      ["Req/s, 1 s", rate(worker.rate)], ["In flight", count(worker.in_flight)],
       ["Loop lag", seconds(lag), lag > 0.25], ["Connections", count(worker.connections)],
-      ["p99", seconds(worker.latency_p99_s)], ["5xx", count(worker.responses["5xx"]), worker.responses["5xx"] > 0],
+      ["p99, 10 s", seconds(worker.recent.p99)], ["5xx, 1 min", count(worker.recent["5xx"]), worker.recent["5xx"] > 0],
       ["Memory", bytes(worker.pss_bytes ?? worker.rss_bytes)], ["CPU", worker.cpu_percent === null ? "–" : worker.cpu_percent.toFixed(0) + " %"],
       ["Up", seconds(worker.uptime_s)], ["Restarts", count(slot.restarts)],
     ];
@@ -233,6 +257,11 @@ function card(slot, worker) {
   if (slot.retry_at && !worker) item.append(el("p", {}, `Next attempt in ${seconds(Math.max(0, slot.retry_at - Date.now() / 1000))}, after ${slot.restarts} restarts.`));
   // What a reload replaced ended as it should; it has an entry below.
   if (slot.last_exit && slot.last_exit.why !== "reload") item.append(el("p", {}, `Last exit ${clock(slot.last_exit.at)}: pid ${slot.last_exit.pid}, ${slot.last_exit.how} (${slot.last_exit.why})`));
+  if (about.details && worker && worker.state !== "starting") {
+    const button = el("button", { type: "button", "aria-label": `Stack of slot ${slot.slot}` }, "Stack");
+    button.addEventListener("click", () => showStack(slot.slot, button));
+    item.append(button);
+  }
   if (about.write && worker && worker.state === "ready") {
     const button = el("button", { type: "button", "aria-label": `Restart slot ${slot.slot}` }, "Restart");
     button.addEventListener("click", () => command("restart", { slot: slot.slot }, button));
@@ -263,6 +292,70 @@ function showRequests(rows) {
   const columns = [["Slot", "slot"], ["Age", "age_s", seconds], ["Method", "method"], ["Path", "path"], ["Stage", "stage"], ["Client", "client"]];
   const body = rows.map((row) => el("tr", {}, ...columns.map(([, key, show]) => el("td", {}, show ? show(row[key]) : String(row[key] ?? "")))));
   table.replaceChildren(el("thead", {}, el("tr", {}, ...columns.map(([name]) => el("th", { scope: "col" }, name)))), el("tbody", {}, ...body));
+}
+
+function showRoutes({ seconds: window, rows, more }) {
+  setText($("h-routes"), `Routes, last ${seconds(window).replace(" 0 s", "")}`);
+  const table = $("routes");
+  if (!rows.length) { table.replaceChildren(el("caption", { class: "none" }, "No request in this time.")); return; }
+  const columns = [
+    ["Route", (row) => (row.route ? `${row.method} ${row.route}` : "(no route)")],
+    ["Requests", (row) => count(row.requests)], ["per s", (row) => rate(row.rate)],
+    ["4xx", (row) => count(row["4xx"])], ["5xx", (row) => count(row["5xx"])],
+    ["p50", (row) => seconds(row.p50)], ["p99", (row) => seconds(row.p99)],
+  ];
+  const cell = (row, [name, show], index) => el("td", { class: (index ? "num" : "") + (name === "5xx" && row["5xx"] ? " hot" : "") }, show(row));
+  const body = rows.map((row) => el("tr", {}, ...columns.map((column, index) => cell(row, column, index))));
+  const head = columns.map(([name], index) => el("th", { scope: "col", class: index ? "num" : "" }, name));
+  table.replaceChildren(el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body));
+  if (more) table.append(el("caption", { class: "none" }, `${more} routes more`));
+}
+
+function showErrors(errors) {
+  $("failures").hidden = !about.details;
+  const key = JSON.stringify(errors);
+  if ($("errors").shown === key) return;  // what is unfolded stays
+  $("errors").shown = key;
+  const items = [...errors].reverse().map((error) => {
+    const head = el("summary", {}, el("time", {}, clock(error.at)), el("b", {}, error.what), el("span", {}, error.text),
+      el("small", {}, `${error.method} ${error.route || "(no route)"} · slot ${error.slot}${error.count > 1 ? ` · ${count(error.count)} times` : ""}`));
+    return el("details", {}, head, el("pre", {}, error.traceback));
+  });
+  $("errors").replaceChildren(...(items.length ? items : [el("p", { class: "none" }, "None since the start.")]));
+}
+
+async function showStack(slot, button) {
+  button.disabled = true;
+  $("stack").slot = slot;
+  setText($("h-stack"), `Slot ${slot}`);
+  try {
+    const said = await (await ask(`stack.json?slot=${slot}`)).json();
+    setText($("frames"), said.ok ? said.text : said.why);
+  } catch (error) {
+    setText($("frames"), `no answer: ${error}`);
+  } finally {
+    button.disabled = false;
+  }
+  if (!$("stack").open) { button.blur(); $("stack").showModal(); }
+}
+
+let logged = null;  // the number of the last event that is shown; null: the log is not open
+
+async function showLog() {
+  if (logged === null) return;
+  try {
+    const said = await (await ask(logged ? `log.json?after=${logged}` : "log.json")).json();
+    if (!said.ok) { setText($("log"), said.why); return; }
+    const box = $("log"), atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 30;
+    if (said.lines.length) {
+      const text = safe(said.lines.join("\n")) + "\n";
+      box.textContent = (box.textContent + text).split("\n").slice(-1000).join("\n");
+      if (atEnd) box.scrollTop = box.scrollHeight;
+    }
+    logged = said.last;
+  } catch (error) {
+    // The next look may have an answer.
+  }
 }
 
 function showEvents() {
@@ -350,6 +443,8 @@ function show() {
   showTiles(status);
   showPlots();
   showFleet(status);
+  showRoutes(latest.routes);
+  showErrors(latest.errors);
   showRequests(latest.requests);
   showEvents();
 }
@@ -359,6 +454,7 @@ const TAKE = {
     about = said;
     points = about.points;
     $("steer").hidden = !about.write;
+    $("logs").hidden = !about.details;
     const links = ["status.json", "metrics", "healthz", "readyz"].map((name) => el("a", { href: name }, name));
     for (const link of links) link.addEventListener("click", openLink);
     $("foot").replaceChildren(`Aeros ${about.version} · `, ...links);
@@ -422,6 +518,18 @@ for (const button of $("span").children) {
 $("reload").addEventListener("click", () => command("reload", {}, $("reload")));
 $("more").addEventListener("click", () => command("scale", { workers: latest.status.target_workers + 1 }, $("more")));
 $("fewer").addEventListener("click", () => command("scale", { workers: Math.max(1, latest.status.target_workers - 1) }, $("fewer")));
+$("tail").addEventListener("click", () => {
+  const open = logged === null;
+  logged = open ? 0 : null;
+  $("log").hidden = !open;
+  setText($("log"), "");
+  setText($("tail"), open ? "Hide" : "Show");
+  $("tail").setAttribute("aria-pressed", String(open));
+  showLog();
+});
+setInterval(showLog, 2000);
+$("again").addEventListener("click", () => showStack($("stack").slot, $("again")));
+$("close").addEventListener("click", () => $("stack").close());
 new ResizeObserver(showPlots).observe($("plots"));
 $("login").addEventListener("submit", logIn);
 makePlots();

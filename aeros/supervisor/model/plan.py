@@ -37,7 +37,7 @@ _WORDS = {
 #: Fields that are taken from the options as they are.
 _SAME = (
     *("worker_class", "backlog", "control", "pid_file", "run_as", "log_format", "log_level", "error_log", "access_log"),
-    *("admin", "admin_mode", "admin_token", "admin_write", "ready_min", "app_metrics"),
+    *("admin", "admin_mode", "admin_token", "admin_write", "admin_details", "ready_min", "app_metrics"),
 )
 
 
@@ -72,6 +72,7 @@ class Plan:
     admin_mode: int
     admin_token: str | None
     admin_write: bool
+    admin_details: str
     ready_min: int
     app_metrics: bool
     #: As --faults has them, "" for none.

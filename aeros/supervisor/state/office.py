@@ -24,6 +24,7 @@ from ..sockets.datagrams import Datagrams
 from ..system.launch import CommandLine
 from ..system.system import System
 from .recent_log import RecentLog
+from .route_book import RouteBook
 
 
 @mutable
@@ -38,6 +39,7 @@ class Office:
     target: Target
     system: System = field(default_factory=System)
     recent: RecentLog = field(default_factory=RecentLog)
+    routes: RouteBook = field(default_factory=RouteBook)
     fleet: Fleet = field(default_factory=Fleet)
     certificates: Certificates = field(init=False)
     datagrams: Datagrams = field(init=False)

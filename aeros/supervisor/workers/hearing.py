@@ -17,6 +17,7 @@ from ...core.ipc.messages import (
     Message,
     ProtocolError,
     Ready,
+    Routes,
     WantsRetirement,
     clip,
 )
@@ -114,6 +115,8 @@ class Hearing:
                 worker.traceback, worker.logged = clip(message.traceback), message.logged
             case Logged():
                 self._office.recent.hear(message.text)
+            case Routes():
+                self._office.routes.hear(message, worker.slot)
             case FilesChanged() if worker.launched:
                 self._on_change(worker.generation, worker.pid, message.paths)
             case WantsRetirement():

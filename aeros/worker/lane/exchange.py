@@ -263,6 +263,8 @@ class Exchange:
             if copies.is_one:
                 copies.leave(error)
             if not (self.disconnected and is_of_gone(error)):
+                if service.routes is not None:
+                    service.routes.note(error, self.head.method, self.route())
                 await service.config.log.exception("Error in ASGI Framework")
         finally:
             if copies.is_one:
@@ -285,6 +287,8 @@ class Exchange:
         service.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
         if service.table is not None:
             service.table.end(self)
+        if service.routes is not None:
+            service.routes.count(self.head.method, self.route(), self.status, seconds)
         if service.access is not None:
             headers = [pair if isinstance(pair[0], bytes) else _encoded(pair) for pair in self.headers]
             response = {"type": "http.response.start", "status": self.status, "headers": headers}
@@ -318,6 +322,8 @@ class Exchange:
         service.counters.request_finished(self.status, self.bytes_in, self.bytes_out, seconds)
         if service.table is not None:
             service.table.end(self)
+        if service.routes is not None:
+            service.routes.count(self.head.method, self.route(), self.status, seconds)
         if service.access is not None:
             self._note()
             carrier.log_later(service.access(self.scope, response, seconds))

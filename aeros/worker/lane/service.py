@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from hypercorn.config import Config
 
 from ..report.access_log import Access, access_logger
+from ..report.route_figures import RouteFigures
 
 if TYPE_CHECKING:
     from ..report.requests_table import InFlightTable
@@ -104,6 +105,7 @@ class Service:
         "read_timeout",
         "request_ids",
         "root_path",
+        "routes",
         "server_names",
         "state",
         "table",
@@ -150,6 +152,8 @@ class Service:
         self.access: Access | None = access_logger(config)
         #: Whether somebody wants to know which rule a request has met.
         self.notes_routes = self.access is not None
+        #: Where requests are counted by route; None for nowhere.
+        self.routes: RouteFigures | None = None
         self.incomplete_size: int = config.h11_max_incomplete_size
         self.keep_alive_max_requests: int = config.keep_alive_max_requests
         # Over HTTP/2 a connection's end loses requests in clients that do not send again what a GOAWAY has excluded.
@@ -160,3 +164,8 @@ class Service:
         self.root_path: str = config.root_path
         self.server_names: list[str] = config.server_names
         self.http2 = "h2" in config.alpn_protocols
+
+    def count_routes(self, figures: RouteFigures) -> None:
+        """Count requests by route from now on."""
+        self.routes = figures
+        self.notes_routes = True
