@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ from .completion import SHELLS, script
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (see `ExitCode`). A user's mistake costs one line, no traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows few characters gets the numbers of the others. (Standard error is like that already.)
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _dispatch(arguments)
     except ReloadFailed as error:

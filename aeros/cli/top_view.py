@@ -23,6 +23,8 @@ _AGE_WARNS_S = 5.0
 #: Heartbeats come twice a second.
 _STUCK_S = 2.0
 _REQUESTS_SHOWN = 8
+#: Lines that are kept for what stands below the workers.
+_BELOW = 8
 
 
 @record
@@ -45,6 +47,16 @@ def _lag(worker: WorkerStatus, _: Rates) -> Text:
     return Text(show_duration(worker.loop_lag_s), "bold red" if worker.loop_lag_s > _LAG_WARNS_S else "")
 
 
+def _is_stuck(worker: WorkerStatus) -> bool:
+    return worker.state == "ready" and worker.heartbeat_age_s > _STUCK_S
+
+
+def _state(worker: WorkerStatus, _: Rates) -> Text:
+    if _is_stuck(worker):
+        return Text("stuck", "bold red")
+    return Text(one_line(worker.state), _COLOURS.get(worker.state, ""))
+
+
 def _memory(worker: WorkerStatus, _: Rates) -> str:
     size = worker.pss_bytes if worker.pss_bytes is not None else worker.rss_bytes
     return "-" if size is None else f"{size / 2**20:.1f}M"
@@ -54,15 +66,15 @@ _COLUMNS = (
     _Column("slot", 0, lambda worker, _: str(worker.slot)),
     _Column("pid", 50, lambda worker, _: str(worker.pid)),
     _Column("gen", 64, lambda worker, _: str(worker.generation)),
-    _Column("state", 0, lambda worker, _: Text(one_line(worker.state), _COLOURS.get(worker.state, "")), left=True),
+    _Column("state", 0, _state, left=True),
     _Column("up", 80, lambda worker, _: show_duration(worker.uptime_s)),
     _Column("req/s", 0, lambda _, rate: f"{rate.requests_per_s:.0f}"),
     _Column("busy", 0, lambda worker, _: str(worker.in_flight)),
     _Column("p50", 92, lambda _, rate: _time(rate.latency_p50_s)),
     _Column("p95", 104, lambda _, rate: _time(rate.latency_p95_s)),
-    _Column("p99", 0, lambda _, rate: _time(rate.latency_p99_s)),
+    _Column("p99", 36, lambda _, rate: _time(rate.latency_p99_s)),
     _Column("5xx", 56, lambda worker, _: Text(str(worker.responses["5xx"]), "red" if worker.responses["5xx"] else "")),
-    _Column("lag", 0, _lag),
+    _Column("lag", 46, _lag),
     _Column("loop", 98, lambda worker, _: f"{100 * worker.loop_busy:.0f}%"),
     _Column("cpu", 64, lambda worker, _: "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%"),
     _Column("pss", 72, _memory),
@@ -84,9 +96,12 @@ class View:
     detail: tuple[str, str] | None = None
     message: str = ""
 
-    def render(self, width: int, help_line: str = "") -> RenderableType:
-        """Return the screen for a terminal of `width` columns."""
-        parts: list[RenderableType] = [*self._head(), Text(), self._workers(width)]
+    def render(self, width: int, help_line: str = "", height: int = 0) -> RenderableType:
+        """Return the screen for a terminal of `width` columns and `height` lines; 0: as many as it takes."""
+        head = list(self._head())
+        room = height - sum(-(-max(1, len(line)) // width) for line in head) - _BELOW if height else 0
+        room = 3 if self.detail is not None else max(room, 3)
+        parts: list[RenderableType] = [*head, Text(), self._workers(width, room if height else 0)]
         parts += [Text(one_line(line), "yellow") for line in self._ill_slots()]
         parts.append(Text())
         if self.detail is not None:
@@ -102,8 +117,9 @@ class View:
 
     def _head(self) -> Iterator[Text]:
         status, whole = self.status, self.whole
-        first = Text(one_line(status.state), _STATE_COLOURS.get(status.state, ""))
-        stuck = sum(worker.state == "ready" and worker.heartbeat_age_s > _STUCK_S for worker in status.workers)
+        name = one_line(status.name or "a server")
+        first = Text.assemble((name, "bold"), "  ", (one_line(status.state), _STATE_COLOURS.get(status.state, "")))
+        stuck = sum(map(_is_stuck, status.workers))
         first.append(f"  {status.ready_workers} of {status.target_workers} workers ready")
         if stuck:
             first.append(f", {stuck} of them stuck", "bold red")
@@ -131,12 +147,15 @@ class View:
                 "" if last.ok else "red",
             )
 
-    def _workers(self, width: int) -> Table:
+    def _workers(self, width: int, most: int) -> Table:
+        """most: so many of them, around the selected one; 0: all."""
         columns = [column for column in _COLUMNS if width >= column.width]
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column.title, justify="left" if column.left else "right", no_wrap=True)
-        for index, worker in enumerate(self.status.workers):
+        workers = self.status.workers
+        begin = max(0, min(self.selected - most // 2, len(workers) - most)) if most else 0
+        for index, worker in list(enumerate(workers))[begin : begin + most if most else None]:
             rate = self.each[worker.pid]
             cells = [column.cell(worker, rate) for column in columns]
             table.add_row(*cells, style="reverse" if index == self.selected else "")
@@ -157,7 +176,7 @@ class View:
             yield Text(f"oldest {', then '.join(sorted(kinds, reverse=True))}", "bold")
         for request in requests:
             style = "red" if request.age_s >= _AGE_WARNS_S and not request.websocket else ""
-            yield Text(one_line(f"slot {request.slot}  {request}"), style, no_wrap=True, overflow="ellipsis")
+            yield Text(one_line(f"slot {request.slot}  {request}"), style, no_wrap=True, overflow="crop")
 
     @property
     def worker(self) -> WorkerStatus | None:

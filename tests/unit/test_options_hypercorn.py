@@ -103,6 +103,7 @@ def test_defaults_are_hypercorns_but_for_these() -> None:
     ours = resolve(environ={}).hypercorn_config()
     differing = {name for name, value in attributes(ours).items() if value != getattr(base, name)}
     assert differing == {
+        "access_log_format",  # with the duration
         "backlog",  # 2048: 100 overflows in one burst
         "graceful_timeout",  # 30 s: a proxy waits longer than 3
         "shutdown_timeout",  # 10 s
@@ -146,6 +147,7 @@ LINES = [
 
 #: attribute -> why it need not be equal whatever the line says
 ALWAYS = {
+    "access_log_format": "the same, and the duration",
     "workers": "1: the fleet is ours, and more would set SO_REUSEPORT",
     "max_requests": "None: Aeros counts, and replaces before it stops",
     "max_requests_jitter": "as max_requests",
@@ -206,7 +208,7 @@ def test_a_config_file_means_what_hypercorn_takes_it_for(
     theirs = attributes(built_by_hypercorn(monkeypatch, line))
     options = resolve(line, environ={})
     ours = attributes(options.hypercorn_config())
-    unset = {"graceful_timeout", "shutdown_timeout", "startup_timeout", "worker_class"}
+    unset = {"access_log_format", "graceful_timeout", "shutdown_timeout", "startup_timeout", "worker_class"}
     assert {name for name in theirs if theirs[name] != ours[name]} == unset
     assert options.config_object is None
 
