@@ -53,7 +53,7 @@ def stage(to: Path = STAGED) -> None:
         path = docs / picture.relative_to(ROOT / "docs")
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, path)
-    (to / "zensical.toml").write_text((ROOT / "docs/zensical.toml").read_text())
+    (to / "zensical.toml").write_text(variables.fill((ROOT / "docs/zensical.toml").read_text()))
 
 
 def _gather() -> dict[str, tuple[str, str]]:

@@ -61,6 +61,12 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
             assert anchor in anchors(target.read_text()), f"{document.name}: {link}: no such heading"
 
 
+def test_no_page_shows_another_version() -> None:
+    pages = [ROOT / "README.md", *ROOT.glob("docs/start/*.md"), *ROOT.glob("docs/how-to/*.md")]
+    shown = {version for page in pages for version in re.findall(r"\b[Aa]eros (\d+\.\d+\.\d+)", page.read_text())}
+    assert shown == {aeros.__version__}
+
+
 def test_the_generated_parts_are_current() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts/reference"), "--check"], capture_output=True, text=True, check=False
