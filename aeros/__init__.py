@@ -13,6 +13,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+
+# First: our modules import what only POSIX has.
+if sys.platform == "win32":
+    _REFUSAL = "Aeros needs fork(), which Windows does not have: run it in WSL (the Windows Subsystem for Linux)"
+    # People who type the command get the sentence alone, a program an error that it can catch.
+    is_command = sys.argv[0] == "-m" or Path(sys.argv[0]).name.startswith("aeros")
+    raise SystemExit(f"aeros: {_REFUSAL}") if is_command else ImportError(_REFUSAL)
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,9 +30,6 @@ from .core.process import attributes as _attributes  # noqa: F401 - first: they 
 from .core.process import origin as _origin  # noqa: F401
 from .core.process import streams
 from .version import __version__
-
-if sys.platform == "win32":
-    raise ImportError("Aeros needs fork(), which Windows does not have; use WSL, or Hypercorn itself")
 
 # Before anything is opened that could get the number of a standard stream.
 streams.secure()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(path for folder in ("start", "how-to", "migrate") for path in ROOT.glob(f"docs/{folder}/*.md"))
+PAGES = sorted(path for folder in ("start", "how-to", "migrate", "about") for path in ROOT.glob(f"docs/{folder}/*.md"))
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^(?P=indent)```$",
