@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .server import Server, connect, running_servers
     from .start.serving import current_server, serve
     from .status.latency import LatencyHistogram
+    from .status.profile import ProfiledStack, WorkerProfile
     from .status.records import (
         AcceptQueue,
         LastExit,
@@ -99,6 +100,7 @@ _HOMES = {
     "status.latency": ("LatencyHistogram",),
     "logs": ("JSONFormatter", "RequestIdFilter"),
     "server": ("Server", "connect", "running_servers"),
+    "status.profile": ("ProfiledStack", "WorkerProfile"),
     "status.stacks": ("Stack", "WorkerStacks"),
     "status.records": (
         "AcceptQueue",
@@ -125,6 +127,7 @@ __all__ = [
     "LatencyHistogram",
     "NotAServerError",
     "OptionsError",
+    "ProfiledStack",
     "ReloadFailed",
     "Reloaded",
     "RequestIdFilter",
@@ -141,6 +144,7 @@ __all__ = [
     "Upgraded",
     "WebServer",
     "WorkerInfo",
+    "WorkerProfile",
     "WorkerStacks",
     "WorkerStatus",
     "__version__",

@@ -14,7 +14,7 @@ from ..options import argument_parser
 from ..options.parse import OptionsParser
 from ..options.table import BY_FLAG
 from ..version import __version__
-from . import serving, steering, watching
+from . import profiling, serving, steering, watching
 from .completion import SHELLS, script
 
 
@@ -89,6 +89,7 @@ def _parser() -> OptionsParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=kind)
     serving.add(commands, shared)
     watching.add(commands)
+    profiling.add(commands)
     steering.add(commands)
     completion = commands.add_parser(
         "completion",

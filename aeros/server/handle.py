@@ -16,6 +16,7 @@ from ..core.process.signalling import is_alive
 from ..core.record import replace
 from ..core.shared.scoreboard import Scoreboard
 from ..errors import ControlError, OptionsError, ServerStopped, StateError, UpgradeFailed
+from ..status.profile import WorkerProfile
 from ..status.reader import StatusReader
 from ..status.records import Reloaded, ServerStatus, Upgraded
 from ..status.requests import RequestInFlight
@@ -164,6 +165,14 @@ class Server:
         StateError with no worker in it.
         """
         return WorkerStacks.from_message(self._ask("stack", {"slot": slot}, ANSWER_TIMEOUT_S))
+
+    def profile(self, slot: int, seconds: float = 10.0) -> WorkerProfile:
+        """Return where the worker of `slot` spends its time, as sampled for so many seconds; it serves on.
+
+        Raises OptionsError without such a slot, StateError where it cannot be had.
+        """
+        asked = {"slot": slot, "seconds": seconds}
+        return WorkerProfile.from_message(self._ask("profile", asked, seconds + ANSWER_TIMEOUT_S))
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until all workers are ready. Raises AppLoadError when they cannot be, ControlError after timeout."""

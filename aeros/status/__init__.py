@@ -1,6 +1,7 @@
 """What one may know of a server: frozen records."""
 
 from .latency import LatencyHistogram
+from .profile import ProfiledStack, WorkerProfile
 from .records import AcceptQueue, LastExit, Reloaded, ServerStatus, SlotStatus, Totals, Upgraded, WorkerStatus
 from .requests import RequestInFlight
 from .stacks import Stack, WorkerStacks
@@ -9,6 +10,7 @@ __all__ = [
     "AcceptQueue",
     "LastExit",
     "LatencyHistogram",
+    "ProfiledStack",
     "Reloaded",
     "RequestInFlight",
     "ServerStatus",
@@ -16,6 +18,7 @@ __all__ = [
     "Stack",
     "Totals",
     "Upgraded",
+    "WorkerProfile",
     "WorkerStacks",
     "WorkerStatus",
 ]

@@ -51,6 +51,8 @@ class CommandHandler:
                     reply({"slots": verbs.restart(_maybe_whole(arguments, "slot"))})
                 case "stack":
                     verbs.stack(_whole(arguments, "slot"), reply)
+                case "profile":
+                    verbs.profile(_whole(arguments, "slot"), _seconds(arguments, "seconds"), reply)
                 case "stop":
                     readiness.when_stopped(lambda exit_code: reply({"exit_code": int(exit_code)}))
                     verbs.stop("now" if arguments.get("now") else "graceful", "asked to stop", delayed=True)

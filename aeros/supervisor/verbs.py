@@ -20,6 +20,9 @@ from .upgrade.running import Waiter as UpgradeWaiter
 from .workers.workforce import Workforce
 from .zygotes.generations import Generations
 
+#: Of one profile.
+LONGEST_PROFILE_S = 600.0
+
 
 class Verbs:
     """Raise OptionsError for what makes no sense, StateError for what cannot be now."""
@@ -123,6 +126,14 @@ class Verbs:
         if slot not in self._office.fleet.slots:
             raise OptionsError(f"there is no slot {slot}; slots are 0 to {self._office.target.workers - 1}")
         self._workforce.telling.stacks(slot, reply)
+
+    def profile(self, slot: int, seconds: float | None, reply: Reply) -> None:
+        """Answer with where the worker of `slot` spends its time; see `profiles`."""
+        if slot not in self._office.fleet.slots:
+            raise OptionsError(f"there is no slot {slot}; slots are 0 to {self._office.target.workers - 1}")
+        if seconds is None or seconds > LONGEST_PROFILE_S:
+            raise OptionsError(f"a profile takes at most {LONGEST_PROFILE_S:.0f} seconds")
+        self._workforce.telling.profile(slot, seconds, reply)
 
     def reopen_logs(self) -> None:
         """Open the log files by name again, in the whole family."""

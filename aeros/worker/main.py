@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.clock import monotonic
 from ..core.ipc.channel import Channel, ChannelClosed
-from ..core.ipc.messages import Failed, Logged, Routes, clip
+from ..core.ipc.messages import Failed, Logged, clip
 from ..core.log.lines import LineLog
 from ..core.log.spoken import speak_json
 from ..core.process.signalling import (
@@ -48,6 +48,7 @@ from .report.heartbeat import Heartbeat
 from .report.log_files import WorkerLogs
 from .report.requests_table import InFlightTable
 from .report.stacks_on_signal import answer_by_signal
+from .sending import send
 from .serving import Serving
 
 if TYPE_CHECKING:
@@ -199,16 +200,7 @@ class _Worker:
         if self._options.admin_details == "on":
             self._hosted.watch_exceptions(figures.note)
 
-        def may_send() -> bool:
-            with contextlib.suppress(ChannelClosed):
-                return not channel.pending or channel.flush()
-            return False
-
-        def send(told: Routes) -> None:
-            with contextlib.suppress(ChannelClosed):
-                channel.send(told)
-
-        figures.tell_by(loop, may_send, send)
+        figures.tell_by(loop, lambda: not channel.pending, lambda told: send(loop, channel, told))
 
     def _make_service(
         self,

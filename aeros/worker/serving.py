@@ -31,6 +31,7 @@ from ..core.ipc.messages import (
     LastCall,
     Message,
     Misbehave,
+    Profile,
     Ready,
     ReloadOutcome,
     ReopenLogs,
@@ -52,6 +53,7 @@ from .outdated import Outdated
 from .report.figures import Figures
 from .report.heartbeat import Heartbeat
 from .report.task_stacks import all_await_stacks
+from .sending import send
 
 if TYPE_CHECKING:
     import ssl
@@ -353,6 +355,12 @@ class Serving:
                 from .debugging.misbehaviour import misbehave
 
                 misbehave(message.how, message.seconds)
+            case Profile():
+                from .report.profiler import profile
+
+                open_now = self._service.connections
+                served = lambda: (*open_now.under_way(), *open_now.websockets)  # noqa: E731
+                profile(self._loop, served, self._send, message.seconds)
             case _:
                 self._log.error(f"the supervisor sent a worker a {type(message).__name__}")
 
@@ -365,9 +373,7 @@ class Serving:
             self._log.error("the app's on_reload hook failed", traceback=traceback.format_exc())
 
     def _send(self, message: Message) -> None:
-        # Nobody to tell: the end-of-file is on its way and decides.
-        with contextlib.suppress(ChannelClosed):
-            self._channel.send(message)
+        send(self._loop, self._channel, message)
 
     def _out_of_time(self) -> int:
         stage, option, bound_s = "startup", "--boot-timeout", self._config.startup_timeout

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,4 +108,21 @@ def test_a_stopped_worker_says_nothing_and_wrong_questions_are_refused(serve: Se
         assert done.returncode == 2
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+    assert server.stop() == 0
+
+
+def test_a_profile_of_a_worker_that_serves_on(serve: Serve, tmp_path: Path) -> None:
+    server = serve("full", "-w", "1").ready(1)
+    path = tmp_path / "out.json"
+    with Connection(server.address) as connection:
+        connection.send(connection.head("GET", "/slow?s=3"))
+        done = command(server, "profile", str(server.pid), "0", "--seconds", "1", "--output", str(path))
+        assert done.returncode == 0, done.stderr
+        assert server.get().status == 200
+        assert connection.read_answer().status == 200
+    assert f"(pid {server.pid}, http://" in done.stdout
+    frames = [frame["name"] for frame in json.loads(path.read_text())["shared"]["frames"]]
+    assert any(frame.startswith("slow (") for frame in frames)
+    refused = command(server, "profile", str(server.pid), "7")
+    assert (refused.returncode, refused.stderr) == (2, "aeros: there is no slot 7; slots are 0 to 0\n")
     assert server.stop() == 0

@@ -269,6 +269,13 @@ class Misbehave(Message):
 
 
 @record
+class Profile(Message):
+    """Say where the time goes, for so many seconds; answered by `Profiled`."""
+
+    seconds: float
+
+
+@record
 class ReopenLogs(Message):
     """Reopen log files by name (after a rotation). Also sent to zygotes. kept: absolute paths of those that cannot be
     opened, which the supervisor has said: the old files are kept."""
@@ -287,6 +294,18 @@ class Logged(Message):
 
 
 # --- worker to supervisor -------------------------------------------------------------------------------------
+
+
+@record
+class Profiled(Message):
+    """reason: why there is no profile, "" if there is one. stacks: kind, frames (numbers into `frames`), seconds."""
+
+    reason: str
+    seconds: float
+    samples: int
+    left_out_s: float
+    frames: list[str]
+    stacks: list[dict[str, Any]]
 
 
 @record

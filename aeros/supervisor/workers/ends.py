@@ -22,6 +22,7 @@ from .accounts import WorkerAccounts
 from .hearing import Hearing
 from .links import WorkerLink
 from .names import facts_of, name_of
+from .profiles import Profiles
 
 #: A zygote that says nothing of a worker's end for this long is stuck. (Its exit hooks take their time before that.)
 REPORT_S = 10.0
@@ -36,6 +37,7 @@ class Ends:
         office: Office,
         links: dict[int, WorkerLink],
         hearing: Hearing,
+        profiles: Profiles,
         accounts: WorkerAccounts,
         cells: Cells,
         warden: Warden,
@@ -47,6 +49,7 @@ class Ends:
         self._log = office.log
         self._links = links
         self._hearing = hearing
+        self._profiles = profiles
         self._accounts = accounts
         self._cells = cells
         self._warden = warden
@@ -108,6 +111,7 @@ class Ends:
             worker.failure, worker.traceback, worker.logged = link.birth.explain(status)
         if not worker.traceback and (crash := link.read_dump().strip()).startswith("Fatal Python error"):
             worker.traceback = clip(crash)
+        self._profiles.fail(worker.ident, "has ended, and its profile with it")
         self._office.forget(link.channel)
         link.close()
         del self._links[worker.ident]

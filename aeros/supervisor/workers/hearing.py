@@ -15,6 +15,7 @@ from ...core.ipc.messages import (
     Goodbye,
     Logged,
     Message,
+    Profiled,
     ProtocolError,
     Ready,
     Routes,
@@ -115,6 +116,8 @@ class Hearing:
                 worker.traceback, worker.logged = clip(message.traceback), message.logged
             case Logged():
                 self._office.recent.hear(message.text)
+            case Profiled():
+                self._telling.profiles.hear(worker, message)
             case Routes():
                 self._office.routes.hear(message, worker.slot)
             case FilesChanged() if worker.launched:

@@ -14,6 +14,7 @@ from ..model.reload import REVERT_S
 from ..state.office import Office
 from .links import WorkerLink
 from .names import facts_of, name_of
+from .profiles import Give, Profiles
 from .stacks import Stacks, take_stacks
 
 #: Time for a stack dump to be written before the process is killed.
@@ -24,6 +25,7 @@ class Telling:
     """links: the lines to all workers. on_gone: told of a worker that turns out to have ended and been reaped."""
 
     def __init__(self, office: Office, links: dict[int, WorkerLink], on_gone: Callable[[Worker], None]) -> None:
+        self.profiles = Profiles(office)
         self._office = office
         self._fleet = office.fleet
         self._log = office.log
@@ -128,6 +130,14 @@ class Telling:
         who = {"slot": slot, "pid": worker.pid, "generation": worker.generation}
         link = self._links[worker.ident]
         take_stacks(self._office.loop, self._office.system, worker, link, lambda stacks: give({**who, **stacks}))
+
+    def profile(self, slot: int, seconds: float, give: Give) -> None:
+        """Have the worker in `slot` profile itself. Raises StateError without one that serves."""
+        found = [worker for worker in self._fleet.in_slot(slot) if worker.serving and worker.ident in self._links]
+        if not found:
+            raise StateError(f"there is no worker in slot {slot} that serves at the moment")
+        worker = max(found, key=lambda worker: worker.spawned_at)
+        self.profiles.ask(worker, self._links[worker.ident].channel, seconds, give)
 
     def kill(self, worker: Worker, reason: str, *, dump: bool) -> None:
         """End it with SIGKILL; with `dump`, ask it for the stacks of its threads first."""

@@ -43,7 +43,9 @@ class Workforce:
         self.telling = Telling(office, self.links, self._gone)
         self.watch = Watch(office, self.links, self.telling)
         hearing = Hearing(office, self.links, self.telling, on_change)
-        self.ends = Ends(office, self.links, hearing, self.accounts, cells, warden, on_stuck, on_loss)
+        self.ends = Ends(
+            office, self.links, hearing, self.telling.profiles, self.accounts, cells, warden, on_stuck, on_loss
+        )
         self.reports = Reports(office, self.links, self.telling, hearing, self.ends)
         self.orders = Orders(
             office, self.links, self.telling, hearing, self.ends, self.slots, cells, warden, source_of, on_loss

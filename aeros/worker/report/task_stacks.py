@@ -11,7 +11,7 @@ from typing import Any
 def await_stack(task: asyncio.Task[Any]) -> list[str]:
     """Return the lines in which each coroutine of `task` waits, outermost first, as a traceback would show them."""
     lines: list[str] = []
-    for frame in _frames(task):
+    for frame in frames_of(task):
         code, number = frame.f_code, frame.f_lineno
         lines.append(f'  File "{code.co_filename}", line {number}, in {code.co_qualname}')
         source = linecache.getline(code.co_filename, number).strip()
@@ -35,7 +35,7 @@ def _awaited(task: asyncio.Task[Any]) -> list[asyncio.Task[Any]]:
     if waiter is None:
         return []
     found: Any = [waiter, *getattr(waiter, "_children", ())]  # of a gather
-    frames = _frames(task)
+    frames = frames_of(task)
     if frames:
         known = frames[-1].f_locals
         # What asyncio.wait and TaskGroup keep while they wait; nothing else of theirs leads from one task to the next.
@@ -44,7 +44,8 @@ def _awaited(task: asyncio.Task[Any]) -> list[asyncio.Task[Any]]:
     return [other for other in found if isinstance(other, asyncio.Task) and not other.done()]
 
 
-def _frames(task: asyncio.Task[Any]) -> list[FrameType]:
+def frames_of(task: asyncio.Task[Any]) -> list[FrameType]:
+    """Return the frames of its coroutines, outermost first."""
     frames: list[FrameType] = []
     waiting: Any = task.get_coro()
     # A bound, since an awaitable is free to claim that it waits for itself.
