@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Serve
+from tests.helpers.balancers import nginx
 from tests.helpers.conditions import eventually
 from tests.helpers.http import Connection
 from tests.helpers.serverproc import REPOSITORY, ServerProcess, environment
@@ -31,7 +35,10 @@ def test_every_example_is_tested_here() -> None:
 
 def test_every_example_says_how_to_run_it() -> None:
     for path in EXAMPLES.glob("*.py"):
-        assert path.name in (ast.get_docstring(ast.parse(path.read_text())) or "") or path.name == "factory.py", path
+        assert path.name in (ast.get_docstring(ast.parse(path.read_text())) or "") or path.stem in (
+            "factory",
+            "fastapi_app",
+        ), path
 
 
 def test_demo_answers_on_all_its_routes(serve: Serve) -> None:
@@ -96,6 +103,82 @@ def test_factory_is_called_by_the_command(serve: Serve) -> None:
     argv = [sys.executable, "-m", "aeros", "run", f"{EXAMPLES / 'factory.py'}:create_app()", "-w", "2"]
     server = serve(argv=argv, env={**PORT_0, "GREETING": "good day"}).ready(2)
     assert server.get().json() == {"response": "good day"}
+    assert server.get("/cart/2").json() == {"article": 2, "price": 1200}
+    assert server.get("/cart/3").status == 404
+    assert server.stop() == 0
+
+
+def test_database_is_one_for_all_workers(serve: Serve, tmp_path: Path) -> None:
+    pytest.importorskip("aiosqlite", reason="NOT RUN: examples/database.py, for want of aiosqlite")
+    env = PORT_0 | {"DATABASE": f"sqlite+aiosqlite:///{tmp_path}/notes.db"}
+    server = serve(argv=[sys.executable, str(EXAMPLES / "database.py")], env=env).ready()
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for text in (b"milk", b"tea"):
+        with Connection(server.address) as connection:
+            assert connection.request("POST", "/notes", body=b"text=" + text, headers=form).status == 201
+    assert all(server.get("/notes").json() == ["milk", "tea"] for _ in range(4))
+    assert server.stop() == 0
+
+
+def test_chat_tells_all_in_the_room_and_nobody_else(serve: Serve) -> None:
+    server = start(serve, "chat.py")
+    with (
+        open_websocket(server.address, "/tea/ann") as ann,
+        open_websocket(server.address, "/tea/ben") as ben,
+        open_websocket(server.address, "/beer/cid") as cid,
+    ):
+        for each, words in ((cid, "anybody?"), (ben, "here"), (ann, "hello")):
+            each.send(words)
+            while not each.recv(10).endswith(words):  # its own, so all that were there have been told
+                pass
+        assert ben.recv(10) == "ann: hello"
+        cid.send("bye")
+        assert cid.recv(10) == "cid: bye"  # and nothing of tea before
+    assert server.stop() == 0
+
+
+def test_upload_is_written_whole_or_not_at_all(serve: Serve, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    env = PORT_0 | {"UPLOADS": str(folder)}
+    server = serve(argv=[sys.executable, str(EXAMPLES / "upload.py")], env=env).ready()
+    body = bytes(range(256)) * 4096
+    with Connection(server.address) as connection:
+        answer = connection.request("PUT", "/film", body=body)
+        assert (answer.status, answer.json()["length"]) == (201, len(body))
+        assert answer.json()["sha256"] == hashlib.sha256(body).hexdigest()
+    assert (folder / "film").read_bytes() == body
+    with Connection(server.address) as connection:
+        connection.send(connection.head("PUT", "/half", 1_000_000) + body[:300_000])
+        eventually(lambda: len(list(folder.iterdir())) == 2)
+    eventually(lambda: [path.name for path in folder.iterdir()] == ["film"])
+    assert server.stop() == 0
+
+
+def test_jobs_end_before_their_worker(serve: Serve) -> None:
+    server = start(serve, "jobs.py")
+    with Connection(server.address) as connection:
+        assert connection.request("POST", "/letters/ann").json() == {"accepted": "ann"}
+    assert "letter to ann" not in server.stdout
+    assert server.stop() == 0
+    assert "letter to ann sent by slot" in server.stdout
+
+
+def test_fastapi_is_served_as_it_is(serve: Serve) -> None:
+    pytest.importorskip("fastapi", reason="NOT RUN: examples/fastapi_app.py, for want of fastapi")
+    argv = [sys.executable, "-m", "aeros", "run", f"{EXAMPLES / 'fastapi_app.py'}:app", "-w", "2"]
+    server = serve(argv=argv, env=PORT_0).ready(2)
+    assert server.get("/items/3?q=red").json() == {"item": 3, "q": "red", "greeting": "hello"}
+    assert server.get("/items/three").status == 422
+    assert server.stop() == 0
+
+
+def test_behind_nginx_knows_its_visitors(serve: Serve, tmp_path: Path) -> None:
+    server = start(serve, "behind_nginx.py")
+    place = f"127.0.0.1:{server.address[1]}"
+    liar = b"GET / HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\r\n"
+    with nginx(place, place) as proxy, Connection(proxy.address) as connection:
+        connection.send(liar)
+        assert connection.read_answer().json() == {"visitor": "127.0.0.1", "link": "http://shop.example/"}
     assert server.stop() == 0
 
 
@@ -138,6 +221,7 @@ def test_websocket_example_streams_events(serve: Serve) -> None:
 
 
 def test_tracing_exports_a_tree_of_spans_per_request_from_each_worker(serve: Serve, tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.instrumentation.asgi", reason="NOT RUN: examples/tracing.py, for want of it")
     path = tmp_path / "spans.jsonl"
     server = serve(argv=[sys.executable, str(EXAMPLES / "tracing.py")], env=PORT_0 | {"TRACES": str(path)}).ready()
     ids = {f"id-{number}" for number in range(20)}
