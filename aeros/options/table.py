@@ -505,8 +505,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "body_memory", LIMITS, or_none(size(1 << 20), zero=True), 256 << 20,
-        "What a worker keeps of request bodies that Quart handlers await, all together; a connection of HTTP/2 gets a "
-        "quarter of it. Beyond it clients wait up to 30 s, then get 503. 0: no limit.",
+        "What a worker keeps of request bodies that Quart handlers await, and of WebSocket messages under way, all "
+        "together; a connection of HTTP/2 gets a quarter of it. Beyond it clients wait up to 30 s, then get 503, or "
+        "1013. 0: no limit.",
         "SIZE", field="body_memory_bytes",
     ),
     Option(

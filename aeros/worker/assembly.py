@@ -82,7 +82,7 @@ def _body_budget(limits: Limits, loop: asyncio.AbstractEventLoop, config: Config
     memory = limits.body_memory_bytes
     if memory is None:
         return None
-    text = f"a request got 503: handlers that await bodies have {memory >> 20} MiB of them already (--body-memory)"
+    text = f"a request got 503 or a WebSocket code 1013: handlers have {memory >> 20} MiB already (--body-memory)"
     quiet_until = 0.0
     telling: set[asyncio.Task[None]] = set()
 

@@ -66,7 +66,7 @@ def test_every_difference_is_documented(kind: str, loop: str) -> None:
     results = run(both(ours(), theirs(), list(EXCHANGES)), loop)
     unexpected = [sent for sent, one, other in results if not sent.differs and not same(sent, one, other)]
     if unexpected:  # a busy machine may have been quiet for too long; a difference is there with patience as well
-        results = run(both(ours(), theirs(), unexpected, quiet=2.0), loop)
+        results = run(both(ours(), theirs(), unexpected, quiet=6.0), loop)
     really = [told(*result) for result in results if not result[0].differs and not same(*result)]
     assert not really, "\n" + "\n".join(really)
 

@@ -45,6 +45,7 @@ from aeros.worker.http2 import slow_clients as http2_slow
 from aeros.worker.http2 import stream as http2_stream
 from aeros.worker.http2.streams import CONNECTION_WINDOW
 from aeros.worker.lane.limits import Limits
+from aeros.worker.websocket import message_share
 
 PATHS = ["lane", "hypercorn"]
 
@@ -757,6 +758,26 @@ def test_a_websocket_whose_client_leaves(end: str) -> None:
                 client.abort()
             await eventually(lambda: codes == [1006])
             await eventually(lambda: server.connections.running == 0)  # type: ignore[union-attr]
+
+    run(check())
+
+
+def test_half_a_message_of_a_websocket_is_in_the_budget_for_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(message_share, "BODY_WINDOW_S", 0.3)
+
+    async def check() -> None:
+        async with served(asgi_app) as server:
+            assert server.service is not None
+            budget = server.service.bodies
+            assert budget is not None
+            client = await Client.connect(server)
+            half = b"\x82\xff" + (1 << 20).to_bytes(8, "big") + bytes(4) + bytes(40_000)
+            client.send(connect(1))
+            await client.until(lambda: client.answers[1].status == 200)
+            client.send(*(frame(DATA, 0, 1, half[at : at + 16_000]) for at in range(0, len(half), 16_000)))
+            await eventually(lambda: budget.held == 40_000)
+            await client.until(lambda: client.answers[1].reset == 11)  # what comes no further is ended
+            await eventually(lambda: budget.held == 0)
 
     run(check())
 

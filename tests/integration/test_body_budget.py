@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import selectors
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
 from tests.conftest import Serve
 from tests.helpers import proc
-from tests.helpers.conditions import eventually
+from tests.helpers.conditions import eventually, stays
 from tests.helpers.serverproc import ServerProcess
+from tests.helpers.wsclient import open_websocket
 
 APP = """
 import asyncio, os, sys
@@ -163,3 +167,59 @@ def test_while_handlers_have_the_budget_others_wait_and_small_bodies_do_not(serv
         gate.touch()
         eventually(lambda: [them.step(1), len(them.answers) == 40][1], 60.0)
         assert set(them.answers.values()) == {"200"}
+
+
+TALK = """
+import sys
+from quart import websocket
+from aeros import WebServer
+
+app = WebServer(__name__)
+
+@app.websocket("/ws")
+async def talk():
+    while True:
+        await websocket.send(str(len(await websocket.receive())))
+
+app.start(sys.argv[1:])
+"""
+
+
+def test_messages_of_websockets_that_do_not_end_are_in_the_budget(serve: Serve) -> None:
+    server = serve(TALK, "-w", "1", "--body-memory", "32M").ready(1)
+    (pid,) = server.ready_pids()
+    with contextlib.ExitStack() as stack:
+
+        def opened() -> ClientConnection:
+            return stack.enter_context(open_websocket(server.address))
+
+        opened().send("warm")
+        before = proc.rss_bytes(pid)
+        greedy = [opened() for _ in range(12)]
+        senders = [threading.Thread(target=_half, args=(one, 12 * MIB), daemon=True) for one in greedy]
+        for sender in senders:
+            sender.start()
+        eventually(lambda: proc.rss_bytes(pid) - before > 16 * MIB, 20, "the budget used")
+        other = opened()
+
+        def bounded() -> bool:
+            other.send("abc")
+            # 12 half messages of 12 MiB are 144 MiB; a list that grows has room for the next eighth.
+            return other.recv(10) == "3" and proc.rss_bytes(pid) - before < 80 * MIB
+
+        stays(bounded, 2.0)
+        assert sum(sender.is_alive() for sender in senders) > 6, "most are held"
+        for one in greedy:
+            one.socket.shutdown(socket.SHUT_RDWR)
+    with open_websocket(server.address) as one:
+        one.send(bytes(10 * MIB))
+        assert one.recv(30) == str(10 * MIB), "there is room again"
+    assert server.stop() == 0
+
+
+def _half(websocket: ClientConnection, size: int) -> None:
+    """Send a message of which the end is missing."""
+    with contextlib.suppress(ConnectionClosed, OSError):
+        websocket.socket.sendall(b"\x82\xff" + (size + 1).to_bytes(8, "big") + bytes(4))
+        for _ in range(size >> 16):
+            websocket.socket.sendall(bytes(1 << 16))

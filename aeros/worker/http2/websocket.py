@@ -16,7 +16,8 @@ from hypercorn.typing import ConnectionState
 from ...core.request_id import enter_request
 from ..lane.mount import mount
 from ..websocket.handed import serve_websocket
-from .frames import NO_ERROR
+from ..websocket.message_share import MessageShare
+from .frames import ENHANCE_YOUR_CALM, NO_ERROR
 from .hpack_encoder import response_block
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class WebSocketStream(TaskGroup):
         service = stream.service
         super().__init__(service.loop)
         self._stream = stream
-        self._service = service
+        self.service = self._service = service
+        self.full = False
+        self._roomy = asyncio.Event()
+        self._share = MessageShare(self, self._turned_away)
         self._incoming: deque[bytes] = deque()
         self._waiting = 0
         self._ended = False
@@ -110,6 +114,8 @@ class WebSocketStream(TaskGroup):
         service.connections.app_ended()
         if not task.cancelled() and (error := task.exception()) is not None:
             service.loop.call_exception_handler({"message": "Error in a WebSocket", "exception": error, "task": task})
+        if not self._tasks:
+            self._share.close()
         if not self._tasks and self._stream.consumer is self:
             self._stream.consumer = None
             self._stream.streams.answered(self._stream)
@@ -136,6 +142,9 @@ class WebSocketStream(TaskGroup):
             while self._incoming:
                 data = self._incoming.popleft()
                 await websocket.handle(Data(stream_id=self._stream.id, data=data))
+                self._share.count(websocket.buffer.length, 0, len(data))
+                if self.full:
+                    await self._roomy.wait()
                 self._waiting = max(0, self._waiting - len(data))
                 self._stream.resume_reading()
             if self._ended:
@@ -143,6 +152,19 @@ class WebSocketStream(TaskGroup):
             self._news.clear()
             await self._news.wait()
         await websocket.handle(StreamClosed(stream_id=self._stream.id))
+
+    # message_share.Reading
+
+    def hold(self) -> None:
+        self._roomy.clear()
+
+    def resume(self) -> None:
+        self._roomy.set()
+
+    def _turned_away(self, code: int, reason: str) -> None:
+        """The worker has no room for the message under way, or its client is too slow with it."""
+        self.resume()
+        self._stream.reset(ENHANCE_YOUR_CALM)
 
     async def _send(self, event: Event) -> None:
         stream = self._stream

@@ -17,7 +17,9 @@ from ..lane.waiters import Waiters, wait_among, wake
 from .deflate import DEFLATE_MAX, Deflater, Inflater
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, close_code, close_payload, frame_head
 from .handshake import Handshake
-from .inbox import Inbox
+from .handshake_log import log_handshake
+from .inbox import READ_AHEAD, Inbox
+from .message_share import MessageShare
 from .rejection import refusal, unavailable
 from .scope import make_scope
 from .state import ABNORMAL, CLOSED, CLOSING, CONNECTING, INTERNAL_ERROR, NORMAL, OPEN, REJECTING
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from ..lane.service import Peer, Service
 
     Run = Callable[["WebSocketConnection"], Coroutine[Any, Any, None]]
-
-READ_AHEAD = 1 << 16
-"""Bytes of messages that wait for the app before reading pauses; what one read brought may come on top."""
 
 FULL_READ = 1 << 16
 """After a read of so many bytes others have their turn: libuv would read 32 times 256 KiB in a row."""
@@ -52,6 +51,7 @@ class WebSocketConnection(Wire):
         "_handshake",
         "_opened",
         "_reader",
+        "_share",
         "cancel_at_end",
         "deaf",
         "ending",
@@ -78,6 +78,7 @@ class WebSocketConnection(Wire):
         self.deaf = False  # what the app sends is of no interest any more
         self._reader: FrameReader | None = None
         self._deflater: Deflater | None = None
+        self._share = MessageShare(self, self._turned_away)
         self._early = bytearray()  # what came before the handshake was answered
         self.inbox = Inbox(READ_AHEAD)
         self.readers: Waiters = []
@@ -108,9 +109,9 @@ class WebSocketConnection(Wire):
 
     def app_ended(self) -> None:
         """The app has returned."""
-        service = self.service
-        self._app_gone = True
-        self.inbox.queue.clear()
+        service, self._app_gone = self.service, True
+        self.inbox.clear()
+        self._share.close()
         self.task = None  # cancelled, it keeps the exception, whose traceback leads back to this object
         if self._opened:
             service.counters.websocket_closed()
@@ -143,6 +144,7 @@ class WebSocketConnection(Wire):
             reader.keep(data)
             return
         self._digest(reader.read(data))
+        self._count(len(data))
         if len(data) >= FULL_READ and not self._held:
             self.hold()
             self.resume()
@@ -154,6 +156,8 @@ class WebSocketConnection(Wire):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._read_the_rest()
+        self._reader = None
+        self._count(0)
         self.state = CLOSED
         self.stop_clocks()
         if self._slow is not None:
@@ -162,9 +166,7 @@ class WebSocketConnection(Wire):
         self.resume_writing()
         self.service.connections.closed(self)
 
-    # lane.Connection
-
-    def abort(self) -> None:
+    def abort(self) -> None:  # lane.Connection
         self.transport.abort()
         self._end(ABNORMAL, "")
         self._cancel()
@@ -212,6 +214,20 @@ class WebSocketConnection(Wire):
         reader = self._reader
         if reader is not None and reader.more:
             self._digest(reader.read())
+            self._count(0)
+
+    def hold(self) -> None:
+        super().hold()
+        self._share.excuse()
+
+    def _count(self, more: int) -> None:
+        """Count what is held of messages among the bodies of the worker. more: bytes that just came."""
+        self._share.count(0 if self._reader is None else self._reader.partial, self.inbox.size, more)
+
+    def _turned_away(self, code: int, reason: str) -> None:
+        if self.state is OPEN:
+            self._fail(code, reason)
+            self._count(0)
 
     def _client_closes(self, payload: bytes) -> None:
         if self.state is OPEN:
@@ -232,8 +248,7 @@ class WebSocketConnection(Wire):
     async def get(self, gone: type[Exception] | None = None) -> str | bytes:
         """Return the next message; for an app that is cancelled at the end instead of being told.
 
-        gone: what to raise when this is over and nothing is left to take; None waits on. Meant for what the app has
-        in tasks of its own, which the cancelling does not reach.
+        gone: what to raise at the end, for tasks of the app's own, which the cancelling does not reach; None waits on.
         """
         self.inbox.ahead = READ_AHEAD  # it does take messages
         while not self.inbox.queue:
@@ -248,22 +263,20 @@ class WebSocketConnection(Wire):
         return self.ending is not None
 
     def keep_ahead(self, size: int) -> None:
-        """Let this many bytes of messages wait for an app that has not asked for one yet.
-
-        Many never do: what their clients say now and then must not stop the reading for as long as can be borne.
-        """
+        """Let this many bytes of messages wait for an app that has not asked for one yet. Many never do."""
         self.inbox.ahead = max(size, READ_AHEAD)
 
     def take(self) -> str | bytes:
         """Return the oldest message; there must be one."""
-        inbox = self.inbox
-        payload = inbox.take()
-        if self._held and inbox.size <= inbox.ahead // 2:
+        payload = self.inbox.take()
+        if self._share.weight:
+            self._count(0)
+        if self._held and self.inbox.size <= self.inbox.ahead // 2:
             self.resume()
         return payload
 
     def _end(self, code: int, reason: str) -> None:
-        """From here on the app is told, once it has taken what came before, that this is over."""
+        """The app is told from here on, when it has taken what came before, that this is over."""
         if self.ending is not None:
             return
         self.deaf = True
@@ -342,12 +355,7 @@ class WebSocketConnection(Wire):
         self._close()
 
     def _log(self, status: int, response: dict[str, Any] | None = None) -> None:
-        access = self.service.access
-        if access is not None:
-            response = response or {"status": status, "headers": []}
-            logging = self.service.loop.create_task(access(self.scope, response, perf_counter() - self.started))
-            _LOGGING.add(logging)
-            logging.add_done_callback(_LOGGING.discard)
+        log_handshake(self.service, self.scope, self.started, response or {"status": status, "headers": []})
 
     # The end
 
@@ -375,8 +383,7 @@ class WebSocketConnection(Wire):
     def _drain_now(self) -> None:
         if self.state is OPEN:
             code = cast(int, self._drain_code)
-            self._cause = (code, "")
-            self.deaf = True
+            self._cause, self.deaf = (code, ""), True
             self.send_close(code)
 
     def _turn_away(self) -> None:
@@ -391,7 +398,3 @@ class WebSocketConnection(Wire):
     def read_too_late(self) -> None:
         self._end(ABNORMAL, "")
         self._close()
-
-
-_LOGGING: set[asyncio.Task[None]] = set()
-"""Access log calls that nobody waits for; the loop itself would not keep them."""

@@ -121,6 +121,11 @@ class FrameReader:
     def kept(self) -> int:
         return len(self._rest)
 
+    @property
+    def partial(self) -> int:
+        """Bytes that are held of a message under way."""
+        return len(self._buffer)
+
     def read(self, data: bytes = b"") -> list[Event]:
         """Return what is complete by now, as far as WORK_MAX goes."""
         if self._rest:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
+READ_AHEAD = 1 << 16
+"""Bytes of messages that wait for the app before reading pauses; what one read brought may come on top."""
+
 MESSAGE_COST = 64
 """Bytes that a waiting message counts besides its own."""
 
@@ -24,6 +27,10 @@ class Inbox:
         if isinstance(payload, str) and not payload.isascii():
             size *= 4
         self.size += size + MESSAGE_COST
+
+    def clear(self) -> None:
+        self.queue.clear()
+        self.size = 0
 
     def take(self) -> str | bytes:
         """Return the oldest message; there must be one."""

@@ -33,6 +33,7 @@ class Wire(asyncio.Protocol):
         "_slow",
         "_timers",
         "_writers",
+        "full",
         "service",
         "state",
         "transport",
@@ -46,6 +47,7 @@ class Wire(asyncio.Protocol):
         self.write_paused = peer.write_paused
         self._lost = False
         self._held = False  # reading is paused, by us
+        self.full = False  # the worker has no room for more: it says when it has (message_share)
         self._resuming = False
         self._writers: Waiters = []
         self._pong_due: bytes | None = None
@@ -71,13 +73,13 @@ class Wire(asyncio.Protocol):
 
     def resume(self) -> None:
         """Go on reading in the next turn of the loop."""
-        if self._held and not self._resuming:
+        if self._held and not self._resuming and not self.full:
             self._resuming = True
             self.service.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._resuming = False
-        if not self._held or self._lost:
+        if not self._held or self._lost or self.full:
             return
         self._held = False
         self.read_on()
