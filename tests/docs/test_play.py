@@ -9,16 +9,19 @@ import pytest
 from .blocks import PAGES, ROOT
 from .play import play
 
-QUICK = ("start/production.md", "how-to/nginx.md", "how-to/logs.md", "migrate/gunicorn.md")
+QUICK = ("README.md", "start/production.md", "how-to/nginx.md", "how-to/logs.md", "migrate/gunicorn.md")
+
+
+README = ROOT / "README.md"
 
 
 def of_page(page: Path) -> str:
-    return page.relative_to(ROOT / "docs").as_posix()
+    return "README.md" if page == README else page.relative_to(ROOT / "docs").as_posix()
 
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=() if of_page(page) in QUICK else pytest.mark.slow) for page in PAGES],
+    [pytest.param(page, marks=() if of_page(page) in QUICK else pytest.mark.slow) for page in (README, *PAGES)],
     ids=of_page,
 )
 def test_the_page_shows_what_happens(page: Path) -> None:
