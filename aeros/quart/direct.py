@@ -16,7 +16,9 @@ def _may() -> bool:
 
 
 def preload() -> None:
-    """Import what `direct_path` needs, before workers are forked."""
+    """Import what `direct_path` needs, and what tells exceptions, before workers are forked."""
+    from . import exceptions  # noqa: F401
+
     if _may():
         from . import delivery, forms, ranges  # noqa: F401
 

@@ -17,6 +17,7 @@ from .model.reload import Waiter
 from .state.office import Office
 from .upgrade.running import Upgrade
 from .upgrade.running import Waiter as UpgradeWaiter
+from .workers.forced import tell_forced
 from .workers.workforce import Workforce
 from .zygotes.generations import Generations
 
@@ -32,6 +33,8 @@ class Verbs:
         self._workforce = workforce
         self._generations = generations
         self._upgrade = upgrade
+        #: A stop has become one without waiting, and its stacks are being told.
+        self._forcing = False
 
     def stop(self, how: str, why: str, *, delayed: bool = False) -> None:
         """Begin to end: "graceful" or "now". A stronger request overrides a weaker one, the same is ignored.
@@ -46,7 +49,10 @@ class Verbs:
             self._last_call(delay_s, why)
             return
         first = not office.target.stopping
-        office.target.stopping = how
+        if first:
+            office.target.stopping = how
+        elif self._forcing:
+            return
         if not office.target.upgraded or how == "now":
             office.log.info(f"stopping{' now' if how == 'now' else ''}: {why}")
         if first:
@@ -54,8 +60,16 @@ class Verbs:
             for listener in office.listeners:
                 listener.sock.close()
             self._generations.stop()
+        else:
+            self._forcing = True
+            tell_forced(office, self._workforce.links, self._stop_now)
         self._upgrade.stop(how)
         office.poke()
+
+    def _stop_now(self) -> None:
+        """What is cut by it has been told."""
+        self._office.target.stopping = "now"
+        self._office.poke()
 
     def _last_call(self, delay_s: float, why: str) -> None:
         """Not ready any more, for whoever asks; but a balancer that has not asked yet goes on being served."""

@@ -149,7 +149,7 @@ class _Worker:
         tables = InFlightTable(self._cell), InFlightTable(self._cell, websockets=True)
         service = self._make_service(loop, figures, *tables)
         connections = service.connections
-        answer_by_signal(loop, lambda: (*connections.under_way(), *connections.websockets), seed.file_fd)
+        answer_by_signal(loop, connections.served, seed.file_fd)
         if seed.ident == 1 and self._hosted.obstacle is not None:
             log.info(self._hosted.obstacle)  # once: the first worker of all says it
         if options.admin is not None:

@@ -23,7 +23,7 @@ def preload(options: Options) -> None:
 
 
 def _needed(options: Options) -> Iterator[str]:
-    yield from ("worker.hosted", "worker.main", "worker.http2.websocket")
+    yield from ("worker.hosted", "worker.main", "worker.http2.websocket", "worker.report.profiler")
     if options.http != "lane":
         yield from ("worker.hypercorn.connection", "worker.hypercorn.limits")
     if options.forwarded_allow:
@@ -32,6 +32,8 @@ def _needed(options: Options) -> Iterator[str]:
         yield "worker.accept.proxy_protocol"
     if options.request_id:
         yield "worker.lane.request_ids"
+    if options.admin is not None:
+        yield "worker.report.route_figures"
     if options.slow_request_s:
         yield "worker.report.slow_requests"
     if options.queue_timeout_s is not None:

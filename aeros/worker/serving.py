@@ -50,6 +50,7 @@ from .accept.tls_handshake import Failures
 from .lane.service import Service
 from .lifespan import Lifespan
 from .outdated import Outdated
+from .report.cut_requests import tell_cut
 from .report.figures import Figures
 from .report.heartbeat import Heartbeat
 from .report.task_stacks import all_await_stacks
@@ -275,6 +276,7 @@ class Serving:
                 await acceptor.settled()
                 await self._service.connections.drained()
         except TimeoutError:
+            tell_cut(self._service.connections.served(), self._log)
             self._cut = self._service.connections.abort()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_GRACE_S):
@@ -358,9 +360,7 @@ class Serving:
             case Profile():
                 from .report.profiler import profile
 
-                open_now = self._service.connections
-                served = lambda: (*open_now.under_way(), *open_now.websockets)  # noqa: E731
-                profile(self._loop, served, self._send, message.seconds)
+                profile(self._loop, self._service.connections.served, self._send, message.seconds)
             case _:
                 self._log.error(f"the supervisor sent a worker a {type(message).__name__}")
 

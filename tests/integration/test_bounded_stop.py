@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -58,6 +59,7 @@ def test_an_endless_stream(serve: Serve, loop: str, python: str) -> None:
         assert stream.read_some()
         code, _ = stop_in_time(server)
     assert code == 0, "a stream that is cut at the drain limit is no kill"
+    assert re.search(r"the time to drain is over; cut: GET /sse \([\d.]+ s\)", server.log)
     assert log.tracebacks(server.log) == 0
 
 
@@ -194,6 +196,11 @@ def test_a_second_signal_means_now(serve: Serve) -> None:
         server.send_signal(signal.SIGTERM)
         server.wait_exit(5)
         assert time.monotonic() - begun < 5
+    # What was cut by it, and the line in which it stood: one that awaits, one that blocks its loop.
+    assert re.search(r"is ended with GET /slow \([\d.]+ s\)", server.log)
+    assert re.search(r"is ended with GET /block \([\d.]+ s\)", server.log)
+    assert "in slow\n" in server.log
+    assert "in block\n" in server.log
     server.family_gone(0.5)
 
 

@@ -43,13 +43,13 @@ async def echo():
 @app.after_serving
 async def tell():
     new = sorted(name for name in set(sys.modules) - before if name.partition(".")[0] in ("aeros", "psutil", "uvloop"))
-    print("imported since:", json.dumps(new), file=sys.stderr, flush=True)
+    os.write(2, f"imported since: {json.dumps(new)}\\n".encode())  # as it is, also in a log of JSON
 
 app.start(sys.argv[1:])
 """
 EVERYTHING = (
     *("--forwarded-allow", "127.0.0.1", "--request-id", "--slow-request", "5s", "--request-timeout", "30s"),
-    *("--access-logfile", "-", "--max-requests", "1000", "--log-format", "json"),
+    *("--access-logfile", "-", "--max-requests", "1000", "--log-format", "json", "--admin", "127.0.0.1:0"),
 )
 
 

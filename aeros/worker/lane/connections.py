@@ -115,6 +115,10 @@ class Connections:
         self._grace: asyncio.TimerHandle | None = None
         self._fresh_until = 0.0
 
+    def served(self) -> tuple[Request, ...]:
+        """Return the requests and the WebSockets under way."""
+        return (*self.under_way(), *self.websockets)
+
     def under_way(self) -> Iterator[Request]:
         """Return every request the app is busy with."""
         for connection in list(self.open):
