@@ -261,11 +261,10 @@ class QuartDelivery(Exchange):
         body = response.response
         headers = response.headers._list if type(response.headers) is Headers else list(response.headers)
         if type(body) is DataBody:
-            self.start_response(response.status_code, headers)
             data = body.data
             if body.begin or body.end != len(data):
                 data = data[body.begin : body.end]
-            self.send_body(data, False)
+            self.send_whole(response.status_code, headers, data)
             if self.carrier.write_paused:
                 self._now(SENDING)
                 try:

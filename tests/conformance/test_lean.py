@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -367,6 +369,50 @@ def test_a_default_of_ones_own(kind: type[Quart]) -> None:
         assert await (await app.test_client().get("/")).get_data() == b'{"a":"own"}\n'
 
     run(check())
+
+
+def test_the_encoder_that_is_kept_is_used_by_one_at_a_time() -> None:
+    """In a value's own default, in other threads, after an error, and with settings that change."""
+    app = LeanApp("app")
+    provider = app.json
+
+    class Nested:
+        def __init__(self, depth: int) -> None:
+            self.depth = depth
+
+    class Failing:
+        pass
+
+    def default(value: Any) -> Any:
+        if isinstance(value, Nested):
+            return {"inner": provider.response({"a": value.depth}).status_code, "depth": value.depth}
+        raise LookupError("no such value")
+
+    def text(value: Any) -> str:
+        data: bytes = provider.response(value).response.data  # type: ignore[attr-defined]
+        return data.decode()
+
+    provider.default = default  # type: ignore[method-assign,assignment]
+    assert text([Nested(1), Nested(2)]) == '[{"depth":1,"inner":200},{"depth":2,"inner":200}]\n'
+    for _ in range(3):
+        with pytest.raises(LookupError):
+            text({"a": [1, Failing()]})
+        circle: list[Any] = [1]
+        circle.append(circle)
+        with pytest.raises(ValueError, match="Circular"):
+            text(circle)
+        assert text({"é": 1.5, "a": [None, True, "\n"], "s": "x"}) == '{"a":[null,true,"\\n"],"s":"x","\\u00e9":1.5}\n'
+    provider.ensure_ascii = False  # type: ignore[attr-defined]
+    assert text("é") == '"é"\n'
+    provider.sort_keys = False  # type: ignore[attr-defined]
+    assert text({"b": 1, "a": 2}) == '{"b":1,"a":2}\n'
+
+    def many(number: int) -> bool:
+        value = {"n": [number, {"x": str(number)}] * 50}
+        return all(json.loads(text(value)) == value for _ in range(200))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(many, range(8)))
 
 
 def test_contexts_are_quarts() -> None:

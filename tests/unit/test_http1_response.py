@@ -11,15 +11,25 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from aeros.worker.http1 import response
 from aeros.worker.http1.response import CHUNKED, UNTIL_CLOSE, CommonHeaders, ResponseError, response_head
 
 REASONS = {int(status): status.phrase for status in HTTPStatus}
 COMMON = b"date: D\r\nserver: S\r\n"
 
 
+def ours_once(status: int, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, int, bool]:
+    return response_head(status, headers, COMMON, method="GET", version="1.1", keep_alive=True, last=False)
+
+
 def ours(status: int, headers: list[tuple[bytes, bytes]], **changes: Any) -> tuple[bytes, int, bool]:
     arguments: dict[str, Any] = {"method": "GET", "version": "1.1", "keep_alive": True, "last": False, **changes}
-    return response_head(status, headers, COMMON, **arguments)
+    made = response_head(status, headers, COMMON, **arguments)
+    # Once its lines are known the whole head is remembered, and then it is taken from there.
+    for common in (COMMON, b"date: E\r\n", COMMON):
+        again = response_head(status, headers, common, **arguments)
+        assert again == (made[0].replace(COMMON, common), *made[1:]) or COMMON not in made[0]
+    return made
 
 
 def theirs(
@@ -85,6 +95,20 @@ def test_an_apps_own_date_and_server_are_the_only_ones() -> None:
     for name, left in ((b"Server", b"date: D"), (b"date", b"server: S")):
         head, _, _ = ours(200, [(name, b"own"), (b"content-length", b"0")])
         assert head == b"HTTP/1.1 200 OK\r\n%b: own\r\ncontent-length: 0\r\n%b\r\n\r\n" % (name, left)
+
+
+def test_values_that_are_ever_new_are_not_remembered_with_their_heads() -> None:
+    ours(200, [(b"content-length", b"0"), (b"x-fixed", b"1")])
+    before = len(response._heads)
+    assert before
+    for number in range(3000):
+        head, _, _ = ours_once(200, [(b"content-length", b"0"), (b"set-cookie", b"session=%d" % number)])
+        assert b"set-cookie: session=%d\r\n" % number in head
+        ours_once(200, [(b"content-length", b"0"), (b"x-long", b"v" * 300 + b"%d" % number)])
+    assert len(response._heads) == before
+    for number in range(3000):  # and what comes again and again, in too many kinds, is bounded
+        ours(200, [(b"content-length", b"%d" % number)])
+    assert len(response._heads) <= response._HEADS_MAX
 
 
 @example(b"server", b"")

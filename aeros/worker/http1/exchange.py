@@ -106,6 +106,17 @@ class HTTP1Exchange(Exchange):
         self.headers = headers
         self.state = RESPONSE
 
+    def send_whole(self, status: int, headers: Iterable[Pair], data: bytes) -> None:
+        """Write head and whole body, at once where they are short. Raises ResponseError."""
+        self.start_response(status, headers)
+        if 0 < self.remaining == len(data) < JOIN_MAX and not self.disconnected:
+            self.remaining = 0
+            data, self.held = self.held + data, b""
+            self.bytes_out += len(data)
+            self.carrier.transport.write(data)
+        else:
+            self.send_body(data, False)
+
     def flush(self) -> None:
         """Write the head if it still waits for a body."""
         held = self.held

@@ -137,10 +137,10 @@ class Exchange:
             "raw_path": head.raw_path,
             "query_string": head.query_string,
             "root_path": carrier.root_path,
-            "headers": head.headers.copy(),
+            "headers": [*head.headers],
             "client": carrier.client,
             "server": carrier.server,
-            "state": carrier.service.state.copy(),
+            "state": {**carrier.service.state},
             "extensions": self.extensions(carrier.tls),
         }
 
@@ -192,6 +192,11 @@ class Exchange:
         Does not wait: see Carrier.write_paused.
         """
         raise NotImplementedError
+
+    def send_whole(self, status: int, headers: Iterable[Pair], data: bytes) -> None:
+        """Write head and whole body. Raises ResponseError."""
+        self.start_response(status, headers)
+        self.send_body(data, False)
 
     def answer_empty(self, status: int) -> None:
         """Write the whole of an empty response that ends what can be ended of the connection."""
