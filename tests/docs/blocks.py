@@ -9,6 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for folder in ("start", "how-to", "migrate", "about") for path in ROOT.glob(f"docs/{folder}/*.md"))
+#: What is longer and older: its commands and options are compared with the program, too.
+LONG_PAGES = [
+    *(ROOT / f"docs/{name}.md" for name in ("guide", "operations", "scale-out", "least-rights", "tools", "index")),
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+]
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^(?P=indent)```$",

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from aeros.core.exitcodes import ExitCode
 from aeros.options.spec import by_name
 from aeros.options.table import OPTIONS
 from scripts.site import gunicorn, stage, variables
 
-from .blocks import PAGES, ROOT, Block, blocks_of, commands_of
+from .blocks import LONG_PAGES, PAGES, ROOT, Block, blocks_of, commands_of
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 BY_FLAG = {flag: option for option in OPTIONS for flag in (*option.arguments, *option.old_flags)}
@@ -27,7 +28,7 @@ OTHERS = re.compile(
 
 
 def of_page(page: Path) -> str:
-    return page.relative_to(ROOT / "docs").as_posix()
+    return page.relative_to(ROOT).as_posix()
 
 
 @functools.cache
@@ -46,7 +47,7 @@ def calls(text: str) -> Iterator[tuple[str, list[str]]]:
         yield match[1], re.findall(r"(?<=\s)--?[a-zA-Z][\w-]*", ours)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=of_page)
+@pytest.mark.parametrize("page", [*PAGES, *LONG_PAGES], ids=of_page)
 def test_each_command_and_option_exists(page: Path) -> None:
     lines = [command.text for block in blocks_of(page) if block.language == "console" for command in commands_of(block)]
     lines += [
@@ -77,7 +78,15 @@ def test_each_option_named_alone_exists(page: Path) -> None:
             assert known or option in ("--init", "--tmpfs", "--read-only"), f"{page.name}: {code}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=of_page)
+@pytest.mark.parametrize("page", [*PAGES, *LONG_PAGES], ids=of_page)
+def test_each_exit_code_exists(page: Path) -> None:
+    text = re.sub(r"^.*\bworker\b.*$", "", page.read_text(), flags=re.MULTILINE)  # apps give those of workers
+    said = re.findall(r"\bexit codes? (\d+)|\bexits with (\d+)", text, re.IGNORECASE)
+    for code in (int(first or second) for first, second in said):
+        assert code in set(ExitCode), f"{page.name}: {code}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *LONG_PAGES], ids=of_page)
 def test_each_default_is_that_of_the_program(page: Path) -> None:
     text = page.read_text()
     said = re.findall(r"`(--[\w-]+)(?: [^`]*)?` \(default ([^)]+?)\)", text)
