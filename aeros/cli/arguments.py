@@ -60,7 +60,14 @@ def change_directory(options: argparse.Namespace) -> None:
 
 
 def find(options: argparse.Namespace, named: str | None) -> Server:
-    """Return the server that was named, by --server or otherwise, else the only one there is."""
+    """Return the server that was named, by --server or otherwise, else the only one there is. What goes wrong from now
+    on is about it."""
+    server = _find(options, named)
+    options.about = _named(server)
+    return server
+
+
+def _find(options: argparse.Namespace, named: str | None) -> Server:
     if named is not None and options.named is not None:
         raise OptionsError(f"--server {options.named} and {named}: name one server")
     named = named if named is not None else options.named
@@ -106,11 +113,16 @@ def _is_from_here(server: Server) -> bool:
 
 def title(server: Server) -> str:
     """Return what a command says of the server it has dealt with: shop (pid 17, http://127.0.0.1:8000)."""
+    return _named(server) or f"the server (pid {server.pid})"
+
+
+def _named(server: Server) -> str:
+    """Return the same; "" for one whose figures cannot be read."""
     with contextlib.suppress(ControlError):
         status = server.status()
         if status.addresses:
             return one_line(f"{status.name or 'the server'} (pid {server.pid}, {status.addresses[0]})")
-    return f"the server (pid {server.pid})"
+    return ""
 
 
 def _with_directory(pid: int) -> str:

@@ -27,14 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except ReloadFailed as error:
-        _complain(f"aeros: reload refused, the old workers go on serving: {error}", error.traceback)
+        _complain(f"{_about(error)}: reload refused, the old workers go on serving: {error}", error.traceback)
         return int(error.exit_code)
     except UpgradeFailed as error:
-        _complain(f"aeros: upgrade refused, the old server goes on: {error}", error.traceback)
+        _complain(f"{_about(error)}: upgrade refused, the old server goes on: {error}", error.traceback)
         return int(error.exit_code)
     except AerosError as error:
         text = str(error)
-        _complain(text if text.startswith("aeros ") else f"aeros: {text}", getattr(error, "traceback", ""))
+        _complain(text if text.startswith("aeros ") else f"{_about(error)}: {text}", getattr(error, "traceback", ""))
         return int(error.exit_code)
     except BrokenPipeError:
         # `aeros status | head`: the reader has what it wanted.
@@ -42,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.OK)
     except KeyboardInterrupt:
         return 130
+
+
+def _about(error: AerosError) -> str:
+    """Return what an outcome begins with: the server it is about, unless the mistake is in the command line."""
+    about = "" if isinstance(error, OptionsError) else getattr(error, "about", "")
+    return about or "aeros"
 
 
 def _complain(text: str, traceback: str) -> None:
@@ -66,7 +72,11 @@ def _dispatch(arguments: list[str]) -> int:
     if options.command is None:
         parser.print_help()
         return int(ExitCode.USAGE)
-    code: int = options.run(options)
+    try:
+        code: int = options.run(options)
+    except AerosError as error:
+        error.about = getattr(options, "about", "")  # type: ignore[attr-defined]
+        raise
     return code
 
 

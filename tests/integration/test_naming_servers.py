@@ -37,6 +37,16 @@ def test_outcomes_name_the_server(serve: Serve) -> None:
         assert f"{about} {outcome}" in said, said
 
 
+def test_a_refusal_names_the_server(serve: Serve) -> None:
+    server = serve("full", "-w", "1").ready(1)
+    server.expect("reload refused", "ZeroDivisionError", "Traceback")
+    (Path(server.cwd) / "app.py").write_text("1 / 0\n")
+    done = run(server, Path(server.cwd), "reload")
+    assert done.returncode == 1
+    about = f"(pid {server.pid}, {server.url.removesuffix('/')}): reload refused, the old workers go on serving: "
+    assert about in done.stderr.splitlines()[0]
+
+
 def test_list_says_what_runs_where(serve: Serve) -> None:
     server = serve("full", "-w", "1").ready(1)
     (one,) = json.loads(run(server, Path(server.cwd), "list", "--json").stdout)

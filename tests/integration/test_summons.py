@@ -202,7 +202,7 @@ def test_an_heir_that_says_what_cannot_be_is_refused(serve: Serve, tmp_path: Pat
     replace(tmp_path / "app.py", PLAYED + text)
     done = server.command("upgrade", "--timeout", "20")
     assert done.returncode == 1, done.stdout
-    assert done.stderr.startswith("aeros: upgrade refused, the old server goes on: ")
+    assert done.stderr.partition("): ")[2].startswith("upgrade refused, the old server goes on: ")
     assert reason in done.stderr.splitlines()[0]
     assert "\x1b" not in done.stderr + server.log
     assert "\x9b" not in done.stderr + server.log

@@ -175,8 +175,8 @@ def refuses(serve: Serve, tmp_path: Path, broken: Sequence[str]) -> None:
     replace(program, HANGING)
     done = server.command("upgrade", "--timeout", "1")
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        "aeros: upgrade refused, the old server goes on: the new program was ended: it had not"
+    assert done.stderr.partition("): ")[2].startswith(
+        "upgrade refused, the old server goes on: the new program was ended: it had not"
     )
     status = server.status()
     assert status.last_upgrade is not None

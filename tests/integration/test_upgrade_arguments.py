@@ -107,8 +107,9 @@ def test_a_program_that_changed_its_arguments(serve: Serve) -> None:
     server = serve(program).ready(2)
     done = server.command("upgrade", "--", *BIND)
     assert done.returncode == 1
-    assert done.stderr == (
-        "aeros: upgrade refused, the old server goes on: it cannot be given other arguments: the program has changed "
+    assert f"(pid {server.pid}, http://" in done.stderr
+    assert done.stderr.partition("): ")[2] == (
+        "upgrade refused, the old server goes on: it cannot be given other arguments: the program has changed "
         "its sys.argv, so nobody knows which arguments are its own\n"
     )
     upgrade(server)
@@ -156,8 +157,9 @@ def test_a_server_that_knows_no_other_arguments(serve: Serve) -> None:
     server = serve(program).ready(1)
     done = server.command("upgrade", "--", *BIND)
     assert done.returncode == 1
-    assert done.stderr == (
-        "aeros: upgrade refused, the old server goes on: the running server is of an older Aeros, which cannot give "
+    assert f"(pid {server.pid}, http://" in done.stderr
+    assert done.stderr.partition("): ")[2] == (
+        "upgrade refused, the old server goes on: the running server is of an older Aeros, which cannot give "
         "its program other arguments; upgrade it without any first\n"
     )
     assert server.stop() == 0
