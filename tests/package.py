@@ -61,7 +61,7 @@ def check_metadata(wheel: Path) -> None:
         metadata = email.message_from_bytes(archive.read(place))
     assert metadata["Version"] == __version__, metadata["Version"]
     assert metadata["Author"] == "Aeros contributors", metadata["Author"]
-    assert "MIT" in (metadata["License-Expression"] or metadata["License"])
+    assert metadata["License-Expression"] == "MIT"
     assert len(metadata.get_all("Project-URL", [])) == 5
     assert "Programming Language :: Python :: 3.15" in metadata.get_all("Classifier", [])
     links = re.findall(r"\]\(([^)\s]+)\)", str(metadata.get_payload()))
