@@ -50,6 +50,47 @@ def chdir_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def app_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says where the app is found, beside its name."""
+    chdir_option(parser)
+    parser.add_argument("--app-dir", metavar="DIR", help="look for the app's module in this directory first")
+    parser.add_argument("--factory", action="store_true", help="APP is a function that returns the app")
+    parser.add_argument(
+        "--env-file",
+        metavar="FILE",
+        help="set the variables of this file, NAME=VALUE in each line, before the app is loaded; what is set already "
+        "stays. Read anew at each reload",
+    )
+
+
+def enter(options: argparse.Namespace, *, variables: bool = True) -> None:
+    """Be where the app is to be loaded. variables: with those of --env-file. Raises OptionsError."""
+    from ..start.app.place import look_in, set_variables
+
+    change_directory(options)
+    if variables and options.env_file is not None:
+        set_variables(options.env_file)
+    if options.app_dir is not None:
+        look_in(options.app_dir)
+
+
+def find_app(options: argparse.Namespace) -> str:
+    """Return the name of the app. Raises OptionsError."""
+    from ..start.app.guess import guess_app
+    from ..start.app.place import factory_name
+
+    name = options.app or guess_app(options.app_dir or ".")
+    return factory_name(name) if options.factory else name
+
+
+def words_of_app(options: argparse.Namespace) -> list[str]:
+    """Return the app and these options as they were given: an upgrade with other arguments keeps them."""
+    given = (("--chdir", options.chdir), ("--app-dir", options.app_dir), ("--env-file", options.env_file))
+    words = [options.app] if options.app else []
+    words += [f"{flag}={value}" for flag, value in given if value is not None]
+    return [*words, "--factory"] if options.factory else words
+
+
 def change_directory(options: argparse.Namespace) -> None:
     """Go where --chdir says. A program that is run again begins in the directory of the start and does so, too."""
     if options.chdir is not None:

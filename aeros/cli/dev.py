@@ -18,21 +18,26 @@ from ..options import arguments_of, secrets
 from ..options.development import PATTERNS
 from ..start import serve
 from ..start.app.find_app import load_app
-from ..start.app.guess import guess_app
 from ..supervisor.system.summons import LINE_FD
 from ..supervisor.zygotes.ahead import AHEAD_VARIABLE
+from .arguments import enter, find_app
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl+C. A program that cannot be loaded is answered for with a page until it can be."""
-    name = options.app or guess_app()
-    secrets.hide()
     if os.environ.pop(AHEAD_VARIABLE, ""):
-        prepare(name.partition(":")[0])
+        enter(options, variables=False)  # theirs are those of the time when they are needed
+        secrets.hide()
+        prepare(find_app(options).partition(":")[0], options.app_dir or ".")
         wait(LINE_FD)
-        name = options.app or guess_app()
+    enter(options)
+    name = find_app(options)
+    secrets.hide()
     remember(PATTERNS)
-    result = serve(name, ["--dev", *arguments_of(options)], _load)
+    arguments = ["--dev", *arguments_of(options)]
+    if options.env_file is not None and not os.path.isabs(options.env_file):  # noqa: PTH117 - a text
+        arguments.append(f"--watch={options.env_file}")
+    result = serve(name, arguments, _load)
     # Who presses Ctrl+C waits for this: taking apart what was imported takes longer than the whole stop.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from ..core.exitcodes import ExitCode
 from ..core.text import json_text, several_lines
 from ..options import arguments_of, secrets
 from ..options.parse import OptionsParser
-from .arguments import Commands, change_directory, chdir_option
+from .arguments import Commands, app_options, enter, find_app, words_of_app
 
 
 def add(commands: Commands, shared: OptionsParser) -> None:
@@ -32,7 +32,7 @@ def _add_run(commands: Commands, shared: OptionsParser) -> None:
         help="module:app, module:factory(), or module alone for module:app; without it app.py, main.py and the like "
         "are looked into",
     )
-    chdir_option(run)
+    app_options(run)
     run.set_defaults(run=_run)
 
 
@@ -45,7 +45,7 @@ def _add_dev(commands: Commands, shared: OptionsParser) -> None:
         "debug mode, a line for each request, errors as pages.",
     )
     dev.add_argument("app", metavar="APP", nargs="?", help="as for aeros run; found by itself if left out")
-    chdir_option(dev)
+    app_options(dev)
     dev.set_defaults(run=_dev)
 
 
@@ -57,24 +57,23 @@ def _add_doctor(commands: Commands, shared: OptionsParser) -> None:
         description="Check this machine for a server with these options, and say what to change. Takes what aeros run "
         "takes, without the app; exit code 1 when there is a problem.",
     )
-    chdir_option(doctor)
+    app_options(doctor)
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
 
 def _run(options: argparse.Namespace) -> int:
     from ..start import serve
-    from ..start.app.guess import guess_app
 
-    change_directory(options)
+    enter(options)
+    name = find_app(options)
     secrets.hide()  # the app has no use for them while it loads, either
-    return serve(options.app or guess_app(), arguments_of(options))
+    return serve(name, arguments_of(options), kept=words_of_app(options))
 
 
 def _dev(options: argparse.Namespace) -> int:
     from .dev import run
 
-    change_directory(options)
     return run(options)
 
 
@@ -82,7 +81,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from ..options import resolve
     from . import doctor
 
-    change_directory(options)
+    enter(options)
     findings = doctor.examine(resolve(arguments_of(options)))
     if options.json:
         print(json_text([finding.to_dict() for finding in findings], indent=2))

@@ -108,6 +108,8 @@ class Options:
     debug_faults: bool
 
     request_id: bool
+    #: "name: value", the name in lower case.
+    headers: tuple[str, ...]
 
     #: "user" or "user:group"; None: whoever starts the server.
     run_as: str | None
@@ -186,6 +188,8 @@ class Options:
                 kind = f"{type(config).__module__}.{type(config).__qualname__}"
                 raise OptionsError(f"{kind} refuses {name}: {type(error).__name__}: {error}") from error
         config.server_names = HostNames(config.server_names)
+        pairs = [header.partition(": ")[::2] for header in self.headers]
+        config.further_headers = [(name.encode(), value.encode()) for name, value in pairs]  # type: ignore[attr-defined]
         if not self.http2:
             config.alpn_protocols = [name for name in config.alpn_protocols if name != "h2"] or ["http/1.1"]
         return config

@@ -555,6 +555,12 @@ OPTIONS: tuple[Option, ...] = (
         "TEXT", hypercorn="alt_svc_headers", kind="list",
     ),
     Option(
+        "headers", HTTP, several(values.header), (),
+        "A header for every response, as NAME:VALUE, beside those of the app; Date or Server takes the place of the "
+        "server's own. May be repeated.",
+        "NAME:VALUE", field="headers", flags=("--header",), kind="list",
+    ),
+    Option(
         "include_date_header", HTTP, units.switch, True,
         "Send a Date header.",
         "BOOL", hypercorn="include_date_header",

@@ -344,6 +344,21 @@ def sni(value: object) -> str:
     return f"{name}={certificate}:{key}"
 
 
+def header(value: object) -> str:
+    """Return "name: value", the name in lower case, for NAME:VALUE or a pair."""
+    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(part, str) for part in value):
+        value = ":".join(value)
+    name, colon, text = filled(value).partition(":")
+    name, text = name.strip().lower(), text.strip()
+    if not colon or not re.fullmatch(r"[-!#$%&'*+.^_`|~0-9a-z]+", name):
+        raise BadValueError("must be NAME:VALUE, such as X-Frame-Options:DENY")
+    if name in ("content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"):
+        raise BadValueError(f"cannot be {name}: that is the server's to say for each response", echo=False)
+    if not text.isprintable():
+        raise BadValueError("must have a value without line breaks and control characters")
+    return f"{name}: {text}"
+
+
 def verify_mode(value: object) -> object:
     """Return an ssl.VerifyMode for its name, with or without CERT_, or its number (Hypercorn's cert_reqs)."""
     import ssl

@@ -33,9 +33,14 @@ def check(constructor: Mapping[str, object]) -> None:
     resolve(constructor=constructor, environ={})
 
 
-def serve(name: str, arguments: Sequence[str], load: Callable[[str], Any] = load_app) -> int:
-    """Serve the app called `name`; the way of `aeros run`. load: how it is had by that name. Returns 0 or ends the
-    program; raises AerosError."""
+def serve(
+    name: str,
+    arguments: Sequence[str],
+    load: Callable[[str], Any] = load_app,
+    kept: Sequence[str] | None = None,
+) -> int:
+    """Serve the app called `name`; the way of `aeros run`. load: how it is had by that name. kept: the words of the
+    command line that say which app. Returns 0 or ends the program; raises AerosError."""
     if is_meant(CHANNEL_VARIABLE, os.environ) or not can_supervise():
         directory = here()
         if _speaks_json(arguments):
@@ -47,7 +52,7 @@ def serve(name: str, arguments: Sequence[str], load: Callable[[str], Any] = load
         return result
     from .fork_first import run
 
-    return run(name, arguments, load)
+    return run(name, arguments, load, kept)
 
 
 def _speaks_json(arguments: Sequence[str]) -> bool:

@@ -42,23 +42,31 @@ from .output import flush_output
 from .prepare import Preparation, check_load
 
 
-def run(name: str, arguments: Sequence[str], load: Callable[[str], Any]) -> int:
-    """Serve the app called `name`, which `load` returns, until the end. Raises AerosError; ends the program
-    where the server has failed."""
+def run(name: str, arguments: Sequence[str], load: Callable[[str], Any], kept: Sequence[str] | None) -> int:
+    """Serve the app called `name`, which `load` returns, until the end. kept: the words of the command line that say
+    so. Raises AerosError; ends the program where the server has failed."""
     streams.secure()
     to_old = take_summons(UPGRADE_VARIABLE, os.environ)
     with explaining(to_old) if to_old is not None else contextlib.nullcontext():
-        return _Start(name, arguments, load, to_old).run()
+        return _Start(name, arguments, load, kept, to_old).run()
 
 
 class _Start:
     """One start, from the fork to the supervisor's end."""
 
-    def __init__(self, name: str, arguments: Sequence[str], load: Callable[[str], Any], to_old: Channel | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        load: Callable[[str], Any],
+        kept: Sequence[str] | None,
+        to_old: Channel | None,
+    ) -> None:
         """to_old: the line to the supervisor that this one is to succeed, if there is one."""
         self._name = name
         self._arguments = arguments
         self._load = load
+        self._kept = kept
         self._to_old = to_old
         # Out of the environment before the fork: neither the app nor what it runs is to speak for the server.
         self._activated = take_activated(os.environ)
@@ -118,7 +126,7 @@ class _Start:
     def _supervise(self, first: FirstLoad, founding: Founding, hand: Handlers) -> int:
         assert first.loading is not None
         plan, policy = self._agreed(first.loading, founding)
-        command = CommandLine.of_this_process(self._name)
+        command = CommandLine.of_this_process(self._name, self._kept)
         check_load(policy, command)
         lead = partial(self._be_supervisor, first, hand)
         if self._to_old is None:

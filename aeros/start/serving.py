@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -10,6 +11,7 @@ from ..server import Server
 from ..worker.context import current_worker
 from . import start
 from .app.find_app import load_app
+from .app.place import factory_name, look_in, set_variables
 from .finish import app_name
 from .from_within import server_of_worker
 
@@ -39,6 +41,8 @@ def serve(
     block: Literal[True] = True,
     config: Config | str | None = None,
     factory: bool = False,
+    app_dir: str | os.PathLike[str] | None = None,
+    env_file: str | os.PathLike[str] | None = None,
     before_fork: Hook | None = None,
     after_fork: Hook | None = None,
     worker_ready: Hook | None = None,
@@ -56,6 +60,8 @@ def serve(
     block: Literal[False],
     config: Config | str | None = None,
     factory: bool = False,
+    app_dir: str | os.PathLike[str] | None = None,
+    env_file: str | os.PathLike[str] | None = None,
     before_fork: Hook | None = None,
     after_fork: Hook | None = None,
     worker_ready: Hook | None = None,
@@ -72,6 +78,8 @@ def serve(
     block: bool = True,
     config: Config | str | None = None,
     factory: bool = False,
+    app_dir: str | os.PathLike[str] | None = None,
+    env_file: str | os.PathLike[str] | None = None,
     before_fork: Hook | None = None,
     after_fork: Hook | None = None,
     worker_ready: Hook | None = None,
@@ -81,10 +89,16 @@ def serve(
 ) -> int | Server:
     """Serve `app`: `aeros.serve(app, "-w 4")`, `aeros.serve("module:app", workers=4)`, or a mix.
 
-    app: an ASGI app of any framework, or its name. factory: it is a function that returns the app. before_fork to
-    on_reload: as the hooks of WebServer. The rest, what is returned and what is raised: as `WebServer.start`.
+    app: an ASGI app of any framework, or its name. factory: it is a function that returns the app. app_dir: where the
+    module of that name is looked for first. env_file: a file of variables, set before the app is loaded unless they are
+    set already. before_fork to on_reload: as the hooks of WebServer. The rest, what is returned and what is raised: as
+    `WebServer.start`.
     """
-    found = load_app(f"{app}()" if factory and not app.endswith("()") else app) if isinstance(app, str) else app
+    if env_file is not None:
+        set_variables(env_file)
+    if app_dir is not None:
+        look_in(app_dir)
+    found = load_app(factory_name(app) if factory else app) if isinstance(app, str) else app
     if factory and not isinstance(app, str):
         found = app()
     functions = (before_fork, after_fork, worker_ready, worker_exit, on_reload)

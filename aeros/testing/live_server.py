@@ -22,6 +22,7 @@ from ..errors import AerosError, OptionsError
 from ..options.parse import from_arguments
 from ..options.table import BY_NAME
 from ..server import Server, connect
+from ..start.app.place import factory_name
 from ..status.records import Reloaded, ServerStatus
 from . import launch
 
@@ -78,7 +79,7 @@ class LiveServer:
     ) -> Server:
         if not isinstance(app, str):
             return launch.fork(app, arguments, options, self._log_path)
-        name = f"{app}()" if options.pop("factory", False) and not app.endswith("()") else app
+        name = factory_name(app) if options.pop("factory", False) else app
         words = shlex.split(arguments) if isinstance(arguments, str) else list(arguments or ())
         words += launch.as_arguments(options)
         self._process = launch.run(name, words, self._folder, self._log_path)

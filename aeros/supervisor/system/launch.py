@@ -87,8 +87,9 @@ class CommandLine:
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of_this_process(cls, app: str = "") -> CommandLine:
-        """Return the command line that started this process. app: what `aeros run` was told to serve, if it was."""
+    def of_this_process(cls, app: str = "", kept: Sequence[str] | None = None) -> CommandLine:
+        """Return the command line that started this process. app: what `aeros run` was told to serve, if it was; kept:
+        by these words."""
         frozen = is_frozen()
         argv = getattr(sys, "argv", None) or [""]  # an embedding program may have set none
         arguments = tuple(argv) if frozen else (sys.executable or "", *sys.orig_argv[1:])
@@ -103,9 +104,8 @@ class CommandLine:
         no_others = ""
         if tuple(argv[1:]) != arguments[len(arguments) - own :]:
             no_others = "the program has changed its sys.argv, so nobody knows which arguments are its own"
-        elif app and (argv[1:2] != ["run"] or app not in argv[2:]):
+        elif app and (argv[1:2] != ["run"] or kept is None):
             no_others = "the server was not started by the command line"
-        kept = ("run", app) if app else ()
         directory, environment = directory_of_start(), environment_of_start()
         return cls(
             sys.executable or "",
@@ -113,7 +113,7 @@ class CommandLine:
             directory,
             why_not,
             own,
-            kept,
+            ("run", *(kept or (app,))) if app else (),
             no_others,
             environment=environment,
             attributes=changed_by_program(),

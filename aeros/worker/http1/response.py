@@ -73,9 +73,12 @@ class CommonHeaders:
 
 
 def response_headers(config: Config, protocol: str) -> list[tuple[bytes, bytes]]:
-    """Return what Hypercorn would add to each response, in our name."""
+    """Return what Hypercorn would add to each response, in our name, and the headers that were asked for."""
+    further = getattr(config, "further_headers", [])
+    instead = {name for name, _ in further} & _OURS
     headers = type(config).response_headers(config, protocol)
-    return [(name, b"aeros" if value.startswith(b"hypercorn-") else value) for name, value in headers]
+    ours = [(name, b"aeros" if value.startswith(b"hypercorn-") else value) for name, value in headers]
+    return [header for header in ours if header[0] not in instead] + further
 
 
 def name_server(config: Config) -> None:
