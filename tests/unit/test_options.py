@@ -77,7 +77,7 @@ def test_every_option_can_be_given_in_every_way() -> None:
     samples["warmup"] = "/"
     samples |= {"forwarded_header": "forwarded"}
     samples |= {"forwarded_allow": "10.0.0.0/8", "proxy_protocol": "10.0.0.0/8"}
-    samples |= {"run_as": "7:7", "headers": "X-A: b"}
+    samples |= {"run_as": "7:7", "headers": "X-A:b"}
     samples |= {"admin": "127.0.0.1:9", "admin_token": "12345678", "admin_mode": "0660", "admin_details": "off"}
     for option in OPTIONS:
         if option.field is None or option.kind == "switch" or option.name in ("insecure_bind", "quic_bind"):
