@@ -122,6 +122,20 @@ def response_head(
         else:
             if known is not None:
                 return b"%b%b\r\n" % (known[0], common), known[1], True
+    return _composed(key, status, headers, common, method, version, keep_alive, last)
+
+
+def _composed(
+    key: tuple[object, ...] | None,
+    status: int,
+    headers: Iterable[Pair],
+    common: bytes,
+    method: str,
+    version: str,
+    keep_alive: bool,
+    last: bool,
+) -> tuple[bytes, int, bool]:
+    """Make the head. key: what it may be remembered by."""
     if not 200 <= status <= 999:
         raise ResponseError(f"status {status} is not one of a final response")
     lines, deciding, fresh = _written(status, headers)
