@@ -81,6 +81,7 @@ def test_a_client_that_knows_goaway_leaves_at_once(serve: Serve, port: int, tls:
         eventually(lambda: server.status().totals.requests > 0, 25, "an answer of the old workers")
         server.handle().reload(timeout=60)
         eventually(lambda: {worker.generation for worker in server.workers()} == {2}, 25, "the old workers' end")
+        eventually(lambda: any(worker.requests for worker in server.workers()), 25, "an answer of a new worker")
 
     async def load() -> Tally:
         return await obey(("127.0.0.1", port), asyncio.ensure_future(asyncio.to_thread(reload)), "/pid")

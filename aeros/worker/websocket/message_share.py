@@ -70,13 +70,17 @@ class MessageShare:
             self._wire.hold()
 
     def close(self) -> None:
-        """The app is gone, and what it did not take with it."""
+        """The app is gone, and what it did not take with it. May be called again."""
+        if not hasattr(self, "_wire"):
+            return
         if self._clock is not None:
             self._clock.cancel()
         if self._budget is not None:
             self._budget.forget(self)
             self._budget = None
         self._wire.full = False
+        # Else each of the two would keep the other until the next collection.
+        del self._wire, self._turn_away
 
     # body_budget.Holder
 
