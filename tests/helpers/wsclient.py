@@ -79,7 +79,7 @@ class EchoClient(threading.Thread):
         while not self.over.is_set():
             try:
                 self._hold()
-            except (OSError, InvalidHandshake, InvalidMessage) as error:
+            except (OSError, InvalidHandshake, InvalidMessage, ConnectionClosed) as error:
                 self.faults.append(f"opening: {error!r}")
                 self.over.wait(self.pause_s)
 
