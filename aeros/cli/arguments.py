@@ -63,15 +63,26 @@ def app_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def enter(options: argparse.Namespace, *, variables: bool = True) -> None:
-    """Be where the app is to be loaded. variables: with those of --env-file. Raises OptionsError."""
-    from ..start.app.place import look_in, set_variables
+def enter(options: argparse.Namespace) -> None:
+    """Be where the app is to be loaded. A program that is run again begins in the directory of the start, and does so,
+    too; but only once, for --chdir may be relative. Raises OptionsError."""
+    from ..start.app.place import look_in
 
-    change_directory(options)
-    if variables and options.env_file is not None:
-        set_variables(options.env_file)
+    if options.chdir is not None:
+        try:
+            os.chdir(options.chdir)
+        except OSError as error:
+            raise OptionsError(f"--chdir {options.chdir}: {error.strerror}") from None
     if options.app_dir is not None:
         look_in(options.app_dir)
+
+
+def take_variables(options: argparse.Namespace) -> None:
+    """Set the variables of --env-file as they are now. Raises OptionsError."""
+    from ..start.app.place import set_variables
+
+    if options.env_file is not None:
+        set_variables(options.env_file)
 
 
 def find_app(options: argparse.Namespace) -> str:
@@ -89,15 +100,6 @@ def words_of_app(options: argparse.Namespace) -> list[str]:
     words = [options.app] if options.app else []
     words += [f"{flag}={value}" for flag, value in given if value is not None]
     return [*words, "--factory"] if options.factory else words
-
-
-def change_directory(options: argparse.Namespace) -> None:
-    """Go where --chdir says. A program that is run again begins in the directory of the start and does so, too."""
-    if options.chdir is not None:
-        try:
-            os.chdir(options.chdir)
-        except OSError as error:
-            raise OptionsError(f"--chdir {options.chdir}: {error.strerror}") from None
 
 
 def find(options: argparse.Namespace, named: str | None) -> Server:

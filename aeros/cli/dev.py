@@ -20,17 +20,17 @@ from ..start import serve
 from ..start.app.find_app import load_app
 from ..supervisor.system.summons import LINE_FD
 from ..supervisor.zygotes.ahead import AHEAD_VARIABLE
-from .arguments import enter, find_app
+from .arguments import enter, find_app, take_variables
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl+C. A program that cannot be loaded is answered for with a page until it can be."""
+    enter(options)
     if os.environ.pop(AHEAD_VARIABLE, ""):
-        enter(options, variables=False)  # theirs are those of the time when they are needed
         secrets.hide()
         prepare(find_app(options).partition(":")[0], options.app_dir or ".")
         wait(LINE_FD)
-    enter(options)
+    take_variables(options)  # those of the time when they are needed
     name = find_app(options)
     secrets.hide()
     remember(PATTERNS)

@@ -8,7 +8,7 @@ from ..core.exitcodes import ExitCode
 from ..core.text import json_text, several_lines
 from ..options import arguments_of, secrets
 from ..options.parse import OptionsParser
-from .arguments import Commands, app_options, enter, find_app, words_of_app
+from .arguments import Commands, app_options, enter, find_app, take_variables, words_of_app
 
 
 def add(commands: Commands, shared: OptionsParser) -> None:
@@ -66,6 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     from ..start import serve
 
     enter(options)
+    take_variables(options)
     name = find_app(options)
     secrets.hide()  # the app has no use for them while it loads, either
     return serve(name, arguments_of(options), kept=words_of_app(options))
@@ -82,6 +83,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from . import doctor
 
     enter(options)
+    take_variables(options)
     findings = doctor.examine(resolve(arguments_of(options)))
     if options.json:
         print(json_text([finding.to_dict() for finding in findings], indent=2))

@@ -79,6 +79,24 @@ def test_what_is_saved_is_what_answers(serve: Serve, tmp_path: Path) -> None:
     assert server.stop(signal.SIGINT) == 0
 
 
+def test_where_the_app_is_holds_at_every_reload(serve: Serve, tmp_path: Path) -> None:
+    """All three are relative, and the program that loads the next code has been started ahead."""
+    code = tmp_path / "project" / "code"
+    code.mkdir(parents=True)
+    variables = tmp_path / "project" / "vars"
+    variables.write_text("COLOR=blue\n")
+    colour = '\n@app.get("/color")\nasync def color():\n    import os\n    return os.environ["COLOR"]\n'
+    write(code, "one", more=colour)
+    server = dev(serve, tmp_path, "app", "--chdir", "project", "--app-dir", "code", "--env-file", "vars")
+    assert (body(server), body(server, "/color")) == ("one", "blue")
+    for word in ("two", "three"):
+        write(code, word, more=colour)
+        eventually(lambda word=word: body(server) == word, 30)
+    variables.write_text("COLOR=red\n")
+    eventually(lambda: body(server, "/color") == "red", 30)
+    assert server.stop(signal.SIGINT) == 0
+
+
 def test_an_error_is_a_page_until_it_is_mended(serve: Serve, tmp_path: Path) -> None:
     write(tmp_path, "one", more="\ndef broken(:\n")
     server = dev(serve, tmp_path)  # begins broken
