@@ -150,7 +150,7 @@ def yes_option(parser: argparse.ArgumentParser) -> None:
 
 def _is_from_here(server: Server) -> bool:
     with contextlib.suppress(ControlError, OSError):
-        return not (started := server.status().directory) or Path.cwd().is_relative_to(started)
+        return not (started := server.directory) or Path.cwd().is_relative_to(started)
     return True
 
 
@@ -162,15 +162,14 @@ def title(server: Server) -> str:
 def _named(server: Server) -> str:
     """Return the same; "" for one whose figures cannot be read."""
     with contextlib.suppress(ControlError):
-        status = server.status()
-        if status.addresses:
-            return one_line(f"{status.name or 'the server'} (pid {server.pid}, {status.addresses[0]})")
+        if addresses := server.addresses:
+            return one_line(f"{server.name or 'the server'} (pid {server.pid}, {addresses[0]})")
     return ""
 
 
 def _with_directory(pid: int) -> str:
     with contextlib.suppress(AerosError), connect(pid) as server:
-        return one_line(f"{title(server)} in {server.status().directory or 'an unknown directory'}")
+        return one_line(f"{title(server)} in {server.directory or 'an unknown directory'}")
     return f"pid {pid}"
 
 

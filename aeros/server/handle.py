@@ -63,11 +63,26 @@ class Server:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Return where it listens: ("http://127.0.0.1:8000", "unix:/run/app.sock"), real ports."""
+        return tuple(self._fact("addresses", ()))
+
+    @property
+    def name(self) -> str:
+        """Return what it serves, as `aeros run` was told, or as the program is called; "" while that is not known."""
+        return str(self._fact("name", ""))
+
+    @property
+    def directory(self) -> str:
+        """Return the directory it was started in; "" where that is not known."""
+        return str(self._fact("directory", ""))
+
+    def _fact(self, name: str, default: object) -> Any:
+        """Return what the supervisor says of itself. No process is measured, as `status` does: what that tells of the
+        processor is since the reading before."""
         with self._lock:
             if self._last_status is not None:
-                return self._last_status.addresses
+                return getattr(self._last_status, name)
             self._check_readable()
-            return tuple(self._scoreboard.read_summary().get("addresses", ()))
+            return self._scoreboard.read_summary().get(name, default)
 
     @property
     def url(self) -> str:

@@ -47,6 +47,28 @@ def test_a_refusal_names_the_server(serve: Serve) -> None:
     assert about in done.stderr.splitlines()[0]
 
 
+BURNT = """
+import sys, time
+from aeros import WebServer
+
+app = WebServer(__name__)
+
+@app.before_serving
+async def burn():
+    while time.process_time() < 1.5:
+        pass
+
+app.start(sys.argv[1:])
+"""
+
+
+def test_to_name_a_server_costs_no_reading_of_its_processor(serve: Serve) -> None:
+    """A status tells of the time since the reading before: of the command's own there is none."""
+    server = serve(BURNT, "-w", "1").ready(1)
+    (worker,) = json.loads(run(server, Path(server.cwd), "status", "--json").stdout)["workers"]
+    assert worker["cpu_percent"] * worker["uptime_s"] / 100 > 0.5, "some 1.5 s since it began"
+
+
 def test_list_says_what_runs_where(serve: Serve) -> None:
     server = serve("full", "-w", "1").ready(1)
     (one,) = json.loads(run(server, Path(server.cwd), "list", "--json").stdout)
